@@ -1,0 +1,60 @@
+"""What every test shares: how hard hypothesis tries, --short, and the check that no exchange is dropped half way."""
+
+import gc
+import os
+import sys
+from collections.abc import Iterator
+
+import pytest
+from hypothesis import HealthCheck, settings
+
+# No deadlines: time on a shared machine says nothing about the code. CI repeats the same examples every time,
+# so that a red run is about the change; elsewhere hypothesis looks for new ones. HYPOTHESIS_PROFILE chooses by name.
+SLOW_IS_FINE = [HealthCheck.too_slow]
+settings.register_profile("dev", deadline=None, suppress_health_check=SLOW_IS_FINE, max_examples=100)
+settings.register_profile(
+    "ci",
+    deadline=None,
+    suppress_health_check=SLOW_IS_FINE,
+    max_examples=300,
+    derandomize=True,
+    database=None,
+    print_blob=True,
+)
+settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE") or ("ci" if os.environ.get("CI") else "dev"))
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption("--short", action="store_true", help="fewer repeats and shorter runs, for goals in CI")
+
+
+@pytest.fixture(scope="session")
+def short(request: pytest.FixtureRequest) -> bool:
+    """Whether the run was asked to be quick: ./dev goals --short."""
+    return bool(request.config.getoption("--short"))
+
+
+def dropped() -> list[str]:
+    """Exchanges whose generator was collected unfinished since we last asked (the driver notes them)."""
+    drive = sys.modules.get("sluicegate.drive")  # not imported: a test of pure code needs no driver
+    leaks: list[str] = getattr(drive, "LEAKS", [])
+    found = list(leaks)
+    leaks.clear()
+    return found
+
+
+@pytest.fixture(autouse=True)
+def every_exchange_ends() -> Iterator[None]:
+    """A generator is finished by events; one collected unfinished would have lost its settlement and record."""
+    yield
+    found = dropped()
+    assert not found, f"{len(found)} exchange(s) collected unfinished: {found}"
+
+
+@pytest.fixture(scope="session", autouse=True)
+def every_exchange_ends_by_the_end() -> Iterator[None]:
+    """The same for those that only the collector of cycles finds. Once a session: a collection costs milliseconds."""
+    yield
+    gc.collect()
+    found = dropped()
+    assert not found, f"{len(found)} exchange(s) collected unfinished, somewhere in this session: {found}"
