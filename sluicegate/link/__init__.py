@@ -1,0 +1,1 @@
+"""What keeper and workers of one machine share."""

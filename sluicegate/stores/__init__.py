@@ -1,0 +1,1 @@
+"""Engines for the ports: a folder each, with the same file names in each."""
