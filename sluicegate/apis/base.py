@@ -1,0 +1,63 @@
+"""What an API row is: everything the driver needs to know of one wire operation. Pure; one file per operation."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, ClassVar, Protocol
+
+from sluicegate.core.events import Facts, Usage
+from sluicegate.core.ports import Chunk, Meter
+from sluicegate.wire.refusal import error_body
+
+__all__ = ["Api", "BadRequest", "Malformed", "error_body"]
+
+
+class BadRequest(Exception):
+    """The request's body cannot be accepted. `reason` is a name of core/refusals.py, `message` is for the client."""
+
+    def __init__(self, reason: str, message: str) -> None:
+        super().__init__(reason, message)
+        self.reason = reason
+        self.message = message
+
+
+class Malformed(Exception):
+    """An upstream's answer is not what this operation answers. `cause` is a dotted name (`answer.json` ...)."""
+
+    def __init__(self, cause: str) -> None:
+        super().__init__(cause)
+        self.cause = cause
+
+
+class Api(Protocol):
+    """One row of APIS."""
+
+    name: ClassVar[str]
+    "Operation name, as in a model's `operations` and in records: `chat_completions`."
+    method: ClassVar[str]
+    deployment_path: ClassVar[str]
+    "Below `/openai/deployments/{deployment}` of a dated URL: `/chat/completions`."
+    model_path: ClassVar[str]
+    "Below `/openai`, `/openai/v1` and `/v1`, where the body names the model: `/chat/completions`."
+    repeatable: ClassVar[bool]
+    "Leaves nothing behind: may be sent again after a reset (decision 53)."
+
+    def fields(self, body: Chunk) -> Mapping[str, Any]:
+        """The body's top-level fields, values raw. Raises BadRequest."""
+
+    def facts(self, fields: Mapping[str, Any], size: int) -> Facts:
+        """What the fields decide. Raises BadRequest (`request.invalid_field`) on wrong types of deciding fields."""
+
+    def body(self, body: Chunk, fields: Mapping[str, Any], facts: Facts, model: str | None, usage: bool) -> Chunk:
+        """The body to send: the very same buffer when nothing changes, else rebuilt from the fields, untouched values
+        byte for byte. `model`: name to put in its `model` field, None: leave it. `usage`: the upstream accepts
+        `stream_options`, so ask for usage if the client streams and did not."""
+
+    def meter(self, facts: Facts, asked: bool) -> Meter:
+        """A fresh meter for a streamed answer. `asked`: the gateway injected include_usage, so strip what it caused."""
+
+    def answer(self, body: Chunk) -> Usage | None:
+        """Check a whole 2xx answer and read its usage; None when it says none. Raises Malformed."""
+
+    def tail(self, tail: bytes) -> Usage | None:
+        """Usage from the last bytes of an answer too large to hold; Malformed when they cannot be its end."""

@@ -1,0 +1,107 @@
+"""What an exchange asks of the world. Each is answered by one event; see drive.py for who performs them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from sluicegate.core.pool import Member
+    from sluicegate.core.route import Route
+
+ABORT = 0.0
+"""`on_gone` of Send and Relay: cancel the upstream when the client leaves."""
+
+
+class Read:
+    """Read the request body, `100 Continue` first where it was asked for. Answer: Body, Refused or Gone."""
+
+    __slots__ = ("max_bytes",)
+
+    def __init__(self, max_bytes: int) -> None:
+        self.max_bytes = max_bytes
+
+
+class Ask:
+    """Ask ports that may have to look elsewhere; answered in the same call where they need not. Answer: Answered."""
+
+    __slots__ = ("questions",)
+
+    def __init__(self, questions: Sequence[Any]) -> None:
+        self.questions = questions
+
+
+class Wait:
+    """Stand in a gate until it grants or `until` (monotonic) passes. A wait holds no reservation. Answer: Resumed."""
+
+    __slots__ = ("gate", "until")
+
+    def __init__(self, gate: Any, until: float) -> None:
+        self.gate = gate
+        self.until = until
+
+
+class Send:
+    """Send the request to one member. Answer: Responded, Failed or Gone. A `Send` gives up the attempt before it.
+
+    `on_gone`: ABORT cancels the upstream when the client leaves; else the seconds it may go on without the client.
+    `deadline`: monotonic end of all attempts together (`timeouts.total`).
+    """
+
+    __slots__ = ("deadline", "member", "on_gone", "route")
+
+    def __init__(self, member: Member, route: Route, deadline: float, on_gone: float) -> None:
+        self.member = member
+        self.route = route
+        self.deadline = deadline
+        self.on_gone = on_gone
+
+
+class Relay:
+    """Commit the answer just responded and carry it to the client. Answer: Ended (or Turn, then Relay again).
+
+    `taps` come after the meter and may hold bytes back; `()` costs nothing. `headers`: our own response headers.
+    """
+
+    __slots__ = ("headers", "on_gone", "taps")
+
+    def __init__(self, on_gone: float, headers: bytes = b"", taps: Sequence[Any] = ()) -> None:
+        self.on_gone = on_gone
+        self.headers = headers
+        self.taps = taps
+
+
+class Reply:
+    """Answer by ourselves, in the client's dialect. The last action of an exchange; it is not answered.
+
+    `reason` is the stable dotted name; status and retry rules come from core/refusals.py, never from here.
+    `retry_after`: seconds, None where nothing will change.
+    """
+
+    __slots__ = ("message", "reason", "retry_after")
+
+    def __init__(self, reason: str, message: str, retry_after: float | None = None) -> None:
+        self.reason = reason
+        self.message = message
+        self.retry_after = retry_after
+
+
+class Defer:
+    """Hand the request to the job queue and answer 202. Later."""
+
+    __slots__ = ("job",)
+
+    def __init__(self, job: Any) -> None:
+        self.job = job
+
+
+class Mirror:
+    """Send a copy to another member without effect on the client. Later."""
+
+    __slots__ = ("member",)
+
+    def __init__(self, member: Member) -> None:
+        self.member = member
+
+
+Action = Read | Ask | Wait | Send | Relay | Reply | Defer | Mirror

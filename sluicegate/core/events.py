@@ -1,0 +1,255 @@
+"""What the world tells an exchange.
+
+Every event has `.at` (monotonic seconds). None holds a transport or another live thing: all can be recorded and
+replayed. An exchange gets `Head` first, then one answer for each action it yields; `Gone` may answer any action
+but `Relay` (there `Ended` says gone, with the usage so far).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Final, Literal
+
+Sent = Literal["nothing", "some", "all"]
+"""How much of a request had reached the upstream's socket when an attempt failed: decides whether a retry is lawful."""
+
+How = Literal["done", "cut", "idle", "gone", "drained", "refused", "slow_reader"]
+"""How a relayed answer ended. `done` is the only one that is a success."""
+
+
+class Usage:
+    """Disjoint token counts of one answer; None means "not said", which is not 0 (decision 26).
+
+    Disjoint: `input` excludes `cached` and `cache_write`, `output` excludes `reasoning`. Their sum is what the
+    provider called the total.
+    """
+
+    __slots__ = ("cache_write", "cached", "input", "output", "reasoning")
+
+    def __init__(
+        self, input: int = 0, output: int = 0, cached: int = 0, cache_write: int = 0, reasoning: int = 0
+    ) -> None:
+        self.input = input
+        self.output = output
+        self.cached = cached
+        self.cache_write = cache_write
+        self.reasoning = reasoning
+
+    @property
+    def total_input(self) -> int:
+        """All prompt tokens, cached ones included."""
+        return self.input + self.cached + self.cache_write
+
+    @property
+    def total_output(self) -> int:
+        """All completion tokens, reasoning included."""
+        return self.output + self.reasoning
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Usage) and all(getattr(self, n) == getattr(other, n) for n in self.__slots__)
+
+    def __hash__(self) -> int:
+        return hash(tuple(getattr(self, n) for n in self.__slots__))
+
+    def __repr__(self) -> str:
+        return "Usage(" + ", ".join(f"{n}={getattr(self, n)}" for n in sorted(self.__slots__)) + ")"
+
+
+class Facts:
+    """What a request body decides: read once from its top-level fields, never from the rest (decision 32)."""
+
+    __slots__ = ("asked_usage", "estimate", "images", "max_output", "model", "n", "stream", "tools")
+
+    def __init__(
+        self,
+        model: str | None = None,
+        stream: bool = False,
+        max_output: int | None = None,
+        n: int = 1,
+        estimate: int = 0,
+        tools: bool = False,
+        images: int = 0,
+        asked_usage: bool = False,
+    ) -> None:
+        self.model = model
+        "The body's `model`, None when absent. The path decides where it names one (abuse case 27)."
+        self.stream = stream
+        self.max_output = max_output
+        self.n = n
+        self.estimate = estimate
+        "Input tokens, estimated from bytes."
+        self.tools = tools
+        self.images = images
+        self.asked_usage = asked_usage
+        "The client itself asked for `stream_options.include_usage`: the usage chunk is its own, do not strip it."
+
+
+class AnswerFacts:
+    """What an upstream's answer decides, read from its head and, where it was small and whole, its body."""
+
+    __slots__ = ("cause", "code", "region", "retry_after", "utilisation")
+
+    def __init__(
+        self,
+        cause: str = "",
+        retry_after: float | None = None,
+        code: str = "",
+        utilisation: float | None = None,
+        region: str = "",
+    ) -> None:
+        self.cause = cause
+        "Why this answer is not a success, as a stable dotted name (`upstream.throttled`, `upstream.credential` ...); empty: fine."
+        self.retry_after = retry_after
+        "Seconds until the upstream wants to be asked again; None when it did not say or said nonsense."
+        self.code = code
+        "The `error.code` of the body, for the decision trail."
+        self.utilisation = utilisation
+        "Share of a provisioned deployment in use, 0.0 to 1.0 and beyond; None on standard ones."
+        self.region = region
+
+
+class Head:
+    """A request head was read and is well formed. Nothing of its body was read yet."""
+
+    __slots__ = (
+        "api", "api_version", "at", "chance", "credentials", "headers", "id", "path_model", "peer", "repeatable",
+    )  # fmt: skip
+
+    def __init__(
+        self,
+        at: float,
+        id: str,
+        api: str,
+        path_model: str | None,
+        api_version: str | None,
+        credentials: Sequence[bytes],
+        headers: Sequence[tuple[bytes, bytes]],
+        peer: str,
+        chance: float,
+        repeatable: bool = True,
+    ) -> None:
+        self.at = at
+        self.id = id
+        "128-bit time-ordered id in hex, made at the head, shown as x-sluicegate-request-id (decision 22)."
+        self.api = api
+        "Name of the row in APIS."
+        self.path_model = path_model
+        "Deployment segment of the path, None where the body names the model."
+        self.api_version = api_version
+        "The client's `api-version` of a dated URL; None for an undated one."
+        self.credentials = credentials
+        self.headers = headers
+        "Allow-listed request headers only, lower-case names."
+        self.peer = peer
+        self.chance = chance
+        "One float in [0, 1), drawn at the edge: the only dice an exchange has."
+        self.repeatable = repeatable
+        "The operation leaves nothing behind: it may be sent again when it is not known whether it arrived."
+
+
+class Body:
+    """The request body is complete and readable."""
+
+    __slots__ = ("at", "facts", "size")
+
+    def __init__(self, at: float, facts: Facts, size: int) -> None:
+        self.at = at
+        self.facts = facts
+        self.size = size
+
+
+class Refused:
+    """The request itself cannot be accepted (too large, not JSON, too slow): answers `Read`."""
+
+    __slots__ = ("at", "message", "reason")
+
+    def __init__(self, at: float, reason: str, message: str) -> None:
+        self.at = at
+        self.reason = reason
+        self.message = message
+
+
+class Responded:
+    """An answer that may be committed to the client.
+
+    Not streamed and up to 1 MiB: the whole answer, complete and well formed. Streamed: the first complete event that
+    is not an error. Above 1 MiB: its first mebibyte. Error statuses arrive here too, whole, with `facts.cause`.
+    """
+
+    __slots__ = ("at", "facts", "status", "whole")
+
+    def __init__(self, at: float, status: int, facts: AnswerFacts, whole: bool) -> None:
+        self.at = at
+        self.status = status
+        self.facts = facts
+        self.whole = whole
+
+
+class Failed:
+    """An attempt ended without anything to commit."""
+
+    __slots__ = ("at", "cause", "sent")
+
+    def __init__(self, at: float, cause: str, sent: Sent) -> None:
+        self.at = at
+        self.cause = cause
+        self.sent = sent
+
+
+class Turn:
+    """A long exchange reached a point to settle at; `Relay` again to go on."""
+
+    __slots__ = ("at", "usage")
+
+    def __init__(self, at: float, usage: Usage | None) -> None:
+        self.at = at
+        self.usage = usage
+
+
+class Ended:
+    """A relayed answer is over. The last bytes leave for the client when the generator returns, not before."""
+
+    __slots__ = ("at", "estimated", "first_token_at", "how", "usage")
+
+    def __init__(
+        self, at: float, usage: Usage | None, how: How, estimated: bool = False, first_token_at: float | None = None
+    ) -> None:
+        self.at = at
+        self.usage = usage
+        self.how = how
+        self.estimated = estimated
+        "The counts are ours, from the bytes that passed: the upstream never said its own."
+        self.first_token_at = first_token_at
+
+
+class Answered:
+    """The values of an `Ask`, in the order of its questions."""
+
+    __slots__ = ("at", "value")
+
+    def __init__(self, at: float, value: object) -> None:
+        self.at = at
+        self.value = value
+
+
+class Resumed:
+    """A `Wait` is over: granted by its gate, or its time was up."""
+
+    __slots__ = ("at", "granted")
+
+    def __init__(self, at: float, granted: bool) -> None:
+        self.at = at
+        self.granted = granted
+
+
+class Gone:
+    """The client went away."""
+
+    __slots__ = ("at",)
+
+    def __init__(self, at: float) -> None:
+        self.at = at
+
+
+Event = Head | Body | Refused | Responded | Failed | Turn | Ended | Answered | Resumed | Gone
+EVENTS: Final = (Head, Body, Refused, Responded, Failed, Turn, Ended, Answered, Resumed, Gone)

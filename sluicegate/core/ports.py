@@ -1,0 +1,167 @@
+"""Contracts the shores fulfil, so that the pure rooms and the driver know none of them by name."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, Protocol
+
+from sluicegate.core.events import Sent, Usage
+from sluicegate.core.record import UsageRecord
+from sluicegate.core.snapshot import Instance
+
+Headers = Sequence[tuple[bytes, bytes]]
+"""Names as they came on the wire (compare with .lower()), values without surrounding blanks."""
+
+Chunk = bytes | bytearray | memoryview
+
+
+class Call:
+    """One upstream request, ready to be written: the driver and the provider row made it, upstream/ only carries it."""
+
+    __slots__ = ("body", "connect_s", "head", "instance", "method", "repeatable")
+
+    def __init__(
+        self, instance: Instance, method: str, head: bytes, body: Chunk, connect_s: float, repeatable: bool
+    ) -> None:
+        self.instance = instance
+        self.method = method
+        self.head = head
+        "Request line and headers, content-length included, up to and including the empty line."
+        self.body = body
+        self.connect_s = connect_s
+        "Seconds for resolving, connecting and the TLS handshake, waiting for a handshake slot included."
+        self.repeatable = repeatable
+        "The API row allows a repeat: after a reused connection was reset before any response byte, once (decision 53)."
+
+
+class Sink(Protocol):
+    """Where an attempt's answer goes. Calls may come before `Upstream.start` returned. `now` is monotonic.
+
+    `head` once, `data` any number of times with non-empty chunks, `end` once, last, also without head.
+    `how` of end: `done` (complete by its framing), `eof` (ended by close, which proves nothing), or a cause:
+    `connect.refused connect.timeout connect.dns connect.tls connect.failed reset cut malformed`. (`cut`: the connection
+    ended before the framing said so; `reset`: by RST or error.) Timeouts after connecting are the driver's.
+    """
+
+    def head(self, status: int, headers: Headers, now: float) -> None: ...
+    def data(self, chunk: bytes, now: float) -> None: ...
+    def end(self, how: str, now: float) -> None: ...
+
+
+class Attempt(Protocol):
+    """A call under way."""
+
+    @property
+    def sent(self) -> Sent:
+        """How much of the request may have reached the upstream."""
+
+    def pause(self) -> None:
+        """Stop reading the answer; at most what is already buffered arrives after it."""
+
+    def resume(self) -> None: ...
+
+    def cancel(self) -> None:
+        """Give up: no callback after it returns; the connection is closed, not pooled."""
+
+
+class Upstream(Protocol):
+    """Carries calls. live: upstream/client.py; virtual: sim."""
+
+    def start(self, call: Call, sink: Sink) -> Attempt:
+        """Begin; may call the sink before it returns."""
+
+
+class Downstream(Protocol):
+    """The client's side of one exchange. live: edge; virtual: sim.
+
+    `read`: deliver the body by `Drive.body(chunk-like, now)` or `Drive.refuse_body(reason, message, now)` once,
+    after `100 Continue` if the client waits for it; may call back before it returns.
+    """
+
+    def read(self, max_bytes: int) -> None: ...
+
+    def head(self, status: int, headers: bytes, length: int | None) -> None:
+        """Begin the answer. `headers`: complete lines, each ended by CRLF, framing excluded; `length` None: unknown,
+        the edge frames it (chunked). Buffered until the first data or end."""
+
+    def data(self, chunk: Chunk) -> bool:
+        """False: the client's buffer is full; pause the upstream until `Drive.writable()`."""
+
+    def end(self) -> None:
+        """The answer is complete."""
+
+    def reset(self) -> None:
+        """The answer cannot be completed: close so that the client sees a broken message, never a complete one."""
+
+
+class Terminal:
+    """What a meter knows at the end of a stream."""
+
+    DONE = "done"
+    INCOMPLETE = "incomplete"
+    ERROR = "error"
+
+
+class Meter(Protocol):
+    """Pure reader of one streamed answer, one per attempt, made by the API row.
+
+    It passes complete events only, edited if asked for, and knows usage and the terminal state.
+    """
+
+    usage: Usage | None
+    "From the upstream, None until it said."
+    first_token_at: float | None
+    error: str
+    "Code of an error event of the upstream, empty if there was none."
+    delivered: int
+    "Rough count of output tokens passed so far (events with content), for estimates when usage never came."
+
+    finished: bool
+    "`[DONE]` (or what the dialect ends with) was seen: nothing of worth can follow."
+
+    def feed(self, chunk: bytes, now: float) -> bytes:
+        """Complete events, edited if asked for; b"" while incomplete. Raises wire.sse.Endless on a bound passed."""
+
+    def end(self) -> str:
+        """One of Terminal."""
+
+    def cut(self, reason: str, message: str) -> bytes | None:
+        """The error frame of this dialect for an answer that broke off; None when bytes of an incomplete event were
+        already passed (a held event grew beyond its cap), so that only a reset is honest."""
+
+
+class Journal(Protocol):
+    """Where records go. Synchronous, never waits, never raises for want of space (decision 21)."""
+
+    def admit(self, record: UsageRecord) -> None: ...
+    def settle(self, record: UsageRecord) -> None: ...
+
+    def refuse(self, record: UsageRecord) -> None:
+        """A request that was refused before admission: counted, sampled, not journalled."""
+
+
+class Clock(Protocol):
+    """Monotonic and wall time, seconds."""
+
+    def now(self) -> float: ...
+    def wall(self) -> float: ...
+
+
+class Timed(Protocol):
+    """Something the wheel looks after (core/wheel.py)."""
+
+    slot: int
+    "Owned by the wheel: the tick it is filed under, -1 when it is not."
+
+    def due(self, now: float) -> float:
+        """Monotonic time at which `expire` should be called, looked at when its slot comes up; inf: no longer filed."""
+
+    def expire(self, now: float) -> None: ...
+
+
+class Question(Protocol):
+    """What `Ask` carries: answered in the same call from memory, or by a callback."""
+
+    def ask(self, answer: Any) -> Any: ...
+
+

@@ -1,0 +1,64 @@
+"""Every reason with which the gateway refuses, its status and whether a client should come again. The only such place.
+
+The dotted names are part of the interface: header `x-sluicegate-reason`, records, metrics, docs/reference/reasons.md.
+`should_retry` becomes `x-should-retry`, which the openai SDKs obey before any status rule; azure-core clients need
+whole-second `retry-after` on everything that may be retried (decisions 1 and 43).
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+
+class Refusal(NamedTuple):
+    """What the client is told: HTTP status, `error.code`, `error.type`, and whether trying again can help."""
+
+    status: int
+    code: str
+    type: str
+    should_retry: bool = False
+    least_retry_after: float | None = None
+    "Seconds: the smallest `retry-after` to send; None: no such header, nothing will change."
+
+
+_REQUEST = "invalid_request_error"
+_SERVER = "server_error"
+
+REFUSALS: dict[str, Refusal] = {
+    # who asks, and for what
+    "credential.missing": Refusal(401, "401", "authentication_error"),
+    "credential.unknown": Refusal(401, "401", "authentication_error"),
+    "credential.ambiguous": Refusal(400, "ambiguous_credential", _REQUEST),
+    "grant.model": Refusal(403, "PermissionDenied", "permission_error"),
+    "grant.operation": Refusal(403, "PermissionDenied", "permission_error"),
+    "route.path": Refusal(404, "404", _REQUEST),
+    "route.method": Refusal(405, "405", _REQUEST),
+    "route.model": Refusal(404, "DeploymentNotFound", _REQUEST),
+    # the request itself
+    "request.malformed": Refusal(400, "bad_request", _REQUEST),
+    "request.host": Refusal(400, "bad_request", _REQUEST),
+    "request.target": Refusal(400, "bad_request", _REQUEST),
+    "request.api_version": Refusal(400, "bad_request", _REQUEST),
+    "request.header": Refusal(400, "bad_request", _REQUEST),
+    "request.transfer_encoding": Refusal(400, "bad_request", _REQUEST),
+    "request.headers_too_large": Refusal(431, "request_header_fields_too_large", _REQUEST),
+    "request.target_too_long": Refusal(414, "uri_too_long", _REQUEST),
+    "request.body_too_large": Refusal(413, "request_too_large", _REQUEST),
+    "request.content_encoding": Refusal(415, "unsupported_media_type", _REQUEST),
+    "request.content_type": Refusal(415, "unsupported_media_type", _REQUEST),
+    "request.expect": Refusal(417, "expectation_failed", _REQUEST),
+    "request.timeout": Refusal(408, "request_timeout", _REQUEST),
+    "request.invalid_json": Refusal(400, "invalid_json", _REQUEST),
+    "request.duplicate_key": Refusal(400, "duplicate_key", _REQUEST),
+    "request.too_many_keys": Refusal(400, "too_many_keys", _REQUEST),
+    "request.invalid_field": Refusal(400, "invalid_value", _REQUEST),
+    "request.no_model": Refusal(400, "missing_model", _REQUEST),
+    # members of the pool
+    "pool.throttled": Refusal(429, "429", "rate_limit_error", True, 0.001),
+    "pool.failed": Refusal(503, "service_unavailable", _SERVER, False, 1.0),
+    "pool.empty": Refusal(503, "service_unavailable", _SERVER, False, 1.0),
+    # ourselves
+    "gateway.draining": Refusal(503, "service_unavailable", _SERVER, True, 1.0),
+    "gateway.busy": Refusal(503, "service_unavailable", _SERVER, True, 1.0),
+    "gateway.error": Refusal(500, "internal_error", _SERVER, False, 1.0),
+}

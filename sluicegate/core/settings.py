@@ -1,0 +1,89 @@
+"""What the shores are told: plain numbers and paths, compiled from the spec. Nothing else lives here."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+
+@dataclass(frozen=True, slots=True)
+class TlsFiles:
+    """Certificate chain and key of a listener, PEM files."""
+
+    certificate: str
+    key: str
+
+
+@dataclass(frozen=True, slots=True)
+class Listen:
+    """Where clients connect, and what one of them may hold of us. Times in seconds, sizes in bytes."""
+
+    host: str = "127.0.0.1"
+    port: int = 8080
+    tls: TlsFiles | None = None
+    connections: int = 10_000
+    "Open client connections; beyond it new ones wait in the kernel's backlog."
+    handshakes: int = 64
+    "TLS handshakes in progress at once; beyond it new connections wait in the backlog."
+    head_s: float = 10.0
+    "From the first byte of a request (or the end of the handshake) to the end of its head."
+    body_s: float = 30.0
+    "Longest gap between two pieces of a body."
+    body_total_s: float = 300.0
+    "Whole time for a body: bounds a client that sends one byte every 29 s."
+    keep_alive_s: float = 75.0
+    write_s: float = 30.0
+    "How long a client may take nothing of what is waiting for it before it is cut (slow_reader)."
+    head_bytes: int = 32 * 1024
+    head_count: int = 100
+    target_bytes: int = 8 * 1024
+    pipelined: int = 8
+    pipelined_bytes: int = 64 * 1024
+    write_high: int = 64 * 1024
+    "Bytes waiting for one client at which its upstream is paused."
+
+
+@dataclass(frozen=True, slots=True)
+class Timeouts:
+    """Of one model's attempts, seconds. `total` is over all attempts of a request."""
+
+    connect: float = 2.0
+    first_byte: float = 60.0
+    idle: float = 60.0
+    total: float = 900.0
+
+
+@dataclass(frozen=True, slots=True)
+class OnDisconnect:
+    """What happens upstream when the client leaves: 0.0 aborts at once, else the seconds it may go on (decision 7)."""
+
+    stream: float = 0.0
+    other: float = 30.0
+
+
+@dataclass(frozen=True, slots=True)
+class Connections:
+    """Of one instance: how connections to it are kept."""
+
+    idle_min: int = 0
+    "Connections opened ahead and kept for TLS instances, so that a request rarely waits for a handshake."
+    idle_max: int = 256
+    idle_s: float = 60.0
+    "An idle connection is closed after this; Azure's front ends close at about 120 s, and we must be first."
+    life_s: float = 600.0
+    "A connection is retired after this, less up to a quarter by jitter: picks up DNS changes (private endpoints move)."
+    handshakes: int = 16
+    "Connects in progress at once; later ones wait in order."
+    dns_s: float = 30.0
+    "How long a resolved address is used for new connections."
+
+
+@dataclass(frozen=True, slots=True)
+class Gateway:
+    """The process itself."""
+
+    name: str = "sluicegate"
+    region: str = ""
+    data: str = "./data"
+    listen: Listen = field(default_factory=Listen)
+    drain_s: float = 600.0
+    "How long running exchanges may take after SIGTERM before they are cut with an error frame."

@@ -1,0 +1,201 @@
+"""Where clients come in: the accept loop, what all connections of a worker share, and leaving without breaking any.
+
+We accept ourselves instead of using `create_server`, because two bounds need it: open connections (beyond it new ones
+wait in the kernel's backlog instead of being reset) and TLS handshakes in progress (each costs 0.6 ms of CPU, and a
+burst of them would stall every stream).
+"""
+
+from __future__ import annotations
+
+import asyncio
+import errno
+import socket
+import ssl
+from collections import Counter
+from collections.abc import Callable
+from email.utils import formatdate
+from os import urandom
+
+from sluicegate.apis import Paths
+from sluicegate.core.settings import Listen
+from sluicegate.drive import Bound
+from sluicegate.edge.health import Health
+from sluicegate.edge.http1 import Connection
+
+ACCEPT_BURST = 32
+"""Connections taken per readiness of a listening socket, so that a flood does not starve the streams."""
+
+RETRY_S = 0.2
+"""After running out of file descriptors: when to try accepting again."""
+
+STILL_LISTEN_S = 2.0
+"""After SIGTERM: how long new connections are still served (with readiness off), so that none that a router sent
+before it looked is reset. Measured: closing at once resets what waits in the backlog, 2 s gave none."""
+
+
+class Server:
+    """What the connections of one worker share."""
+
+    def __init__(
+        self,
+        bound: Bound,
+        paths: Paths,
+        settings: Listen,
+        config_hash: str,
+        tls: ssl.SSLContext | None = None,
+    ) -> None:
+        self.bound = bound
+        self.paths = paths
+        self.settings = settings
+        self.config_hash = config_hash
+        self.wheel = bound.wheel
+        self.now: Callable[[], float] = bound.now
+        self.tls = tls
+        self.connections: set[Connection] = set()
+        self.draining = False
+        self.health = Health(self)
+        self.refusals: Counter[str] = Counter()
+        "Refusals before any exchange began, by reason."
+        self.date_line = b""
+        self.handshaking = 0
+        self.loop: asyncio.AbstractEventLoop | None = None
+        self._sockets: list[socket.socket] = []
+        self._accepting = False
+        self._starting: set[asyncio.Task[None]] = set()
+        self._drained: asyncio.Event | None = None
+        self._id_prefix = urandom(6).hex()
+        self._id = 0
+        self.tick()
+
+    def tick(self) -> None:
+        """Once a second: the Date line of answers."""
+        self.date_line = b"date: %b\r\n" % formatdate(self.bound.wall(), usegmt=True).encode()
+
+    def next_id(self) -> str:
+        """128 bits in hex: 48 of wall milliseconds, 48 of this worker, 32 that count. Sorts by time (decision 22)."""
+        self._id = (self._id + 1) & 0xFFFFFFFF
+        return f"{int(self.bound.wall() * 1000):012x}{self._id_prefix}{self._id:08x}"
+
+    def refused(self, reason: str) -> None:
+        """A request was refused before any exchange."""
+        self.refusals[reason] += 1
+
+    # ------------------------------------------------------------------ accepting
+
+    def listen(self, sockets: list[socket.socket]) -> None:
+        """Begin accepting on these listening sockets, in the running loop."""
+        self.loop = asyncio.get_running_loop()
+        for s in sockets:
+            s.setblocking(False)
+        self._sockets.extend(sockets)
+        self._resume()
+
+    def _resume(self) -> None:
+        if self._accepting or self.loop is None or not self._sockets:
+            return
+        self._accepting = True
+        for s in self._sockets:
+            self.loop.add_reader(s.fileno(), self._accept, s)
+
+    def _pause(self) -> None:
+        if self._accepting and self.loop is not None:
+            self._accepting = False
+            for s in self._sockets:
+                self.loop.remove_reader(s.fileno())
+
+    def _full(self) -> bool:
+        taken = len(self.connections) + len(self._starting)
+        return taken >= self.settings.connections or self.handshaking >= self.settings.handshakes
+
+    def _accept(self, listening: socket.socket) -> None:
+        assert self.loop is not None
+        for _ in range(ACCEPT_BURST):
+            if self._full():
+                self._pause()
+                return
+            try:
+                s, _peer = listening.accept()
+            except (BlockingIOError, InterruptedError, ConnectionAbortedError):
+                return
+            except OSError as e:
+                if e.errno in (errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM):
+                    self._pause()
+                    self.loop.call_later(RETRY_S, self._resume)
+                    return
+                raise
+            s.setblocking(False)
+            if s.family != socket.AF_UNIX:
+                s.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+            task = self.loop.create_task(self._start(s))
+            self._starting.add(task)
+            task.add_done_callback(self._started)
+
+    async def _start(self, s: socket.socket) -> None:
+        """Make a connection of an accepted socket; with TLS this is the handshake."""
+        assert self.loop is not None
+        if self.tls is None:
+            await self.loop.connect_accepted_socket(lambda: Connection(self), s)
+            return
+        self.handshaking += 1
+        try:
+            await self.loop.connect_accepted_socket(
+                lambda: Connection(self), s, ssl=self.tls, ssl_handshake_timeout=self.settings.head_s,
+                ssl_shutdown_timeout=2.0,
+            )  # fmt: skip
+        except (OSError, TimeoutError, ssl.SSLError, asyncio.CancelledError):
+            self.refused("tls.handshake")
+        finally:
+            self.handshaking -= 1
+
+    def _started(self, task: asyncio.Task[None]) -> None:
+        self._starting.discard(task)
+        if not task.cancelled() and (e := task.exception()) is not None and not isinstance(e, OSError):
+            self.bound.report(e)
+        if not self._accepting and not self._full():
+            self._resume()
+
+    def connection_closed(self) -> None:
+        """A place is free again."""
+        if not self._accepting and not self._full():
+            self._resume()
+        if self._drained is not None and not self.connections and not self.bound.live:
+            self._drained.set()
+
+    # ------------------------------------------------------------------ leaving
+
+    async def drain(self, limit_s: float, still_listen_s: float = STILL_LISTEN_S) -> None:
+        """Leave: readiness off at once, `Connection: close` on answers, new connections served for a moment more,
+        then none; running exchanges end in their time, at `limit_s` they are cut with an error frame."""
+        assert self.loop is not None
+        self.draining = True
+        self._drained = asyncio.Event()
+        began = self.loop.time()
+        await asyncio.sleep(min(still_listen_s, limit_s))
+        self._pause()
+        for s in self._sockets:
+            s.close()
+        self._sockets.clear()
+        self._close_idle()
+        try:
+            async with asyncio.timeout(max(0.0, began + limit_s - self.loop.time())):
+                while self.connections or self._starting or self.bound.live:
+                    self._drained.clear()
+                    try:
+                        async with asyncio.timeout(0.25):
+                            await self._drained.wait()
+                    except TimeoutError:
+                        self._close_idle()
+        except TimeoutError:
+            now = self.now()
+            for drive in list(self.bound.live):
+                drive.cut(now)
+            await asyncio.sleep(0.1)  # let the last frames leave
+            for connection in list(self.connections):
+                connection.abort()
+        for task in self._starting:
+            task.cancel()
+
+    def _close_idle(self) -> None:
+        for connection in list(self.connections):
+            if connection.idle():
+                connection.close()

@@ -1,0 +1,147 @@
+"""One request on a client connection: what was parsed of it, and the way its answer takes (the Downstream port)."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from sluicegate.core.ports import Chunk
+from sluicegate.edge.body import BodyBuffer
+from sluicegate.wire.headers import STATUS_LINES
+
+if TYPE_CHECKING:
+    from sluicegate.drive import Drive
+    from sluicegate.edge.http1 import Connection
+
+KEEP_FOR_DISCARD = 64 * 1024
+"""Of a refused request: a body up to this is read and thrown away to keep the connection, a larger one closes it."""
+
+
+class Request:
+    """Parsed head, body in progress, answer in progress. Belongs to one connection, answered in its turn."""
+
+    __slots__ = (
+        "answered", "body", "chunked", "close_after", "complete", "conn", "content_length", "content_type", "credentials",
+        "drive", "encoding", "expect", "fed", "forward", "head_bytes", "head_count", "headers_done", "hosts", "http10", "keep_alive",
+        "max_bytes", "method", "pending", "reading", "refused", "te", "url",
+    )  # fmt: skip
+
+    def __init__(self, conn: Connection) -> None:
+        self.conn = conn
+        self.url = b""
+        self.method = ""
+        self.headers_done = False
+        self.head_bytes = 0
+        self.head_count = 0
+        self.fed = 0
+        "Raw bytes received while the head is incomplete."
+        self.hosts: list[bytes] = []
+        self.te: list[bytes] = []
+        self.content_length = -1
+        self.content_type = b""
+        self.encoding = b""
+        self.expect = b""
+        self.credentials: list[bytes] = []
+        self.forward: list[tuple[bytes, bytes]] = []
+        self.refused: tuple[str, str] | None = None
+        "Why the head is unacceptable: reason and message, answered in its turn."
+        self.http10 = False
+        self.keep_alive = False
+        self.drive: Drive | None = None
+        # body
+        self.body: BodyBuffer | None = None
+        self.max_bytes = 0
+        self.reading = False
+        "The exchange asked for the body."
+        self.complete = False
+        "The message was parsed to its end."
+        # answer
+        self.pending = b""
+        "Head of the answer, written with its first bytes."
+        self.chunked = False
+        self.answered = False
+        self.close_after = False
+
+    # ------------------------------------------------------------------ Downstream
+
+    def read(self, max_bytes: int) -> None:
+        """Deliver the body to the driver: now if it is here, else when it is."""
+        self.max_bytes = max_bytes
+        self.reading = True
+        if self.content_length > max_bytes:
+            self.too_large()
+            return
+        if self.complete:
+            self.deliver()
+        elif self.expect:
+            self.conn.transport.write(b"HTTP/1.1 100 Continue\r\n\r\n")
+            self.expect = b""
+
+    def deliver(self) -> None:
+        """The body is complete and asked for: hand it over, once."""
+        self.reading = False
+        body = self.body
+        self.body = None
+        if self.drive is not None:
+            self.drive.body(b"" if body is None else body.take(), self.conn.server.now())
+
+    def too_large(self) -> None:
+        """The body passed the limit: refuse now, do not wait for its end."""
+        self.reading = False
+        if self.body is not None:
+            self.body.close()
+        if self.drive is not None:
+            self.drive.refuse_body(
+                "request.body_too_large",
+                f"The request body is larger than the {self.max_bytes} bytes this gateway accepts.",
+                self.conn.server.now(),
+            )
+
+    def head(self, status: int, headers: bytes, length: int | None) -> None:
+        """Begin the answer; kept until its first bytes so that one write carries both."""
+        conn = self.conn
+        close = not self.keep_alive or conn.server.draining or conn.poisoned
+        if not self.complete and (self.expect or self.te or self.content_length > KEEP_FOR_DISCARD):
+            close = True  # what is left of the body is not worth reading
+        if length is not None:
+            framing = b"content-length: %d\r\n" % length
+        elif self.http10:
+            framing, close = b"", True
+        else:
+            framing = b"transfer-encoding: chunked\r\n"
+            self.chunked = True
+        self.close_after = close
+        self.pending = b"".join((
+            STATUS_LINES.get(status) or b"HTTP/1.1 %d \r\n" % status,
+            conn.server.date_line,
+            headers,
+            framing,
+            b"connection: close\r\n\r\n" if close else b"\r\n",
+        ))  # fmt: skip
+
+    def data(self, chunk: Chunk) -> bool:
+        """A piece of the answer. False: the client has enough waiting for it, hold the upstream."""
+        conn = self.conn
+        if not chunk:
+            return not conn.write_paused
+        if self.chunked:
+            piece = b"%b%x\r\n%b\r\n" % (self.pending, len(chunk), chunk)
+        else:
+            piece = b"%b%b" % (self.pending, chunk)
+        self.pending = b""
+        conn.transport.write(piece)
+        return not conn.write_paused
+
+    def end(self) -> None:
+        """The answer is complete."""
+        rest = self.pending
+        self.pending = b""
+        if self.chunked:
+            rest += b"0\r\n\r\n"
+        if rest:
+            self.conn.transport.write(rest)
+        self.answered = True
+        self.conn.answer_done(self)
+
+    def reset(self) -> None:
+        """The answer cannot be completed: the client must see a broken message."""
+        self.conn.abort()
