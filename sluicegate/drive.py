@@ -18,16 +18,30 @@ from typing import Any
 
 from sluicegate.apis.base import Api, BadRequest, Malformed
 from sluicegate.core.actions import ABORT, Ask, Defer, Mirror, Read, Relay, Reply, Send, Wait
-from sluicegate.core.events import AnswerFacts, Body, Ended, Event, Facts, Failed, Gone, Head, How, Refused, Responded
-from sluicegate.core.events import Sent, Usage
+from sluicegate.core.events import (
+    AnswerFacts,
+    Body,
+    Ended,
+    Event,
+    Facts,
+    Failed,
+    Gone,
+    Head,
+    How,
+    Refused,
+    Responded,
+    Sent,
+    Usage,
+)
 from sluicegate.core.exchange import Exchange, exchange
-from sluicegate.core.ports import Attempt, Call, Chunk, Downstream, Headers, Meter, Terminal, Upstream
 from sluicegate.core.pool import Member
+from sluicegate.core.ports import Attempt, Call, Chunk, Downstream, Headers, Meter, Terminal, Upstream
 from sluicegate.core.settings import Timeouts
 from sluicegate.core.state import World
 from sluicegate.core.wheel import Wheel
 from sluicegate.providers.base import Plan, Provider
-from sluicegate.wire.headers import AnswerHead, answer as read_head
+from sluicegate.wire.headers import AnswerHead
+from sluicegate.wire.headers import answer as read_head
 from sluicegate.wire.refusal import CONTENT_TYPE, error_body, refusal
 from sluicegate.wire.sse import Endless
 
@@ -49,7 +63,12 @@ PLANS = 4096
 FINE = AnswerFacts()
 _GIVEN_UP = "given up"
 
-_CAUSES = {"eof": "answer.truncated", "cut": "answer.truncated", "reset": "connection.reset", "malformed": "answer.http"}
+_CAUSES = {
+    "eof": "answer.truncated",
+    "cut": "answer.truncated",
+    "reset": "connection.reset",
+    "malformed": "answer.http",
+}
 """How an attempt ended, from the upstream port, as causes of records; `connect.*` are causes as they are."""
 
 _CUT_MESSAGES = {
@@ -107,7 +126,20 @@ class Bound:
 class Answer:
     """One attempt's answer on its way in: the sink of the upstream port. Decides when there is something to commit."""
 
-    __slots__ = ("asked", "drive", "head_", "headers", "held", "meter", "mode", "over", "size", "status", "ticket", "usage")
+    __slots__ = (
+        "asked",
+        "drive",
+        "head_",
+        "headers",
+        "held",
+        "meter",
+        "mode",
+        "over",
+        "size",
+        "status",
+        "ticket",
+        "usage",
+    )
 
     # modes, in the order of a life
     WAITING, WHOLE, LARGE, STREAM, REFUSAL, DRAINING = range(6)
@@ -326,9 +358,36 @@ class Drive:
     """The driver of one exchange. The edge calls start, body, refuse_body, left, writable; the wheel due, expire."""
 
     __slots__ = (
-        "answer", "api", "attempt", "bound", "broken", "busy", "deadline", "done", "down", "facts", "fields",
-        "first_due", "gen", "gone", "gone_due", "gone_how", "head", "inbox", "last", "member", "on_gone", "paused_at",
-        "pending", "raw", "relaying", "reply", "slot", "ticket", "timeouts", "__weakref__",
+        "__weakref__",
+        "answer",
+        "api",
+        "attempt",
+        "bound",
+        "broken",
+        "busy",
+        "deadline",
+        "done",
+        "down",
+        "facts",
+        "fields",
+        "first_due",
+        "gen",
+        "gone",
+        "gone_due",
+        "gone_how",
+        "head",
+        "inbox",
+        "last",
+        "member",
+        "on_gone",
+        "paused_at",
+        "pending",
+        "raw",
+        "relaying",
+        "reply",
+        "slot",
+        "ticket",
+        "timeouts",
     )  # fmt: skip
 
     gen: Exchange
@@ -452,14 +511,14 @@ class Drive:
                     send(None)
         except StopIteration:
             self.finish()
-        except Exception as bug:  # noqa: BLE001 - a bug in one exchange must not take the worker down
+        except Exception as bug:
             self.broke(bug)
         finally:
             self.busy = False
 
     def client_gone(self, e: Gone) -> Event | None:
         """What `Gone` means for the action that is pending: its end, or nothing yet (`on_gone`)."""
-        if self.answer is None or self.answer.over and not self.relaying:
+        if self.answer is None or (self.answer.over and not self.relaying):
             return e
         if self.on_gone != ABORT and self.gone_due == inf:
             self.gone_due = e.at + self.on_gone
@@ -511,8 +570,10 @@ class Drive:
         assert answer is not None
         self.on_gone = action.on_gone
         if answer.mode == Answer.WHOLE or answer.mode == Answer.REFUSAL:
-            return answer.counted(self.last, self.gone_how if self.gone else "done") if answer.status == 200 else Ended(
-                self.last, None, self.gone_how if self.gone else "done"
+            return (
+                answer.counted(self.last, self.gone_how if self.gone else "done")
+                if answer.status == 200
+                else Ended(self.last, None, self.gone_how if self.gone else "done")
             )
         self.relaying = True
         answer.ticket = self.ticket  # what comes now answers the Relay
@@ -657,8 +718,8 @@ class Drive:
             self.event(self.ticket, Failed(now, "timeout.total" if total else "timeout.idle", "all"))
 
 
-_REPLIED: Any = object()
-"""What performing a Reply yields: the exchange is told nothing more, and ends."""
+_REPLIED: Event = Gone(0.0)
+"""What performing a Reply gives (compared by identity): the exchange is told nothing more, and ends."""
 
 PERFORM: dict[type, Callable[[Drive, Any], Event | None]] = {
     Read: Drive.perform_read,
@@ -678,7 +739,7 @@ LEAKS: list[str] = []
 def watch_leaks() -> None:
     """For test runs: note in LEAKS every driver that is collected before its exchange ended."""
 
-    def __del__(self: Drive) -> None:  # noqa: N807
+    def __del__(self: Drive) -> None:
         if not self.done and self.ticket:
             LEAKS.append(repr(self))
 

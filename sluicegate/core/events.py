@@ -98,7 +98,7 @@ class AnswerFacts:
         region: str = "",
     ) -> None:
         self.cause = cause
-        "Why this answer is not a success, as a stable dotted name (`upstream.throttled`, `upstream.credential` ...); empty: fine."
+        "Why this answer is not a success, as a stable dotted name (`upstream.throttled.rate` ...); empty: fine."
         self.retry_after = retry_after
         "Seconds until the upstream wants to be asked again; None when it did not say or said nonsense."
         self.code = code

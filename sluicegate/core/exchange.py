@@ -12,6 +12,7 @@ from typing import Any
 
 from sluicegate.core.actions import Action, Read, Relay, Reply, Send
 from sluicegate.core.events import Ended, Failed, Gone, Head, Refused, Responded, Usage
+from sluicegate.core.pool import Member
 from sluicegate.core.record import Attempt, UsageRecord
 from sluicegate.core.refusals import REFUSALS
 from sluicegate.core.route import Route
@@ -41,12 +42,13 @@ def exchange(world: World) -> Exchange:
         return
     record.consumer = consumer.number
     record.tenant = consumer.tenant
-    route: Route | str | None = None
+    route: Route | None = None
     if head.path_model is not None:
-        route = world.routes.find(consumer, head.api, head.path_model)
-        if isinstance(route, str):
-            yield _refuse(world, record, head.at, route, _ROUTE[route])
+        found = world.routes.find(consumer, head.api, head.path_model)
+        if isinstance(found, str):
+            yield _refuse(world, record, head.at, found, _ROUTE[found])
             return
+        route = found
 
     e = yield Read(route.body_max if route else world.routes.largest_body)
     if type(e) is Gone:
@@ -61,12 +63,15 @@ def exchange(world: World) -> Exchange:
         if facts.model is None:
             yield _refuse(world, record, e.at, "request.no_model", "The body must name a model in its field 'model'.")
             return
-        route = world.routes.find(consumer, head.api, facts.model)
-        if isinstance(route, str):
-            yield _refuse(world, record, e.at, route, _ROUTE[route])
+        found = world.routes.find(consumer, head.api, facts.model)
+        if isinstance(found, str):
+            yield _refuse(world, record, e.at, found, _ROUTE[found])
             return
+        route = found
         if e.size > route.body_max:
-            yield _refuse(world, record, e.at, "request.body_too_large", f"The body is larger than {route.body_max} bytes.")
+            yield _refuse(
+                world, record, e.at, "request.body_too_large", f"The body is larger than {route.body_max} bytes."
+            )
             return
 
     # Admitted: from here on there is one record, settled exactly once.
@@ -77,9 +82,9 @@ def exchange(world: World) -> Exchange:
     now = e.at
     deadline = now + route.timeouts.total
     on_gone = route.on_disconnect.stream if facts.stream else route.on_disconnect.other
-    tried = []
+    tried: list[Member] = []
     faults = 0
-    member = None
+    member: Member | None = None
     try:
         while faults < route.attempts:
             member = route.pool.pick(tried, now, head.chance)

@@ -35,7 +35,7 @@ class Pool:
         self.members = tuple(members)
 
     def pick(self, tried: Sequence[Member], now: float, chance: float) -> Member | None:
-        """The first member this request has not tried yet, None when all were. `now`, `chance`: for policies to come."""
+        """The first member not tried yet, None when all were. `now` and `chance`: for policies to come."""
         if not tried:
             return self.members[0] if self.members else None
         for member in self.members:

@@ -163,5 +163,3 @@ class Question(Protocol):
     """What `Ask` carries: answered in the same call from memory, or by a callback."""
 
     def ask(self, answer: Any) -> Any: ...
-
-

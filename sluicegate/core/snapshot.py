@@ -66,10 +66,10 @@ class Model:
     deployments: tuple[int, ...]
     "Numbers, in the order in which they are tried: by tier, then as declared."
     operations: tuple[str, ...]
-    timeouts: Timeouts = Timeouts()
+    timeouts: Timeouts = field(default_factory=Timeouts)
     attempts: int = 3
     "Attempts that may end in a fault; throttled answers do not count (decision 43)."
-    on_disconnect: OnDisconnect = OnDisconnect()
+    on_disconnect: OnDisconnect = field(default_factory=OnDisconnect)
     body_max: int = 32 * 1024 * 1024
 
 

@@ -57,9 +57,7 @@ class Wheel:
     def turn(self, now: float) -> None:
         """Look at everything whose tick has come: expire what is due, file the rest again."""
         upto = int(now / TICK_S)
-        if not self._turned:
-            ready = [s for s in self._slots if s <= upto]
-        elif upto - self._turned > len(self._slots):
+        if not self._turned or upto - self._turned > len(self._slots):
             ready = [s for s in self._slots if s <= upto]
         else:
             ready = [s for s in range(self._turned + 1, upto + 1) if s in self._slots]

@@ -44,8 +44,8 @@ _ROLES: dict[bytes, int] = {
     b"content-type": _TYPE_H,
     b"content-encoding": _ENCODING_H,
     b"expect": _EXPECT_H,
-    **{name: _PASS_H for name in REQUEST_PASS},
-    **{name: _CREDENTIAL_H for name in CREDENTIAL_HEADERS},
+    **dict.fromkeys(REQUEST_PASS, _PASS_H),
+    **dict.fromkeys(CREDENTIAL_HEADERS, _CREDENTIAL_H),
     b"authorization": _BEARER_H,
 }
 
@@ -54,8 +54,9 @@ class Connection(asyncio.Protocol):
     """A client connection. At most one exchange at a time; pipelined requests wait in order."""
 
     __slots__ = (
-        "active", "backlog", "last", "lingering", "lost", "parser", "parsing", "paused_since", "peer", "poisoned", "queue",
-        "reading_paused", "reparsing", "server", "since", "slot", "transport", "upgrade", "waiting", "write_paused",
+        "active", "backlog", "last", "lingering", "lost", "parser", "parsing", "paused_since", "peer", "poisoned",
+        "queue", "reading_paused", "reparsing", "server", "since", "slot", "transport", "upgrade", "waiting",
+        "write_paused",
     )  # fmt: skip
 
     transport: asyncio.Transport
@@ -89,7 +90,6 @@ class Connection(asyncio.Protocol):
     # ------------------------------------------------------------------ transport callbacks
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        assert isinstance(transport, asyncio.Transport) or hasattr(transport, "write")
         self.transport = transport  # type: ignore[assignment]
         server = self.server
         peer = transport.get_extra_info("peername")
@@ -399,7 +399,7 @@ class Connection(asyncio.Protocol):
                 request.credentials,
                 request.forward,
                 self.peer,
-                random(),  # noqa: S311 - chooses a member, guards nothing
+                random(),
                 api.repeatable,
             )
         )

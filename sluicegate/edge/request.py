@@ -20,9 +20,9 @@ class Request:
     """Parsed head, body in progress, answer in progress. Belongs to one connection, answered in its turn."""
 
     __slots__ = (
-        "answered", "body", "chunked", "close_after", "complete", "conn", "content_length", "content_type", "credentials",
-        "drive", "encoding", "expect", "fed", "forward", "head_bytes", "head_count", "headers_done", "hosts", "http10", "keep_alive",
-        "max_bytes", "method", "pending", "reading", "refused", "te", "url",
+        "answered", "body", "chunked", "close_after", "complete", "conn", "content_length", "content_type",
+        "credentials", "drive", "encoding", "expect", "fed", "forward", "head_bytes", "head_count", "headers_done",
+        "hosts", "http10", "keep_alive", "max_bytes", "method", "pending", "reading", "refused", "te", "url",
     )  # fmt: skip
 
     def __init__(self, conn: Connection) -> None:
@@ -124,9 +124,9 @@ class Request:
         if not chunk:
             return not conn.write_paused
         if self.chunked:
-            piece = b"%b%x\r\n%b\r\n" % (self.pending, len(chunk), chunk)
+            piece = b"".join((self.pending, b"%x\r\n" % len(chunk), chunk, b"\r\n"))
         else:
-            piece = b"%b%b" % (self.pending, chunk)
+            piece = b"".join((self.pending, chunk))
         self.pending = b""
         conn.transport.write(piece)
         return not conn.write_paused
