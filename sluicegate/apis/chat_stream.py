@@ -1,0 +1,213 @@
+"""The meter of a streamed chat completion: reads every event, passes its bytes, takes out what only we asked for.
+
+Every event is decoded, shallowly and typed: that costs 0.4 us, less than searching its bytes for three words, and it
+cannot be fooled by what a model writes. A chunk that is one event costs about 1 us in all, 1.2 us when the gateway
+asked for usage and `"usage":null` is cut out.
+
+`feed` returns nothing before the first event with data. If that one is an error, or no chat completion at all,
+`.error` is set in the same call: look at it before committing. After `[DONE]` or an error (`finished`) nothing passes.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+import msgspec
+from msgspec import Raw
+
+from sluicegate.apis.chat_usage import usage_of
+from sluicegate.core.events import Usage
+from sluicegate.core.ports import Terminal
+from sluicegate.wire.fields import BadJson, tidied, top_level, without
+from sluicegate.wire.sse import Assembler
+
+_NULL: Final = Raw(b"null")
+_NOTHING: Final = (b"", b"null", b'""', b"[]", b"{}")
+_LAST: Final = b',"usage":null}\n\n'
+
+
+class _Choice(msgspec.Struct, gc=False):
+    delta: Raw = Raw()
+    finish_reason: str | None = None
+    index: int = 0
+
+
+class _Event(msgspec.Struct, gc=False):
+    choices: list[_Choice] | None = None
+    usage: Raw = Raw()
+    error: Raw = Raw()
+
+
+class _Error(msgspec.Struct):
+    code: str | int | None = None
+    type: str | None = None
+
+
+_decode: Final = msgspec.json.Decoder(_Event).decode
+_error: Final = msgspec.json.Decoder(_Error).decode
+_fields: Final = msgspec.json.Decoder(dict[str, Raw]).decode
+
+
+class ChatMeter:
+    """One per attempt."""
+
+    __slots__ = (
+        "_asked", "_begun", "_broken", "_choices", "_ended", "_sse", "delivered", "error", "finished",
+        "first_token_at", "usage",
+    )  # fmt: skip
+
+    def __init__(self, n: int, asked: bool) -> None:
+        self.usage: Usage | None = None
+        self.first_token_at: float | None = None
+        self.error = ""
+        self.delivered = 0
+        self.finished = False
+        self._asked = asked
+        self._choices = n
+        self._ended: set[int] = set()
+        "Indexes of the choices that have a finish_reason."
+        self._begun = False
+        self._broken = False
+        "An event was no JSON: nothing after it passes, the answer is not whole."
+        self._sse = Assembler()
+
+    def feed(self, chunk: bytes, now: float) -> bytes:
+        """The events that this chunk completes, as they came or edited. Raises wire.sse.Endless."""
+        sse = self._sse
+        if sse.plain and chunk.find(b"\n") == len(chunk) - 2 and chunk[:6] == b"data: " and not self.finished:
+            if chunk[-1] == 10 and chunk.find(b"\r") < 0:
+                return self._take(chunk, chunk[6:-2], now)
+        if self._closed():
+            return b""
+        out = []
+        for event, data in sse.feed(chunk):
+            out.append(event if data is None else self._take(event, data, now))
+            if self._closed():
+                break
+        return out[0] if len(out) == 1 else b"".join(out)
+
+    def end(self) -> str:
+        """How it stands when the upstream has nothing more to say. `finished` says that [DONE] was seen, which holds
+        however the connection ended; DONE without it is for a message that was complete by its framing."""
+        if self.error:
+            return Terminal.ERROR
+        if self.finished:
+            return Terminal.DONE
+        if self._broken or self._sse.passing:
+            return Terminal.INCOMPLETE
+        rest = self._sse.rest()
+        if rest in (b"data: [DONE]", b"data:[DONE]"):
+            return Terminal.DONE
+        return Terminal.DONE if not rest and len(self._ended) >= self._choices else Terminal.INCOMPLETE
+
+    def cut(self, reason: str, message: str) -> bytes | None:
+        """An event that makes the SDKs raise; None while a part of an event is with the client already."""
+        if self._sse.passing:
+            return None
+        error = {"message": message, "type": "server_error", "code": "upstream_interrupted", "reason": reason}
+        return b"data: " + msgspec.json.encode({"error": error}) + b"\n\n"
+
+    def _closed(self) -> bool:
+        """Nothing passes any more."""
+        return self.finished or self._broken
+
+    def _take(self, event: bytes, data: bytes, now: float) -> bytes:
+        try:
+            e = _decode(data)
+        except (msgspec.DecodeError, ValueError, RecursionError):
+            odd = self._odd(data)
+            if odd is None:
+                return b"" if self._broken else event
+            e = odd
+        choices = e.choices
+        if choices:
+            for choice in choices:
+                if len(choice.delta) > 2:
+                    if self.first_token_at is None and not _says(choice.delta):
+                        continue
+                    self.delivered += 1
+                    if self.first_token_at is None:
+                        self.first_token_at = now
+                if choice.finish_reason:
+                    self._ended.add(choice.index)
+        if len(e.error) and e.error != _NULL:
+            self.error = _code(e.error)
+            self.finished = True
+            return event
+        if not self._begun:
+            self._begun = True
+            if choices is None:
+                self._refuse("answer.shape")
+                return event
+        if len(e.usage):
+            return self._usage(event, data, e)
+        return event
+
+    def _usage(self, event: bytes, data: bytes, e: _Event) -> bytes:
+        """Note usage; take out what is there only because we asked: the null of each event, the event of its own."""
+        if e.usage != _NULL:
+            self.usage = usage_of(e.usage) or self.usage
+            if not self._asked or e.choices:
+                return event
+            fields = _fields(data)
+            if "prompt_filter_results" not in fields:
+                return b""
+        elif not self._asked:
+            return event
+        elif event.endswith(_LAST):  # the last brace is the outermost one's
+            return event[: -len(_LAST)] + b"}\n\n"
+        try:
+            return _replaced(event, data, without(data, top_level(data), "usage"))
+        except (BadJson, ValueError):
+            return event
+
+    def _odd(self, data: bytes) -> _Event | None:
+        """Data that is no event as our strict reader knows it. None: nothing to read in it."""
+        if data == b"[DONE]":
+            if self._begun:
+                self.finished = True
+            else:
+                self._refuse("answer.empty")
+            return None
+        tidy = tidied(data)
+        if tidy is not None:
+            try:
+                return _decode(tidy)
+            except (msgspec.DecodeError, RecursionError):
+                pass
+        if self._begun:
+            self._broken = True
+        else:
+            self._refuse("answer.json" if tidy is None else "answer.shape")
+        return None
+
+    def _refuse(self, cause: str) -> None:
+        """The first event shows that this is no chat completion."""
+        self.error = cause
+        self.finished = True
+
+
+def _says(delta: Raw) -> bool:
+    """There is content in it: more than the role, or an empty beginning."""
+    try:
+        fields = _fields(delta)
+    except (msgspec.DecodeError, ValueError):
+        return False
+    return any(name != "role" and bytes(value) not in _NOTHING for name, value in fields.items())
+
+
+def _code(raw: Raw) -> str:
+    """The code of an error as a plain word: it goes into records, and an upstream's text may be anything."""
+    try:
+        error = _error(raw)
+    except (msgspec.DecodeError, ValueError, RecursionError):
+        return "error"
+    code = str(error.code or error.type or "error")
+    return code if len(code) <= 64 and code.isascii() and code.replace("_", "").replace("-", "").isalnum() else "error"
+
+
+def _replaced(event: bytes, data: bytes, new: bytes) -> bytes:
+    """The event with other data."""
+    if data in event:
+        return event.replace(data, new, 1)
+    return b"data: " + new.replace(b"\n", b" ") + b"\n\n"  # it came on several lines

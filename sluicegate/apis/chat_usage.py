@@ -1,0 +1,70 @@
+"""Usage as chat completions say it, mapped to disjoint classes.
+
+What cannot be true was not said: a negative, absurd or contradictory count would become a credit, or a bill.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+import msgspec
+from msgspec import Raw
+
+from sluicegate.core.events import Usage
+
+MOST: Final = 10**9
+"""Tokens. No answer is larger."""
+
+
+class _Details(msgspec.Struct, gc=False):
+    cached_tokens: int | None = None
+    cache_write_tokens: int | None = None
+    reasoning_tokens: int | None = None
+
+
+class _Usage(msgspec.Struct, gc=False):
+    prompt_tokens: int
+    completion_tokens: int | None = None
+    total_tokens: int | None = None
+    prompt_tokens_details: _Details | None = None
+    completion_tokens_details: _Details | None = None
+
+
+_decode: Final = msgspec.json.Decoder(_Usage).decode
+
+
+def usage_of(raw: Raw) -> Usage | None:
+    """0.8 us. None: not said.
+
+    A total beyond prompt and completion is reasoning that the completion left out, as some servers count; any other
+    contradiction makes the whole of it unbelievable.
+    """
+    try:
+        u = _decode(raw)
+    except (msgspec.DecodeError, ValueError, RecursionError):
+        return None
+    prompt, total = u.prompt_tokens, u.total_tokens
+    completion = u.completion_tokens
+    if completion is None:
+        if total is None:
+            return None
+        completion = total - prompt
+    cached = written = reasoning = 0
+    details = u.prompt_tokens_details
+    if details is not None:
+        cached, written = details.cached_tokens or 0, details.cache_write_tokens or 0
+    details = u.completion_tokens_details
+    if details is not None:
+        reasoning = details.reasoning_tokens or 0
+    if total is not None and total != prompt + completion:
+        beyond = total - prompt - completion
+        if beyond < 0 or reasoning not in (0, beyond):
+            return None
+        reasoning = beyond
+        completion += beyond
+    if (
+        cached < 0 or written < 0 or reasoning < 0 or cached + written > prompt or reasoning > completion
+        or prompt > MOST or completion > MOST
+    ):  # fmt: skip
+        return None
+    return Usage(prompt - cached - written, completion - reasoning, cached, written, reasoning)

@@ -1,0 +1,179 @@
+"""The top level of a JSON body: its fields as raw bytes, each key exactly once, and bodies rebuilt from them.
+
+What is authorised must be what is forwarded, whoever reads a repeated key first or last: so a repeated key is
+refused, however it is spelled. Values stay the client's bytes; they are validated as JSON but never re-encoded.
+
+Cost on a 1 KB body of seven fields: `top_level` 1.1 us when written without blanks, 3.5 us with them; `rebuild` of
+one field 1.0 us.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any, Final
+
+import msgspec
+from msgspec import Raw
+
+from sluicegate.core.ports import Chunk
+
+MOST_KEYS: Final = 1000
+"""Top-level keys a body may have; the largest real ones have about 40."""
+
+SMALL: Final = 64 * 1024
+"""Up to this a body cannot hold enough keys to matter, so they may be counted after they were decoded."""
+
+LONGEST_NUMBER: Final = 1000
+"""Digits of a top-level number. Beyond it somebody is testing how long an upstream converts it."""
+
+
+class BadJson(Exception):
+    """The bytes are not one JSON object as we accept it. `reason` is a name of core/refusals.py."""
+
+    def __init__(self, reason: str, message: str) -> None:
+        super().__init__(reason, message)
+        self.reason = reason
+        self.message = message
+
+
+class _AnyKey(type):
+    def __instancecheck__(cls, instance: object) -> bool:
+        return True
+
+
+class _Key(metaclass=_AnyKey):
+    """Stands for `str` where every key must be seen, repeated ones too: msgspec asks its hook for unknown types."""
+
+
+_decode: Final[Callable[[Chunk], dict[str, Raw]]] = msgspec.json.Decoder(dict[str, Raw]).decode
+_NOT_JSON: Final = (msgspec.DecodeError, ValueError)
+"""ValueError: UnicodeDecodeError of a key that is not UTF-8."""
+
+
+def top_level(body: Chunk) -> dict[str, Raw]:
+    """The fields in their order, values raw: views into `body`, which must live as long and cannot be resized.
+
+    Values are valid JSON, except that bytes within strings may be invalid UTF-8: they are forwarded as they are.
+    """
+    try:
+        if len(body) <= SMALL:
+            fields = _decode(body)
+            # Every entry needs its key, its value, two quotes, a colon and a comma. If these make up the whole body,
+            # nothing is left for a second entry of the same name, nor for an escaped spelling of one.
+            if sum(map(len, fields)) + sum(map(len, fields.values())) + 4 * len(fields) + 1 == len(body):
+                if len(fields) > MOST_KEYS:
+                    raise _too_many()
+                return fields
+        fields = _one_by_one(body)
+    except _NOT_JSON as e:
+        raise BadJson("request.invalid_json", f"The request body is not a JSON object: {_why(e)}.") from None
+    except RecursionError:
+        raise BadJson("request.invalid_json", "The request body is nested too deeply.") from None
+    if len(body) > SMALL:
+        for key, value in fields.items():
+            if len(value) > LONGEST_NUMBER and memoryview(value)[0] in b"-0123456789":
+                raise BadJson("request.invalid_json", f"The number in {_shown(key)} is too long.")
+    return fields
+
+
+def _one_by_one(body: Chunk) -> dict[str, Raw]:
+    """The same with every key looked at: exact for any spelling, and bounded in memory. Costs 2.4 us more."""
+    seen: list[str] = []
+
+    def look(_type: type, key: str) -> str:
+        seen.append(key)
+        if len(seen) > MOST_KEYS:
+            raise _too_many()
+        return key
+
+    fields: dict[str, Raw] = msgspec.json.Decoder(dict[_Key, Raw], dec_hook=look).decode(body)  # type: ignore[assignment]
+    if len(seen) != len(fields):
+        twice = next(key for i, key in enumerate(seen) if key in seen[:i])
+        raise BadJson("request.duplicate_key", f"The field {_shown(twice)} occurs more than once.")
+    return fields
+
+
+def _too_many() -> BadJson:
+    return BadJson("request.too_many_keys", f"The request body has more than {MOST_KEYS} top-level fields.")
+
+
+def _why(e: Exception) -> str:
+    return "invalid UTF-8" if isinstance(e, UnicodeError) else str(e)[:200].rstrip(".")
+
+
+def _shown(key: str) -> str:
+    return repr(key[:64])
+
+
+_OPEN: Final = re.compile(rb"[ \t\r\n]*+\{")
+_NAME: Final = re.compile(rb'[ \t\r\n]*+("(?:[^"\\]++|\\.)*+"[ \t\r\n]*+:[ \t\r\n]*+)', re.DOTALL)
+_COMMA: Final = re.compile(rb"[ \t\r\n]*+,")
+
+
+def _walk(body: Chunk, fields: Mapping[str, Raw]) -> Iterator[tuple[str, int, int, int]]:
+    """(key, where its name begins, where its value begins, where that ends), in order. Values are stepped over."""
+    step: re.Pattern[bytes] = _OPEN
+    end = 0
+    for key, value in fields.items():
+        after = step.match(body, end)
+        name = after and _NAME.match(body, after.end())
+        if name is None:
+            raise ValueError("these are not the fields of this body")
+        start = name.end()
+        end = start + len(value)
+        step = _COMMA
+        yield key, name.start(1), start, end
+
+
+def rebuild(body: Chunk, fields: Mapping[str, Raw], changes: Mapping[str, bytes]) -> bytes:
+    """The body with the values of `changes` in place of its own, every other byte as it was.
+
+    A key that the body lacks is put in front: that needs no search for the end.
+    """
+    parts: list[Chunk] = []
+    kept = 0
+    missing = [key for key in changes if key not in fields]
+    if missing:
+        brace = _OPEN.match(body)
+        assert brace is not None
+        kept = brace.end()
+        new = b",".join(msgspec.json.encode(key) + b":" + changes[key] for key in missing)
+        parts += (body[:kept], new, b"," if fields else b"")
+    left = len(changes) - len(missing)
+    if left:
+        for key, _, start, end in _walk(body, fields):
+            if key in changes:
+                parts += (body[kept:start], changes[key])
+                kept = end
+                left -= 1
+                if not left:
+                    break
+    parts.append(body[kept:])
+    return b"".join(parts)
+
+
+def without(body: Chunk, fields: Mapping[str, Raw], gone: str) -> bytes:
+    """The body without one of its fields, every other byte as it was."""
+    before = -1
+    for key, name, _, end in _walk(body, fields):
+        if key == gone:
+            if before >= 0:
+                return b"".join((body[:before], body[end:]))
+            comma = _COMMA.match(body, end)
+            return b"".join((body[:name], body[comma.end() if comma else end :]))
+        before = end
+    return bytes(body)
+
+
+def tidied(data: Chunk) -> bytes | None:
+    """A strict copy of JSON that only lenient readers take (NaN, lone surrogates, invalid UTF-8), None if nobody does.
+
+    For answers: Python's and JavaScript's readers are lenient, so we may look at such an answer but not refuse it.
+    """
+    try:
+        value: Any = json.loads(str(data, "utf-8", "replace"), parse_constant=lambda _: None)
+        return json.dumps(value, ensure_ascii=False, allow_nan=False).encode("utf-8", "replace")
+    except (ValueError, RecursionError):
+        return None

@@ -1,0 +1,148 @@
+"""Which headers pass, in both directions: allow-lists, so that what nobody thought of does not pass.
+
+Down: content-type, ids for support cases, the budget headers that SDKs read. Never cookies, server and host names,
+names of deployments or regions, the provider's utilisation, hints for retrying (the gateway decides who retries).
+Up: what selects the wire format or correlates; credentials, organisation and project ids and whatever selects a
+deployment or a content filter are the operator's to say.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+from sluicegate.core.ports import Headers
+
+ANSWER_PASS: Final = frozenset({
+    b"content-type",
+    b"x-request-id",           # what the SDKs show as request_id
+    b"request-id",
+    b"apim-request-id",        # what Azure's support asks for
+    b"x-ms-client-request-id",  # the client's own, echoed
+    b"openai-processing-ms",
+    b"x-ms-rai-invoked",       # whether the content filter ran
+    b"x-ratelimit-limit-requests",      # of the deployment that served; clients that pace themselves read them
+    b"x-ratelimit-limit-tokens",
+    b"x-ratelimit-remaining-requests",
+    b"x-ratelimit-remaining-tokens",
+    b"x-ratelimit-reset-requests",
+    b"x-ratelimit-reset-tokens",
+})  # fmt: skip
+
+REQUEST_PASS: Final = frozenset({
+    b"accept",
+    b"x-ms-client-request-id",  # correlation: echoed by Azure
+    b"traceparent",
+    b"tracestate",
+    b"openai-beta",             # selects a wire format
+    b"idempotency-key",         # sent by the SDKs; harmless, helps where an upstream honours it
+    b"extra-parameters",        # azure-ai-inference: what to do with fields the model does not know
+})  # fmt: skip
+"""Lower-case names of request headers that go up. `content-type` is not here: the body was checked to be JSON, so the
+plan says `application/json`."""
+
+CREDENTIAL_HEADERS: Final = (b"api-key", b"authorization", b"x-api-key", b"ocp-apim-subscription-key")
+"""Where a client may show who it is. They are read and never forwarded."""
+
+STATUS_LINES: Final = {
+    code: b"HTTP/1.1 %d %b\r\n" % (code, phrase)
+    for code, phrase in {
+        100: b"Continue", 200: b"OK", 201: b"Created", 202: b"Accepted", 204: b"No Content", 206: b"Partial Content",
+        301: b"Moved Permanently", 302: b"Found", 303: b"See Other", 304: b"Not Modified", 307: b"Temporary Redirect",
+        308: b"Permanent Redirect", 400: b"Bad Request", 401: b"Unauthorized", 402: b"Payment Required",
+        403: b"Forbidden", 404: b"Not Found", 405: b"Method Not Allowed", 406: b"Not Acceptable",
+        408: b"Request Timeout", 409: b"Conflict", 410: b"Gone", 411: b"Length Required",
+        412: b"Precondition Failed", 413: b"Content Too Large", 414: b"URI Too Long", 415: b"Unsupported Media Type",
+        416: b"Range Not Satisfiable", 417: b"Expectation Failed", 421: b"Misdirected Request",
+        422: b"Unprocessable Content", 423: b"Locked", 424: b"Failed Dependency", 425: b"Too Early",
+        426: b"Upgrade Required", 428: b"Precondition Required", 429: b"Too Many Requests",
+        431: b"Request Header Fields Too Large", 451: b"Unavailable For Legal Reasons",
+        499: b"Client Closed Request", 500: b"Internal Server Error", 501: b"Not Implemented", 502: b"Bad Gateway",
+        503: b"Service Unavailable", 504: b"Gateway Timeout", 505: b"HTTP Version Not Supported",
+        529: b"Site is overloaded",
+    }.items()
+}  # fmt: skip
+
+_READ: Final = frozenset({
+    b"content-type", b"content-encoding", b"content-length", b"x-ms-region", b"azure-openai-deployment-utilization",
+})  # fmt: skip
+_KNOWN_MOST: Final = 512
+_KNOWN: dict[bytes, tuple[bytes, bytes]] = {}
+"""Spellings seen so far: name as it came -> (its line's beginning or b"", its lower-case name if we read it or b"").
+A cache and nothing else; bounded, because upstreams choose the names."""
+
+
+class AnswerHead:
+    """What we read from the head of an upstream's answer, and the lines of it that the client may see."""
+
+    __slots__ = ("content_type", "encoding", "length", "lines", "region", "utilisation")
+
+    def __init__(self) -> None:
+        self.content_type = b""
+        "Media type, lower-case, without parameters."
+        self.encoding = b""
+        "Content-Encoding, lower-case; empty for identity."
+        self.length: int | None = None
+        self.lines = b""
+        "Complete header lines, content-type among them, each ended by CRLF. No framing, no content-encoding."
+        self.region = ""
+        self.utilisation: float | None = None
+        "Share of a provisioned deployment in use, 0.0 to 1.0 and beyond."
+
+
+def answer(headers: Headers) -> AnswerHead:
+    """Read and filter in one pass: 1.9 us for the 17 headers of an Azure answer."""
+    head = AnswerHead()
+    parts = []
+    for name, value in headers:
+        known = _KNOWN.get(name)
+        if known is None:
+            known = _learn(name)
+        line, read = known
+        if line:
+            parts.append(line + value)
+        if read:
+            _note(head, read, value)
+    if parts:
+        lines = b"\r\n".join(parts) + b"\r\n"
+        if lines.count(b"\r") != len(parts) or lines.count(b"\n") != len(parts) or b"\0" in lines:
+            lines = b"".join(part + b"\r\n" for part in parts if _clean(part))
+        head.lines = lines
+    return head
+
+
+def _learn(name: bytes) -> tuple[bytes, bytes]:
+    lower = name.lower()
+    known = (lower + b": " if lower in ANSWER_PASS else b"", lower if lower in _READ else b"")
+    if len(_KNOWN) >= _KNOWN_MOST:
+        _KNOWN.clear()
+    _KNOWN[name] = known
+    return known
+
+
+def _note(head: AnswerHead, name: bytes, value: bytes) -> None:
+    if name == b"content-type":
+        head.content_type = value.partition(b";")[0].strip().lower()
+    elif name == b"content-length":
+        head.length = int(value) if value.isdigit() and len(value) < 19 else None
+    elif name == b"content-encoding":
+        encoding = value.strip().lower()
+        head.encoding = b"" if encoding == b"identity" else encoding
+    elif name == b"x-ms-region":
+        if len(value) <= 64 and value.isascii() and value.decode("ascii").isprintable():
+            head.region = value.decode("ascii")
+    else:
+        head.utilisation = utilisation(value)
+
+
+def utilisation(value: bytes) -> float | None:
+    """`83.2%` -> 0.832; None for anything else."""
+    number, percent, rest = value.partition(b"%")
+    whole, _, fraction = number.partition(b".")
+    if percent and not rest and len(number) <= 12 and whole.isdigit() and (not fraction or fraction.isdigit()):
+        return float(number) / 100
+    return None
+
+
+def _clean(line: bytes) -> bool:
+    """No byte that could end the line and begin another (response splitting)."""
+    return b"\r" not in line and b"\n" not in line and b"\0" not in line
