@@ -12,6 +12,9 @@ from pathlib import Path
 
 import pytest
 
+from sluicegate.apis import APIS
+from sluicegate.spec.load import load_file
+
 ROOT = Path(__file__).resolve().parent.parent
 FEATURES = ROOT / "docs" / "features.md"
 
@@ -91,6 +94,29 @@ def test_what_the_feature_table_claims_is_shown_by_a_test_that_exists():
         if state != "not yet" and not references:
             wrong.append(f"{name} is said to be '{state}' but names no test")
     assert not wrong, "docs/features.md:\n" + "\n".join(wrong)
+
+
+# ---------------------------------------------------------------- configurations in the docs
+
+
+def configurations() -> list[tuple[str, str]]:
+    """Whole documents of the configuration language in Markdown: they begin with their version."""
+    found = []
+    for page in pages():
+        blocks = re.findall(r"^```yaml\n(version:.*?)^```", page.read_text("utf-8"), re.MULTILINE | re.DOTALL)
+        found += [(f"{page.relative_to(ROOT)}, {number}", block) for number, block in enumerate(blocks, 1)]
+    return found
+
+
+def test_every_configuration_that_the_docs_show_can_be_loaded(tmp_path):
+    shown = configurations()
+    assert any(where.startswith("README.md") for where, _ in shown)
+    for where, text in shown:
+        path = tmp_path / "gateway.yaml"
+        path.write_text(text)
+        secrets = {name: f"{name}-0123456789abcdef0123456789abcdef" for name in re.findall(r"\$\{env:(\w+)", text)}
+        loaded = load_file(str(path), secrets, sorted(APIS), start=False)
+        assert loaded.snapshot, f"{where}: {[(p.place.line, p.what, p.hint) for p in loaded.problems]}"
 
 
 # ---------------------------------------------------------------- links

@@ -396,7 +396,8 @@ def python(code: str) -> list[str]:
     """What a fresh interpreter prints, line by line; only the clone is on its path besides what is installed."""
     env = {key: value for key, value in os.environ.items() if not key.startswith(("PYTHON", "COV"))}
     done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, env=env, capture_output=True, text=True, timeout=50)
-    assert done.returncode == 0, done.stderr
+    if done.returncode:
+        pytest.fail(done.stderr, pytrace=False)
     return done.stdout.split()
 
 
