@@ -1,4 +1,4 @@
-"""The parcel: a compiled configuration as bytes, on its way from the process that compiled it to one that carries traffic.
+"""The parcel: a compiled configuration as bytes, on its way to a process that carries traffic.
 
 Typed both ways, so a worker never holds a dictionary where a Snapshot should be, and needs neither YAML nor a
 validator to read it. A parcel holds secrets in clear: it travels by an anonymous file or a socket pair, never by disk.

@@ -1,0 +1,55 @@
+"""What every verb that reads a configuration does the same way: find it, load it, say what is wrong with it."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from typing import Any
+
+import click
+
+from sluicegate.apis import APIS
+from sluicegate.spec.load import Loaded, load_file
+from sluicegate.spec.problems import counted, render
+
+DEFAULT = "gateway.yaml"
+
+
+def config_option(f: Callable[..., Any]) -> Callable[..., Any]:
+    """`-c FILE`."""
+    what = f"The configuration. Default: {DEFAULT}."
+    return click.option("-c", "--config", metavar="FILE", multiple=True, help=what)(f)
+
+
+def load(config: tuple[str, ...], start: bool, end: str) -> Loaded:
+    """The configuration, or exit status 2 after saying everything that is wrong with it. `end` closes the report."""
+    if len(config) > 1:
+        raise click.UsageError("one file for now: files that override others arrive later. Write: -c " + config[0])
+    path = config[0] if config else DEFAULT
+    if not config and not os.path.exists(path):
+        raise click.UsageError(f"there is no {DEFAULT} here. Name your configuration: -c FILE")
+    loaded = load_file(path, os.environ, tuple(APIS), start)
+    report = render(loaded.problems, end if loaded.problems.fatal else "")
+    if report:
+        click.echo(report, err=True)
+    if loaded.problems.fatal:
+        raise SystemExit(2)
+    return loaded
+
+
+def summary(loaded: Loaded) -> str:
+    """What the configuration comes to, one line, and each model's pool in the order in which it is tried."""
+    snapshot, directory = loaded.snapshot, loaded.directory
+    assert snapshot is not None and directory is not None
+    instances = {i.number: i.name for i in snapshot.instances}
+    labels = {d.number: f"{instances[d.instance]}/{d.name} (tier {d.tier})" for d in snapshot.deployments}
+    sizes = {
+        "instance": snapshot.instances,
+        "deployment": snapshot.deployments,
+        "model": snapshot.models,
+        "consumer": directory.consumers,
+    }
+    lines = ["ok: " + ", ".join(counted(len(things), noun) for noun, things in sizes.items())]
+    for model in snapshot.models:
+        lines.append(f"  {model.name}: " + ", then ".join(labels[n] for n in model.deployments))
+    return "\n".join(lines)

@@ -1,0 +1,94 @@
+"""What the declared deployments offer, and the pool that a model's `use` makes of them.
+
+A selector takes every deployment of one model and version, so that "same model, same version" holds by construction
+and new capacity joins by being declared. The order follows from the deployment types: see skus.py.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from difflib import get_close_matches
+
+from sluicegate.core.snapshot import Deployment
+from sluicegate.spec.forms import Use
+from sluicegate.spec.kinds import Context, closest
+from sluicegate.spec.problems import Path
+from sluicegate.spec.values import Selector
+
+
+class Offers:
+    """All deployments, in order of declaration."""
+
+    def __init__(self, cx: Context) -> None:
+        self._cx = cx
+        self.deployments: list[Deployment] = []
+        self._by_label: dict[str, Deployment] = {}
+        self._labels: dict[int, str] = {}
+
+    def add(self, instance: str, number: int, name: str, model: str, version: str, sku: str, tier: int) -> None:
+        """Declare one; `number` is its instance's."""
+        deployment = Deployment(len(self.deployments) + 1, name, number, model, version, sku, tier)
+        self.deployments.append(deployment)
+        self._by_label[f"{instance}/{name}"] = deployment
+        self._labels[deployment.number] = f"{instance}/{name}"
+
+    def label(self, deployment: Deployment) -> str:
+        """`weu/gpt-4o`."""
+        return self._labels[deployment.number]
+
+    def pool(self, use: Use, at: Path) -> tuple[int, ...]:
+        """Numbers of the members, in the order in which they are tried; empty after reporting why."""
+        members = self._selected(use.selector, at) if use.selector else self._listed(use, at)
+        return tuple(d.number for d in sorted(members, key=lambda d: d.tier))
+
+    def _selected(self, selector: Selector, at: Path) -> list[Deployment]:
+        found = [d for d in self.deployments if (d.model, d.version) == selector]
+        live = [d for d in found if d.tier >= 0]
+        if found and not live:
+            what = f"only batch deployments offer {self._selector_text(selector, at)}: {self._several(found)}"
+            self._cx.say(at, what, "batch kinds serve no live request: declare a standard or provisioned deployment")
+        elif not found and not self._cx.problems.damaged(("instances",)):
+            what = f"no deployment offers {self._selector_text(selector, at)}"
+            self._cx.say(at, what, self._closest(selector))
+        return live
+
+    def _listed(self, use: Use, at: Path) -> list[Deployment]:
+        members: list[Deployment] = []
+        for n, (instance, name) in enumerate(use.members):
+            label, here = f"{instance}/{name}", (*at, n)
+            shown = self._cx.shown(here, label)
+            found = self._by_label.get(label)
+            if found is None:
+                if not self._cx.problems.damaged(("instances", instance)):
+                    near = closest(label, self._by_label)
+                    hint = "" if near else f"declared: {self._several(self.deployments)}"
+                    self._cx.say(here, f"no deployment is called {shown}{near}", hint)
+            elif found in members:
+                self._cx.say(here, f"{shown} is listed twice", "keep one of them")
+            elif found.tier < 0:
+                self._cx.say(here, f"{shown} is a batch deployment, which serves no live request", "remove it")
+            elif members and (found.model, found.version) != (members[0].model, members[0].version):
+                first = members[0]
+                ours, theirs = f"{found.model}@{found.version}", f"{first.model}@{first.version}"
+                hint = "members stand in for each other: give each model and version a name of its own"
+                self._cx.say(here, f"{shown} is {ours}, but {self.label(first)} is {theirs}", hint)
+            else:
+                members.append(found)
+        return members
+
+    def _selector_text(self, selector: Selector, at: Path) -> str:
+        return self._cx.sealed.get(at, str(selector))
+
+    def _closest(self, selector: Selector) -> str:
+        offered: dict[str, list[Deployment]] = {}
+        for d in self.deployments:
+            offered.setdefault(f"{d.model}@{d.version}", []).append(d)
+        same = [text for text in offered if text.partition("@")[0] == selector.model]
+        near = get_close_matches(str(selector), same or offered, n=1, cutoff=0.0 if same else 0.6)
+        if near:
+            return f"closest: {near[0]} ({self._several(offered[near[0]])})"
+        return f"declared: {', '.join(list(offered)[:6])}" if offered else "declare a deployment of it under instances:"
+
+    def _several(self, deployments: Iterable[Deployment]) -> str:
+        labels = [self.label(d) for d in deployments]
+        return labels[0] if len(labels) == 1 else f"{labels[0]} and {len(labels) - 1} more" if labels else "none"

@@ -1,0 +1,119 @@
+"""References inside a scalar: `${env:NAME}`, `${env:NAME|default}`, `${file:/path}`; `$${` is a literal `${`.
+
+They are resolved after parsing, so a value can never change the structure of a document, and what they resolve to is
+never shown: errors quote what stands in the file.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import stat
+from collections.abc import Callable, Mapping
+from typing import NamedTuple
+
+LARGEST_FILE = 64 * 1024
+
+_PIECE = re.compile(r"\$\$\{|\$\{(?P<inside>[^{}]*)\}|\$\{")
+_SOLE = re.compile(r"\$\{[^{}]*\}")
+_ENV = re.compile(r"(?P<name>[A-Za-z_][A-Za-z0-9_]*)(?:\|(?P<default>.*))?", re.DOTALL)
+_LATER = ("keyvault",)
+
+
+class Wrong(Exception):
+    """A scalar does not fit. `what` continues a sentence that begins with its text; `hint`: what to write instead."""
+
+    def __init__(self, what: str, hint: str = "") -> None:
+        super().__init__(what, hint)
+        self.what = what
+        self.hint = hint
+
+
+class Resolved(NamedTuple):
+    """A scalar's text after resolution; `referred`: it came from elsewhere, so it must not be shown."""
+
+    text: str
+    referred: bool
+
+
+def read_file(path: str) -> str:
+    """The content of a file, its final newline dropped. Raises Wrong."""
+    try:
+        with open(path, "rb", opener=lambda p, flags: os.open(p, flags | os.O_NONBLOCK)) as f:
+            if not stat.S_ISREG(os.fstat(f.fileno()).st_mode):
+                raise Wrong(f"names {path}, which is not a regular file")
+            content = f.read(LARGEST_FILE + 1)
+    except OSError as e:
+        raise Wrong(f"cannot be read: {(e.strerror or 'error').lower()}", f"is {path} there, for this user?") from None
+    if len(content) > LARGEST_FILE:
+        raise Wrong(f"names a file larger than {LARGEST_FILE // 1024} KiB")
+    try:
+        text = content.decode()
+    except UnicodeDecodeError:
+        raise Wrong("names a file that is not UTF-8 text") from None
+    return text.removesuffix("\n").removesuffix("\r")
+
+
+class Sources:
+    """Where references lead: an environment, and files."""
+
+    def __init__(self, environ: Mapping[str, str], read: Callable[[str], str] = read_file) -> None:
+        self._environ = environ
+        self._read = read
+
+    def resolve(self, text: str, secret: bool = False) -> Resolved:
+        """The text with its references resolved. `secret`: exactly one reference, without default. Raises Wrong."""
+        if secret and not _SOLE.fullmatch(text):
+            raise Wrong("must be a reference, and nothing else: secrets do not stand in the file", _INSTEAD)
+        if "${" not in text:
+            return Resolved(text, False)
+        referred = False
+        pieces = []
+        end = 0
+        for found in _PIECE.finditer(text):
+            pieces.append(text[end : found.start()])
+            end = found.end()
+            if found[0] == "$${":
+                pieces.append("${")
+                continue
+            inside = found["inside"]
+            if inside is None:
+                raise Wrong("has a ${ that is not closed", "write ${env:NAME}, or $${ for the characters ${")
+            pieces.append(self._lookup(inside, secret))
+            referred = True
+        pieces.append(text[end:])
+        return Resolved("".join(pieces), referred)
+
+    def _lookup(self, inside: str, secret: bool) -> str:
+        scheme, colon, rest = inside.partition(":")
+        if not colon or scheme not in ("env", "file", *_LATER):
+            raise Wrong("is not a reference we know", "write ${env:NAME} or ${file:/path}")
+        if scheme in _LATER:
+            raise Wrong("belongs to the language and arrives later", "write ${env:NAME} or ${file:/path}")
+        if scheme == "file":
+            if not rest.startswith("/"):
+                raise Wrong("names a file by a relative path", "write the whole path: ${file:/run/secrets/name}")
+            content = self._read(rest)
+            if not content:
+                raise Wrong("names an empty file", f"put the value into {rest}")
+            return content
+        return self._variable(rest, secret)
+
+    def _variable(self, rest: str, secret: bool) -> str:
+        parts = _ENV.fullmatch(rest)
+        if parts is None:
+            raise Wrong("does not name an environment variable", "write ${env:NAME}: letters, digits and _")
+        name, default = parts["name"], parts["default"]
+        if secret and default is not None:
+            raise Wrong("has a default, which would be a secret in the file", f"write ${{env:{name}}} and set {name}")
+        value = self._environ.get(name, "")
+        if value:
+            return value
+        if default is not None:
+            return default
+        state = "empty" if name in self._environ else "not set"
+        otherwise = "" if secret else f", or write ${{env:{name}|default}}"
+        raise Wrong(f"cannot be resolved: the environment variable {name} is {state}", f"set {name}{otherwise}")
+
+
+_INSTEAD = "write ${env:NAME} or ${file:/run/secrets/name}, and put the secret there"

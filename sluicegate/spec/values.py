@@ -1,0 +1,250 @@
+"""Values with a grammar of their own: addresses, endpoints, selectors, secrets, what happens when a client leaves."""
+
+from __future__ import annotations
+
+import ipaddress
+import re
+from typing import Any, NamedTuple
+
+from sluicegate.core.secret import Secret
+from sluicegate.spec.kinds import MISSING, Context, Word
+from sluicegate.spec.nodes import WORDS, Node, Scalar
+from sluicegate.spec.problems import Path
+from sluicegate.spec.references import Wrong
+from sluicegate.spec.units import Duration
+
+_LABEL = r"[A-Za-z0-9_](?:[A-Za-z0-9_-]{0,61}[A-Za-z0-9_])?"
+_HOST = re.compile(rf"(?=.{{1,253}}$){_LABEL}(?:\.{_LABEL})*\.?")
+
+_METADATA = tuple(
+    ipaddress.ip_network(n) for n in ("169.254.0.0/16", "fe80::/10", "168.63.129.16/32", "100.100.100.200/32",
+                                      "fd00:ec2::254/128")
+)  # fmt: skip
+"""Where clouds answer questions about the machine, with credentials among the answers: never an upstream."""
+
+
+class Bind(NamedTuple):
+    """Where to listen."""
+
+    host: str
+    port: int
+
+
+class Url(NamedTuple):
+    """Where an instance is."""
+
+    scheme: str
+    host: str
+    "Without brackets, lower case."
+    port: int
+    base_path: str
+
+    @property
+    def loopback(self) -> bool:
+        """Never leaves the machine."""
+        address = _ip(self.host)
+        return self.host == "localhost" or (address is not None and address.is_loopback)
+
+
+class Selector(NamedTuple):
+    """`model@version`."""
+
+    model: str
+    version: str
+
+    def __str__(self) -> str:
+        return f"{self.model}@{self.version}"
+
+
+class LanguageVersion(Word):
+    """Which language the document is written in."""
+
+    pattern = "1"
+
+    def says(self) -> str:
+        return "1"
+
+    def parse(self, text: str) -> str:
+        if text != "1":
+            raise Wrong("is not a version of the language that this gateway reads", "write version: 1")
+        return text
+
+
+class Address(Word):
+    """`127.0.0.1:8080`, `[::]:8443`, `localhost:8080`."""
+
+    pattern = r"\S+:[0-9]{1,5}"
+
+    def says(self) -> str:
+        return "an address such as 0.0.0.0:8080"
+
+    def parse(self, text: str) -> Bind:
+        host, colon, port = text.rpartition(":")
+        if not colon or not re.fullmatch("[0-9]{1,5}", port) or int(port) > 65535:
+            raise Wrong("has no port", f"write {self.says()}")
+        if not host:
+            raise Wrong("has no host", "write 127.0.0.1 for this machine only, 0.0.0.0 for every network it is on")
+        return Bind(_host(host), int(port))
+
+    def write(self, value: Bind) -> str:
+        return f"[{value.host}]:{value.port}" if ":" in value.host else f"{value.host}:{value.port}"
+
+
+class Endpoint(Word):
+    """`https://contoso.openai.azure.com`, with a path where the server has one."""
+
+    pattern = r"https?://\S+"
+    _parts = re.compile(r"(https?)://(\[[0-9A-Fa-f:.]+\]|[^/:@?#\[\]]+)(?::([0-9]{1,5}))?((?:/[A-Za-z0-9._~-]+)*)/?")
+
+    def says(self) -> str:
+        return "an address such as https://contoso.openai.azure.com"
+
+    def parse(self, text: str) -> Url:
+        found = self._parts.fullmatch(text)
+        if found is None:
+            if "@" in text:
+                raise Wrong("has a user or password in it", "credentials belong in auth:")
+            raise Wrong("is not an address we can call", f"write {self.says()}, without ? and #")
+        scheme, host, port, path = found[1], _host(found[2]).lower(), found[3], found[4]
+        address = _ip(host)
+        if address is not None and any(address in network for network in _METADATA):
+            raise Wrong("is a metadata address", "it is refused everywhere: it hands out the machine's credentials")
+        if any(part in (".", "..") for part in path.split("/")):
+            raise Wrong("has . or .. in its path", "write the path out")
+        number = int(port) if port else {"http": 80, "https": 443}[scheme]
+        if not 0 < number < 65536:
+            raise Wrong("has a port that does not exist", "ports are 1 to 65535")
+        return Url(scheme, host, number, path)
+
+    def write(self, value: Url) -> str:
+        host = f"[{value.host}]" if ":" in value.host else value.host
+        return f"{value.scheme}://{host}:{value.port}{value.base_path}"
+
+
+def _ip(host: str) -> ipaddress.IPv4Address | ipaddress.IPv6Address | None:
+    try:
+        address = ipaddress.ip_address(host)
+    except ValueError:
+        return None
+    if isinstance(address, ipaddress.IPv6Address) and address.ipv4_mapped is not None:
+        return address.ipv4_mapped
+    return address
+
+
+def _host(text: str) -> str:
+    """A host without brackets. Numbers in disguise (0x7f.1, 2130706433) are refused: resolvers take them as IPs."""
+    bracketed = text.startswith("[") and text.endswith("]")
+    bare = text[1:-1] if bracketed else text
+    if _ip(bare) is not None and bracketed == (":" in bare):
+        return bare
+    if bracketed or ":" in bare:
+        raise Wrong("is not an address we can use", "IPv6 addresses stand in brackets: [::1]:8080")
+    if not _HOST.fullmatch(bare) or re.fullmatch(r"0[xX][0-9A-Fa-f]*|[0-9]+", bare.rstrip(".").rpartition(".")[2]):
+        raise Wrong("has a host that is neither a name nor an IP address", "check its spelling")
+    return bare
+
+
+class Select(Word):
+    """`gpt-4o@2024-11-20`."""
+
+    pattern = r"[^@\s]+@[^@\s]+"
+
+    def says(self) -> str:
+        return "a selector such as gpt-4o@2024-11-20"
+
+    def parse(self, text: str) -> Selector:
+        if not re.fullmatch(self.pattern, text):
+            hint = f"write {self.says()}, or a list of instance/deployment"
+            raise Wrong("does not say model and version", hint)
+        model, _, version = text.partition("@")
+        return Selector(model, version)
+
+
+class Member(Word):
+    """`weu/gpt-4o`: an instance and its deployment."""
+
+    pattern = r"[^/\s]+/[^/\s]+"
+
+    def says(self) -> str:
+        return "a deployment such as weu/gpt-4o"
+
+    def parse(self, text: str) -> tuple[str, str]:
+        if not re.fullmatch(self.pattern, text):
+            raise Wrong("is not a deployment", "write instance/deployment, as they are called under instances:")
+        instance, _, deployment = text.partition("/")
+        return instance, deployment
+
+    def write(self, value: tuple[str, str]) -> str:
+        return "/".join(value)
+
+
+class Leave(Word):
+    """`abort`, or `finish 30s`: what goes on upstream when the client has left."""
+
+    pattern = r"abort|finish [0-9.]+ ?(ms|s|m|h|d)"
+
+    def says(self) -> str:
+        return "abort, or finish and a time such as finish 30s"
+
+    def parse(self, text: str) -> float:
+        if text == "abort":
+            return 0.0
+        word, _, time = text.partition(" ")
+        if word != "finish" or not time:
+            raise Wrong("is not known here", f"write {self.says()}")
+        value: float = Duration(least=0.001, most=3600).parse(time.strip())
+        return value
+
+    def write(self, value: float) -> str:
+        return f"finish {Duration().write(value)}" if value else "abort"
+
+
+class Hidden(Word):
+    """A secret: a reference to it, never itself. Nothing that stands or is found there is ever shown."""
+
+    pattern = r"\$\{(env|file|keyvault):.*\}"
+
+    def __init__(self, what: str, shortest: int = 1, longest: int = 4096, digests: bool = False) -> None:
+        self._what = what
+        self._shortest = shortest
+        self._longest = longest
+        self._digests = digests
+
+    def says(self) -> str:
+        return f"a reference to {self._what}: ${{env:NAME}} or ${{file:/path}}"
+
+    def schema(self) -> dict[str, Any]:
+        return {"type": "string", "pattern": rf"^{self.pattern}$"}
+
+    def read(self, cx: Context, node: Node, path: Path) -> Any:
+        if not isinstance(node, Scalar):
+            cx.say(path, f"is {WORDS[type(node)]}, not {self.says()}")
+            return MISSING
+        if node.refused:
+            return MISSING
+        if node.empty or not node.text:
+            cx.say(path, "is empty", f"write {self.says()}")
+            return MISSING
+        if self._digests and node.text.startswith("sgk1:"):
+            cx.say(path, "digests of keys belong to the language and arrive later", f"now: {self.says()}")
+            return MISSING
+        try:
+            secret = Secret(cx.sources.resolve(node.text, secret=True).text)
+            self.check(secret.reveal())
+        except Wrong as e:
+            cx.say(path, e.what, e.hint)
+            return MISSING
+        return secret
+
+    def check(self, text: str) -> None:
+        """Whether it can be sent in a header and used as it is. Raises Wrong, which says nothing of the text."""
+        if not re.fullmatch(r"[\x21-\x7e]*", text):
+            hint = "look for blanks, line ends and quotes around it"
+            raise Wrong("has characters that no key has (blanks, controls, or beyond ASCII)", hint)
+        if not text:
+            raise Wrong("leads to nothing")
+        if len(text) < self._shortest:
+            hint = f"at least {self._shortest} characters, for example from: openssl rand -hex 32"
+            raise Wrong("is too short to be a secret", hint)
+        if len(text) > self._longest:
+            raise Wrong("is too long to be a secret", f"at most {self._longest} characters")
