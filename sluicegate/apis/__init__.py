@@ -36,9 +36,12 @@ class Match(NamedTuple):
 
 
 class Paths:
-    """Index over the rows: `match` costs 0.5 us for a path without, 1.3 us with deployment and version."""
+    """Index over the rows. `match` costs 0.3 us for a request line seen before, up to 1.4 us else."""
 
-    __slots__ = ("_below", "_exact")
+    __slots__ = ("_below", "_exact", "_seen")
+
+    SEEN_MOST: Final = 1024
+    SEEN_BYTES: Final = 256
 
     def __init__(self, rows: Iterable[Api]) -> None:
         self._exact: dict[bytes, tuple[Api, bool]] = {}
@@ -51,9 +54,23 @@ class Paths:
             for family in UNDATED:
                 self._exact[family + path] = (row, False)
             self._below[row.deployment_path.encode()] = row
+        self._seen: dict[tuple[str, bytes, bytes], Match] = {}
+        "Request lines that matched: clients repeat theirs. Bounded in number and size, since they choose them."
 
     def match(self, method: str, path: bytes, query: bytes) -> Match | str:
         """The operation, or the reason why there is none. `query`: what follows the `?`, which is not forwarded."""
+        line = (method, path, query)
+        seen = self._seen.get(line)
+        if seen is not None:
+            return seen
+        match = self._match(method, path, query)
+        if type(match) is Match and len(path) + len(query) <= self.SEEN_BYTES:
+            if len(self._seen) >= self.SEEN_MOST:
+                self._seen.clear()
+            self._seen[line] = match
+        return match
+
+    def _match(self, method: str, path: bytes, query: bytes) -> Match | str:
         name: str | None = None
         found = self._exact.get(path)
         if found is not None:

@@ -12,16 +12,13 @@ import msgspec
 from msgspec import Raw
 
 from sluicegate.apis.base import BadRequest, Malformed
+from sluicegate.apis.chat_media import media
 from sluicegate.apis.chat_stream import ChatMeter
 from sluicegate.apis.chat_usage import usage_of
 from sluicegate.core.events import Facts, Usage
 from sluicegate.core.ports import Chunk, Meter
 from sluicegate.wire.fields import BadJson, rebuild, tidied, top_level
 
-IMAGE_TOKENS: Final = 765
-"""A 1024 x 1024 image in high detail: 85 + 4 tiles of 170."""
-
-LOW_DETAIL_TOKENS: Final = 85
 MOST_TOKENS: Final = 2**31 - 1
 MOST_CHOICES: Final = 128
 
@@ -30,6 +27,7 @@ _FALSE: Final = Raw(b"false")
 _NULL: Final = Raw(b"null")
 _EMPTY: Final = Raw(b"[]")
 _text: Final = msgspec.json.Decoder(str).decode
+_integer: Final = msgspec.json.Decoder(int).decode
 _ASK: Final = b'{"include_usage":true}'
 
 
@@ -64,7 +62,7 @@ class ChatCompletions:
         images, embedded, beyond = 0, 0, 0
         messages = get("messages")
         if messages is not None:
-            images, embedded, beyond = _media(bytes(messages))
+            images, embedded, beyond = media(messages)
         stream = get("stream")
         streams = stream is not None and _flag("stream", stream)
         facts = Facts(
@@ -181,10 +179,14 @@ def _flag(field: str, raw: Raw) -> bool:
 
 
 def _count(field: str, raw: Raw, least: int, most: int) -> int:
-    digits = bytes(raw)
-    if not digits.isdigit() or len(digits) > 10 or not least <= int(digits) <= most:
-        raise _invalid(field, f"an integer from {least} to {most}")
-    return int(digits)
+    if len(raw) <= 10:  # int() of a long number is slow, and msgspec reads it as a float
+        try:
+            number = _integer(raw)
+            if least <= number <= most:
+                return number
+        except msgspec.DecodeError:
+            pass
+    raise _invalid(field, f"an integer from {least} to {most}")
 
 
 def _most(old: Raw | None, new: Raw | None) -> int | None:
@@ -200,34 +202,3 @@ def _most(old: Raw | None, new: Raw | None) -> int | None:
 
 def _some(raw: Raw | None) -> bool:
     return raw is not None and raw != _NULL and raw != _EMPTY
-
-
-def _media(messages: bytes) -> tuple[int, int, int]:
-    """(images, bytes of embedded base64, tokens for what they hold).
-
-    Rough: an image counts as 1024 x 1024 unless its detail is low, audio as 1 token per 4,800 characters (a tenth of
-    a second of wav), an embedded file as an image. Written with blanks before its colon an `image_url` counts as text.
-    """
-    images = messages.count(b'"image_url":') if b'"image_url"' in messages else 0
-    embedded = tokens = files = 0
-    if b";base64," in messages:
-        at = messages.find(b";base64,")
-        while at >= 0:
-            end = messages.find(b'"', at)
-            embedded += end - at
-            files += 1
-            at = messages.find(b";base64,", end)
-    if b'"input_audio"' in messages:
-        at = messages.find(b'"data":', messages.find(b'"input_audio"'))
-        while at >= 0:
-            begin = messages.find(b'"', at + 7) + 1
-            end = messages.find(b'"', begin)
-            if not begin or end < 0:
-                break
-            embedded += end - begin
-            tokens += (end - begin) // 4800 + 1
-            at = messages.find(b'"data":', end)
-    if images or files:
-        low = messages.count(b'"detail":"low"') + messages.count(b'"detail": "low"')
-        tokens += max(images, files) * IMAGE_TOKENS - min(low, images) * (IMAGE_TOKENS - LOW_DETAIL_TOKENS)
-    return images, embedded, tokens

@@ -23,7 +23,8 @@ from sluicegate.wire.sse import Assembler
 
 _NULL: Final = Raw(b"null")
 _NOTHING: Final = (b"", b"null", b'""', b"[]", b"{}")
-_LAST: Final = b',"usage":null}\n\n'
+_MEMBER: Final = b',"usage":null'
+_LAST: Final = _MEMBER + b"}\n\n"
 
 
 class _Choice(msgspec.Struct, gc=False):
@@ -156,6 +157,8 @@ class ChatMeter:
             return event
         elif event.endswith(_LAST):  # the last brace is the outermost one's
             return event[: -len(_LAST)] + b"}\n\n"
+        elif event.count(b'"usage"') == 1 and _MEMBER in event:  # the decoder saw it at the top, and there is no other
+            return event.replace(_MEMBER, b"")
         try:
             return _replaced(event, data, without(data, top_level(data), "usage"))
         except (BadJson, ValueError):

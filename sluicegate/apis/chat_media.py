@@ -1,0 +1,74 @@
+"""What is in the messages besides text: images, audio, files. Counted by what they are, not by their bytes.
+
+A 20 MB base64 image would otherwise be five million tokens. Rough all the same: an image counts as 1024 x 1024 unless
+its detail is low, audio as a token per tenth of a second of 24 kHz wav, a file as an image.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+import msgspec
+from msgspec import Raw
+
+IMAGE_TOKENS: Final = 765
+"""85 + 4 tiles of 170."""
+
+LOW_DETAIL_TOKENS: Final = 85
+AUDIO_BYTES_A_TOKEN: Final = 6400
+"""Base64 characters of 4,800 bytes."""
+
+_LIST: Final = ord("[")
+
+
+class _Message(msgspec.Struct, gc=False):
+    content: Raw = Raw()
+
+
+class _Part(msgspec.Struct, gc=False):
+    image_url: Raw = Raw()
+    input_audio: Raw = Raw()
+    file: Raw = Raw()
+
+
+class _Image(msgspec.Struct, gc=False):
+    detail: str | None = None
+
+
+_messages: Final = msgspec.json.Decoder(list[_Message]).decode
+_parts: Final = msgspec.json.Decoder(list[_Part]).decode
+_image: Final = msgspec.json.Decoder(_Image).decode
+_ODD: Final = (msgspec.DecodeError, ValueError, RecursionError)
+
+
+def media(messages: Raw) -> tuple[int, int, int]:
+    """(images, bytes that are no text, tokens they count as). 0.5 us for two messages, 50 us for 200 KB of text.
+
+    Messages of another shape than ours count as text: the upstream judges them.
+    """
+    images = size = tokens = 0
+    try:
+        for message in _messages(messages):
+            content = message.content
+            if len(content) > 2 and memoryview(content)[0] == _LIST:
+                for part in _parts(content):
+                    if len(part.image_url):
+                        images += 1
+                        size += len(part.image_url)
+                        tokens += LOW_DETAIL_TOKENS if _low(part.image_url) else IMAGE_TOKENS
+                    if len(part.input_audio):
+                        size += len(part.input_audio)
+                        tokens += len(part.input_audio) // AUDIO_BYTES_A_TOKEN + 1
+                    if len(part.file):
+                        size += len(part.file)
+                        tokens += IMAGE_TOKENS
+    except _ODD:
+        return 0, 0, 0
+    return images, size, tokens
+
+
+def _low(image: Raw) -> bool:
+    try:
+        return _image(image).detail == "low"
+    except _ODD:
+        return False
