@@ -26,6 +26,11 @@ DATED = ("azure_openai",)
 """Providers that know `api-version`."""
 
 
+LATER_OPERATIONS = (
+    "audio", "batches", "completions", "embeddings", "files", "fine_tuning", "images", "realtime", "responses",
+)  # fmt: skip
+
+
 class Compiler:
     """One compilation. `base`: the directory of the configuration; `operations`: what the gateway knows to serve."""
 
@@ -161,10 +166,11 @@ class Compiler:
         defaults = self.document.defaults
         for n, operation in enumerate(spec.operations or ()):
             if operation not in self.operations:
-                near = closest(operation, self.operations)
-                hint = f"known: {', '.join(self.operations)}"
-                here = (*at, "operations", n)
-                self.cx.say(here, f"no operation is called {self.cx.shown(here, operation)}{near}", hint)
+                here: Path = (*at, "operations", n)
+                what = f"no operation is called {self.cx.shown(here, operation)}{closest(operation, self.operations)}"
+                if operation in LATER_OPERATIONS:
+                    what = f"{operation} belongs to the language and arrives later"
+                self.cx.say(here, what, f"known: {', '.join(self.operations)}")
         retry = spec.retry or defaults.retry
         body = spec.body or defaults.body
         leaving = spec.on_disconnect or defaults.on_disconnect

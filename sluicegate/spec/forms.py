@@ -28,7 +28,7 @@ class KeyAuth:
 class AuthForm(Kind):
     """`none`, or a map that says what we show."""
 
-    _word = Choice(["none"], later=["managed_identity"])
+    _word = Choice(["none"], later=["managed_identity"], now="{key: ${env:NAME}}, or none")
     map = Section(KeyAuth)
     "The form that has keys of its own."
 
@@ -85,7 +85,8 @@ class Grants(Kind):
     def read(self, cx: Context, node: Node, path: Path) -> Any:
         if isinstance(node, Scalar) and node.text != "all" and not node.empty:
             if not node.refused:
-                cx.say(path, "is text, not " + self.says(), f"write [{node.text}]" if node.text.isalnum() else "")
+                hint = f"write [{node.text}]" if PublicName().matches(node.text) else ""
+                cx.say(path, "is text, not " + self.says(), hint)
             return MISSING
         if isinstance(node, Scalar):
             return MISSING if self._all.read(cx, node, path) is MISSING else ("*",)

@@ -115,7 +115,7 @@ class Word(Kind):
                 cx.sealed[path] = node.text
             return self.parse(text)
         except Wrong as e:
-            cx.say(path, f"{quoted(node.text)} {e.what}", e.hint)
+            cx.say(path, f"{quoted(node.text)} {e.what}" if e.quoted else e.what, e.hint)
             return MISSING
 
     def parse(self, text: str) -> Any:
@@ -196,9 +196,10 @@ class Flag(Word):
 class Choice(Word):
     """One of some words; `later` are words of the language that do not work yet."""
 
-    def __init__(self, names: Sequence[str], later: Sequence[str] = ()) -> None:
+    def __init__(self, names: Sequence[str], later: Sequence[str] = (), now: str = "") -> None:
         self._names = tuple(names)
         self._later = tuple(later)
+        self._now = now or ", ".join(self._names)
 
     def says(self) -> str:
         return "one of " + ", ".join(self._names)
@@ -207,7 +208,7 @@ class Choice(Word):
         if text in self._names:
             return text
         if text in self._later:
-            raise Wrong("belongs to the language and arrives later", f"now: {', '.join(self._names)}")
+            raise Wrong("belongs to the language and arrives later", f"now: {self._now}")
         raise Wrong("is not known here", f"write {self.says()}")
 
     def schema(self) -> dict[str, Any]:

@@ -308,7 +308,7 @@ class Document:
     )  # fmt: skip
 
     version: Annotated[str, LanguageVersion()]
-    "Of the language: 1."
+    "Of the language."
     instances: Annotated[Mapping[str, InstanceSpec], Keys("instance")]
     "What exists: resources and their deployments."
     models: Annotated[Mapping[str, ModelSpec], Keys("model", PublicName())]

@@ -70,7 +70,7 @@ def idle_capacity(document: Document, snapshot: Snapshot) -> Iterator[Finding]:
     for d in snapshot.deployments:
         if d.number not in used and d.tier >= 0:
             path = ("instances", instances[d.instance], "deployments", d.name)
-            yield path, "note", "no model uses it", f"models: ... use: {d.model}@{d.version}"
+            yield path, "note", "no model uses it", "name it in the use of a model, or remove it"
 
 
 def short_keys(document: Document, snapshot: Snapshot) -> Iterator[Finding]:

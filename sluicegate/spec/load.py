@@ -61,7 +61,9 @@ def load(text: bytes, file: str, base: str, sources: Sources, operations: Sequen
     try:
         secrets = _secrets(document.gateway, snapshot.gateway.data, cx, start)
     except Wrong as e:
-        cx.say(("gateway", "data"), e.what, e.hint)
+        data = snapshot.gateway.data
+        shown = cx.sealed.get(("gateway", "data"), data)
+        cx.say(("gateway", "data"), e.what.replace(data, shown), e.hint.replace(data, shown))
         return Loaded(problems)
     lint(document, snapshot, cx)
     directory = compiler.directory(secrets)
@@ -72,7 +74,7 @@ def _secrets(spec: GatewaySpec, data: str, cx: Context, start: bool) -> tuple[Se
     if spec.secrets:
         return spec.secrets
     found = installation.known(data)
-    where = os.path.join(data, installation.FILE)
+    where = os.path.join(cx.sealed.get(("gateway", "data"), data), installation.FILE)
     hint = "gateways that share this configuration need the same one: write gateway.secrets"
     if not start:
         what = f"left out: {'kept' if found else 'one is made at the first start'} in {where}"

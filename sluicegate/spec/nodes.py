@@ -99,8 +99,10 @@ def read(text: bytes, file: str, problems: Problems) -> Mapping | None:
 
 def _advice(e: yaml.MarkedYAMLError) -> str:
     said = f"{e.problem} {e.context}"
+    if "tab character" in said:
+        return "indent with spaces"
     if "cannot start any token" in said:
-        return "indent with spaces, not tabs; text that begins with a special character needs quotes"
+        return "text that begins with a special character needs quotes; indent with spaces"
     if "mapping values are not allowed" in said:
         return 'check the indentation; text with ": " in it needs quotes'
     if "expected <block end>" in said or "could not find expected ':'" in said:
@@ -158,7 +160,7 @@ class _Reader:
             return listing
         if isinstance(event, yaml.AliasEvent):
             return Scalar(place, "", plain=False, refused=True)
-        return Scalar(place, event.value, plain=event.style is None)
+        return Scalar(place, event.value, plain=not event.style)
 
     def mapping(self, place: Place, events: Iterator[Any], path: Path, depth: int) -> Mapping:
         found = Mapping(place)

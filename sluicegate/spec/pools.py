@@ -24,6 +24,8 @@ class Offers:
         self.deployments: list[Deployment] = []
         self._by_label: dict[str, Deployment] = {}
         self._labels: dict[int, str] = {}
+        self._offered: dict[int, str] = {}
+        "`model@version` as it may be shown: in the words of the file where they came from references."
 
     def add(self, instance: str, number: int, name: str, model: str, version: str, sku: str, tier: int) -> None:
         """Declare one; `number` is its instance's."""
@@ -31,6 +33,9 @@ class Offers:
         self.deployments.append(deployment)
         self._by_label[f"{instance}/{name}"] = deployment
         self._labels[deployment.number] = f"{instance}/{name}"
+        at: Path = ("instances", instance, "deployments", name)
+        sealed = self._cx.sealed
+        self._offered[deployment.number] = f"{sealed.get((*at, 'model'), model)}@{sealed.get((*at, 'version'), version)}"
 
     def label(self, deployment: Deployment) -> str:
         """`weu/gpt-4o`."""
@@ -69,7 +74,7 @@ class Offers:
                 self._cx.say(here, f"{shown} is a batch deployment, which serves no live request", "remove it")
             elif members and (found.model, found.version) != (members[0].model, members[0].version):
                 first = members[0]
-                ours, theirs = f"{found.model}@{found.version}", f"{first.model}@{first.version}"
+                ours, theirs = self._offered[found.number], self._offered[first.number]
                 hint = "members stand in for each other: give each model and version a name of its own"
                 self._cx.say(here, f"{shown} is {ours}, but {self.label(first)} is {theirs}", hint)
             else:
@@ -82,7 +87,7 @@ class Offers:
     def _closest(self, selector: Selector) -> str:
         offered: dict[str, list[Deployment]] = {}
         for d in self.deployments:
-            offered.setdefault(f"{d.model}@{d.version}", []).append(d)
+            offered.setdefault(self._offered[d.number], []).append(d)
         same = [text for text in offered if text.partition("@")[0] == selector.model]
         near = get_close_matches(str(selector), same or offered, n=1, cutoff=0.0 if same else 0.6)
         if near:

@@ -21,12 +21,14 @@ _LATER = ("keyvault",)
 
 
 class Wrong(Exception):
-    """A scalar does not fit. `what` continues a sentence that begins with its text; `hint`: what to write instead."""
+    """A scalar does not fit. `what` continues a sentence that begins with its text, unless that is better not `quoted`;
+    `hint`: what to write instead."""
 
-    def __init__(self, what: str, hint: str = "") -> None:
+    def __init__(self, what: str, hint: str = "", quoted: bool = True) -> None:
         super().__init__(what, hint)
         self.what = what
         self.hint = hint
+        self.quoted = quoted
 
 
 class Resolved(NamedTuple):
@@ -89,7 +91,8 @@ class Sources:
         if not colon or scheme not in ("env", "file", *_LATER):
             raise Wrong("is not a reference we know", "write ${env:NAME} or ${file:/path}")
         if scheme in _LATER:
-            raise Wrong("belongs to the language and arrives later", "write ${env:NAME} or ${file:/path}")
+            what = "leads to a key vault: that belongs to the language and arrives later"
+            raise Wrong(what, "write ${env:NAME} or ${file:/path}")
         if scheme == "file":
             if not rest.startswith("/"):
                 raise Wrong("names a file by a relative path", "write the whole path: ${file:/run/secrets/name}")

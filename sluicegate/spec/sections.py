@@ -25,6 +25,9 @@ def otherwise(value: Any) -> Any:
     return dataclasses.field(default=None, metadata={"otherwise": value})
 
 
+LATER = "belongs to the language and arrives later: leave it out for now"
+
+
 class Keys:
     """In an annotation of a map: which names its keys may be, and what one entry is called."""
 
@@ -74,7 +77,7 @@ class Section(Kind):
                 if value is not MISSING:
                     values[key] = value
             elif key in self.later:
-                cx.problems.add(node.keys[key], at, "belongs to the language and arrives later", "remove it for now")
+                cx.problems.add(node.keys[key], at, LATER)
                 reserved = True
             else:
                 near = closest(key, (*self.fields, *self.later))

@@ -80,8 +80,10 @@ class Address(Word):
 
     def parse(self, text: str) -> Bind:
         host, colon, port = text.rpartition(":")
-        if not colon or not re.fullmatch("[0-9]{1,5}", port) or int(port) > 65535:
+        if not colon or not re.fullmatch("[0-9]{1,5}", port):
             raise Wrong("has no port", f"write {self.says()}")
+        if int(port) > 65535:
+            raise Wrong("has a port that does not exist", "ports are 0 to 65535")
         if not host:
             raise Wrong("has no host", "write 127.0.0.1 for this machine only, 0.0.0.0 for every network it is on")
         return Bind(_host(host), int(port))
@@ -103,7 +105,7 @@ class Endpoint(Word):
         found = self._parts.fullmatch(text)
         if found is None:
             if "@" in text:
-                raise Wrong("has a user or password in it", "credentials belong in auth:")
+                raise Wrong("has a user or password in it", "credentials belong in auth:", quoted=False)
             raise Wrong("is not an address we can call", f"write {self.says()}, without ? and #")
         scheme, host, port, path = found[1], _host(found[2]).lower(), found[3], found[4]
         address = _ip(host)
