@@ -47,7 +47,7 @@ class Worker:
         self.bound = Bound(self.world, self.upstream, PROVIDERS, self.wheel, time.monotonic, time.time, report)
         listen = snapshot.gateway.listen
         tls = server_context(listen.tls) if listen.tls else None
-        self.server = Server(self.bound, Paths(APIS), listen, snapshot.hash, tls)
+        self.server = Server(self.bound, Paths(APIS.values()), listen, snapshot.hash, tls)
         self._ticks = 0
         self._timer: asyncio.TimerHandle | None = None
 
