@@ -6,7 +6,7 @@ settled here once: an answer that comes while we are still asking goes through t
 we gave up is recognised by its ticket, and a generator is only ever finished by events.
 
 Nothing of an answer's end leaves for the client before the generator has returned, which is when its record is
-settled (decision 21): see `finish`.
+settled: see `finish`.
 """
 
 from __future__ import annotations

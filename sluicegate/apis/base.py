@@ -40,7 +40,7 @@ class Api(Protocol):
     model_path: ClassVar[str]
     "Below `/openai`, `/openai/v1` and `/v1`, where the body names the model: `/chat/completions`."
     repeatable: ClassVar[bool]
-    "Leaves nothing behind: may be sent again after a reset (decision 53)."
+    "Leaves nothing behind: may be sent again after a reset."
 
     def fields(self, body: Chunk) -> Mapping[str, Any]:
         """The body's top-level fields, values raw. Raises BadRequest."""

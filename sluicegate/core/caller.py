@@ -65,7 +65,7 @@ class Callers:
         """The one consumer that all credentials shown belong to, or the reason to refuse.
 
         One principal shown twice is fine (azure-ai-inference sends its key in two headers); two principals, or one
-        valid and one unknown, are not: which of them was meant is not ours to guess (decision 46).
+        valid and one unknown, are not: which of them was meant is not ours to guess.
         """
         if not credentials:
             return "credential.missing"

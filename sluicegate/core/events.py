@@ -18,7 +18,7 @@ How = Literal["done", "cut", "idle", "gone", "drained", "refused", "slow_reader"
 
 
 class Usage:
-    """Disjoint token counts of one answer; None means "not said", which is not 0 (decision 26).
+    """Disjoint token counts of one answer; None means "not said", which is not 0.
 
     Disjoint: `input` excludes `cached` and `cache_write`, `output` excludes `reasoning`. Their sum is what the
     provider called the total.
@@ -56,7 +56,7 @@ class Usage:
 
 
 class Facts:
-    """What a request body decides: read once from its top-level fields, never from the rest (decision 32)."""
+    """What a request body decides: read once from its top-level fields, never from the rest."""
 
     __slots__ = ("asked_usage", "estimate", "images", "max_output", "model", "n", "stream", "tools")
 
@@ -72,7 +72,7 @@ class Facts:
         asked_usage: bool = False,
     ) -> None:
         self.model = model
-        "The body's `model`, None when absent. The path decides where it names one (abuse case 27)."
+        "The body's `model`, None when absent. The path decides where it names one."
         self.stream = stream
         self.max_output = max_output
         self.n = n
@@ -130,7 +130,7 @@ class Head:
     ) -> None:
         self.at = at
         self.id = id
-        "128-bit time-ordered id in hex, made at the head, shown as x-sluicegate-request-id (decision 22)."
+        "128-bit time-ordered id in hex, made at the head, shown as x-sluicegate-request-id."
         self.api = api
         "Name of the row in APIS."
         self.path_model = path_model

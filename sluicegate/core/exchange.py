@@ -21,7 +21,7 @@ from sluicegate.core.state import World
 Exchange = Generator[Action | None, Any, None]
 
 THROTTLED = "upstream.throttled"
-"""Prefix of the causes that are want of capacity, not a fault: they do not count as attempts (decision 43)."""
+"""Prefix of the causes that are want of capacity, not a fault: they do not count as attempts."""
 
 UNNAMED_S = 1.0
 """Seconds until a throttled deployment is worth asking again when it did not say."""

@@ -31,7 +31,7 @@ class Call:
         self.connect_s = connect_s
         "Seconds for resolving, connecting and the TLS handshake, waiting for a handshake slot included."
         self.repeatable = repeatable
-        "The API row allows a repeat: after a reused connection was reset before any response byte, once (decision 53)."
+        "The API row allows a repeat: after a reused connection was reset before any response byte, once."
 
 
 class Sink(Protocol):
@@ -131,7 +131,7 @@ class Meter(Protocol):
 
 
 class Journal(Protocol):
-    """Where records go. Synchronous, never waits, never raises for want of space (decision 21)."""
+    """Where records go. Synchronous, never waits, never raises for want of space."""
 
     def admit(self, record: UsageRecord) -> None: ...
     def settle(self, record: UsageRecord) -> None: ...

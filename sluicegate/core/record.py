@@ -1,6 +1,6 @@
 """What an exchange leaves behind: one record, its attempts, and why each decision was taken.
 
-The shape is decision 22's; fields that later features fill exist when they do. Two lives: `admit` before the first
+Fields that later features fill exist when they do. Two lives: `admit` before the first
 upstream byte (state open), `settle` before the last byte goes to the client (settled or interrupted).
 """
 

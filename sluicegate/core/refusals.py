@@ -2,7 +2,7 @@
 
 The dotted names are part of the interface: header `x-sluicegate-reason`, records, metrics, docs/reference/reasons.md.
 `should_retry` becomes `x-should-retry`, which the openai SDKs obey before any status rule; azure-core clients need
-whole-second `retry-after` on everything that may be retried (decisions 1 and 43).
+whole-second `retry-after` on everything that may be retried.
 """
 
 from __future__ import annotations

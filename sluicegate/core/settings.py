@@ -54,7 +54,7 @@ class Timeouts:
 
 @dataclass(frozen=True, slots=True)
 class OnDisconnect:
-    """What happens upstream when the client leaves: 0.0 aborts at once, else the seconds it may go on (decision 7)."""
+    """What happens upstream when the client leaves: 0.0 aborts at once, else the seconds it may go on."""
 
     stream: float = 0.0
     other: float = 30.0

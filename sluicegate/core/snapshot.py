@@ -35,7 +35,7 @@ class Instance:
     "Path part of the endpoint without trailing slash: '' or '/v1'."
     auth: Auth = Auth()
     api_version: str | None = None
-    "Set for a resource without /openai/v1: undated requests go up dated with it (decision 47)."
+    "Set for a resource without /openai/v1: undated requests go up dated with it."
     ca: str | None = None
     "PEM file with the authorities this instance's certificate is checked against; None: the system's."
     region: str = ""
@@ -68,7 +68,7 @@ class Model:
     operations: tuple[str, ...]
     timeouts: Timeouts = field(default_factory=Timeouts)
     attempts: int = 3
-    "Attempts that may end in a fault; throttled answers do not count (decision 43)."
+    "Attempts that may end in a fault; throttled answers do not count."
     on_disconnect: OnDisconnect = field(default_factory=OnDisconnect)
     body_max: int = 32 * 1024 * 1024
 
@@ -102,5 +102,5 @@ class Directory:
     """Who may ask: consumers and the digests of their keys."""
 
     secrets: tuple[Secret, ...]
-    "The installation's own secret(s), `gateway.secrets`, first is current (decision 50)."
+    "The installation's own secret(s), `gateway.secrets`, first is current."
     consumers: tuple[ConsumerEntry, ...]

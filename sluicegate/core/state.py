@@ -1,4 +1,4 @@
-"""The World: live state by identity, so that it outlives the snapshot that named it (decision 28)."""
+"""The World: live state by identity, so that it outlives the snapshot that named it."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A request body on its way in: bounded, one buffer, on disk above a mebibyte (decision 31)."""
+"""A request body on its way in: bounded, one buffer, on disk above a mebibyte."""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
 """Health on the data listener: is the process alive, and should it get new work? Neither looks at deployments.
 
-A readiness that looked at them would remove every replica at once when one model is throttled (decision 8).
+A readiness that looked at them would remove every replica at once when one model is throttled.
 """
 
 from __future__ import annotations

@@ -162,7 +162,7 @@ class Connection(asyncio.Protocol):
                 self.malformed()
 
     def reparse(self, rest: bytes) -> None:
-        """Go on after a head that asked for an upgrade, without the upgrade (RFC 9110 7.8, abuse case 85).
+        """Go on after a head that asked for an upgrade, without the upgrade (RFC 9110 7.8).
 
         llhttp stops at such a head and takes the body for the other protocol. A fresh parser is given the framing
         alone and then the rest, so that the body reaches the request it belongs to.

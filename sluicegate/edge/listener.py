@@ -72,7 +72,7 @@ class Server:
         self.date_line = b"date: %b\r\n" % formatdate(self.bound.wall(), usegmt=True).encode()
 
     def next_id(self) -> str:
-        """128 bits in hex: 48 of wall milliseconds, 48 of this worker, 32 that count. Sorts by time (decision 22)."""
+        """128 bits in hex: 48 of wall milliseconds, 48 of this worker, 32 that count. Sorts by time."""
         self._id = (self._id + 1) & 0xFFFFFFFF
         return f"{int(self.bound.wall() * 1000):012x}{self._id_prefix}{self._id:08x}"
 

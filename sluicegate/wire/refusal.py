@@ -13,7 +13,7 @@ def refusal(reason: str, message: str, retry_after: float | None, request_id: st
     """Status, header lines (each ended by CRLF, framing excluded) and JSON body of one refusal.
 
     `retry_after`: seconds, None where nothing will change. Both forms are sent, whole seconds rounded up and at least
-    1: openai SDKs read the milliseconds first, azure-core does not retry without the seconds (decision 1).
+    1: openai SDKs read the milliseconds first, azure-core does not retry without the seconds.
     """
     r = REFUSALS[reason]
     seconds = retry_after
