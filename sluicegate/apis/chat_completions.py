@@ -1,6 +1,6 @@
 """Chat completions: what a request decides, what its answer used, and how its stream is read (apis/chat_stream.py).
 
-Costs for a plain 1 KB request: fields 1.1, facts 1.0, body unchanged 0.1, renamed 1.4; answer 0.9 us.
+Costs for a plain 1 KB request: fields 1.2, facts 1.6, body unchanged 0.05, renamed 1.5; answer 1.3 us.
 """
 
 from __future__ import annotations
@@ -97,7 +97,8 @@ class ChatCompletions:
             if options is None or options == _NULL:
                 changes["stream_options"] = _ASK
             else:  # include_obfuscation and whatever else stands there stays
-                changes["stream_options"] = rebuild(options, top_level(options), {"include_usage": b"true"})
+                text = bytes(options)
+                changes["stream_options"] = rebuild(text, top_level(text), {"include_usage": b"true"})
         return rebuild(body, fields, changes)
 
     def meter(self, facts: Facts, asked: bool) -> Meter:

@@ -1,8 +1,8 @@
 """The meter of a streamed chat completion: reads every event, passes its bytes, takes out what only we asked for.
 
 Every event is decoded, shallowly and typed: that costs 0.4 us, less than searching its bytes for three words, and it
-cannot be fooled by what a model writes. A chunk that is one event costs about 1 us in all, 1.2 us when the gateway
-asked for usage and `"usage":null` is cut out.
+cannot be fooled by what a model writes. A chunk that is one event costs 0.85 us in all, 1.1 us when the gateway
+asked for usage and `"usage":null` is cut out, 1.6 us among others in one chunk, 4 us when it comes in two.
 
 `feed` returns nothing before the first event with data. If that one is an error, or no chat completion at all,
 `.error` is set in the same call: look at it before committing. After `[DONE]` or an error (`finished`) nothing passes.
@@ -75,8 +75,8 @@ class ChatMeter:
     def feed(self, chunk: bytes, now: float) -> bytes:
         """The events that this chunk completes, as they came or edited. Raises wire.sse.Endless."""
         sse = self._sse
-        if sse.plain and chunk.find(b"\n") == len(chunk) - 2 and chunk[:6] == b"data: " and not self.finished:
-            if chunk[-1] == 10 and chunk.find(b"\r") < 0:
+        if sse.plain and chunk.find(b"\n") == len(chunk) - 2 and chunk[:6] == b"data: " and chunk[-1] == 10:
+            if chunk.find(b"\r") < 0:
                 return self._take(chunk, chunk[6:-2], now)
         if self._closed():
             return b""
@@ -112,6 +112,11 @@ class ChatMeter:
         """Nothing passes any more."""
         return self.finished or self._broken
 
+    def _finish(self, error: str = "") -> None:
+        self.error = error
+        self.finished = True
+        self._sse.plain = False  # keeps `feed` from its short way, which does not ask
+
     def _take(self, event: bytes, data: bytes, now: float) -> bytes:
         try:
             e = _decode(data)
@@ -132,13 +137,12 @@ class ChatMeter:
                 if choice.finish_reason:
                     self._ended.add(choice.index)
         if len(e.error) and e.error != _NULL:
-            self.error = _code(e.error)
-            self.finished = True
+            self._finish(_code(e.error))
             return event
         if not self._begun:
             self._begun = True
             if choices is None:
-                self._refuse("answer.shape")
+                self._finish("answer.shape")
                 return event
         if len(e.usage):
             return self._usage(event, data, e)
@@ -166,11 +170,8 @@ class ChatMeter:
 
     def _odd(self, data: bytes) -> _Event | None:
         """Data that is no event as our strict reader knows it. None: nothing to read in it."""
-        if data == b"[DONE]":
-            if self._begun:
-                self.finished = True
-            else:
-                self._refuse("answer.empty")
+        if data.strip() == b"[DONE]":
+            self._finish("" if self._begun else "answer.empty")
             return None
         tidy = tidied(data)
         if tidy is not None:
@@ -180,14 +181,10 @@ class ChatMeter:
                 pass
         if self._begun:
             self._broken = True
+            self._sse.plain = False
         else:
-            self._refuse("answer.json" if tidy is None else "answer.shape")
+            self._finish("answer.json" if tidy is None else "answer.shape")
         return None
-
-    def _refuse(self, cause: str) -> None:
-        """The first event shows that this is no chat completion."""
-        self.error = cause
-        self.finished = True
 
 
 def _says(delta: Raw) -> bool:

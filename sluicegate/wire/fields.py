@@ -3,8 +3,8 @@
 What is authorised must be what is forwarded, whoever reads a repeated key first or last: so a repeated key is
 refused, however it is spelled. Values stay the client's bytes; they are validated as JSON but never re-encoded.
 
-Cost on a 1 KB body of seven fields: `top_level` 1.1 us when written without blanks, 3.5 us with them; `rebuild` of
-one field 1.0 us.
+Cost on a 1 KB body of seven fields: `top_level` 1.2 us when written without blanks, 4.8 us with them; `rebuild` of
+one field 1.4 us.
 """
 
 from __future__ import annotations
@@ -79,7 +79,7 @@ def top_level(body: Chunk) -> dict[str, Raw]:
 
 
 def _one_by_one(body: Chunk) -> dict[str, Raw]:
-    """The same with every key looked at: exact for any spelling, and bounded in memory. Costs 2.4 us more."""
+    """The same with every key looked at: exact for any spelling, and bounded in memory. Costs 3.6 us more."""
     seen: list[str] = []
 
     def look(_type: type, key: str) -> str:

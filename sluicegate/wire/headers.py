@@ -87,7 +87,7 @@ class AnswerHead:
 
 
 def answer(headers: Headers) -> AnswerHead:
-    """Read and filter in one pass: 1.9 us for the 17 headers of an Azure answer."""
+    """Read and filter in one pass: 2.2 us for the 17 headers of an Azure answer, 1.2 us for 4."""
     head = AnswerHead()
     parts: list[bytes] = []
     known = _KNOWN.get

@@ -1,0 +1,117 @@
+"""A request line means one operation or nothing, byte for byte."""
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from sluicegate.apis import APIS, Paths
+
+PATHS = Paths(APIS.values())
+DEPLOYMENT = b"/openai/deployments/gpt-4o/chat/completions"
+
+
+@pytest.mark.parametrize(
+    ("path", "query", "model", "version"),
+    [
+        (DEPLOYMENT, b"api-version=2024-10-21", "gpt-4o", "2024-10-21"),
+        (DEPLOYMENT, b"api-version=2025-04-01-preview", "gpt-4o", "2025-04-01-preview"),
+        (DEPLOYMENT, b"", "gpt-4o", None),
+        (b"/openai/chat/completions", b"api-version=2024-10-21", None, "2024-10-21"),
+        (b"/openai/chat/completions", b"", None, None),
+        (b"/openai/v1/chat/completions", b"", None, None),
+        (b"/openai/v1/chat/completions", b"api-version=preview", None, "preview"),
+        (b"/openai/v1/chat/completions", b"api-version=latest", None, "latest"),
+        (b"/openai/v1/chat/completions", b"api-version=v1", None, None),
+        (b"/openai/v1/chat/completions", b"api-version=2024-10-21", None, None),
+        (b"/v1/chat/completions", b"", None, None),
+        (b"/v1/chat/completions", b"x=1&api-version=2024-10-21", None, None),
+        (DEPLOYMENT, b"api-version=2024-10-21&api-version=2024-10-21", "gpt-4o", "2024-10-21"),
+        (DEPLOYMENT, b"API-Version=2024-10-21", "gpt-4o", "2024-10-21"),
+        (DEPLOYMENT, b"subscription-key=x&other&&=", "gpt-4o", None),
+        (b"/openai/deployments/A.b_c-9/chat/completions", b"", "A.b_c-9", None),
+        (b"/openai/deployments/" + b"a" * 64 + b"/chat/completions", b"", "a" * 64, None),
+    ],
+)
+def test_what_a_request_line_means(path: bytes, query: bytes, model: str | None, version: str | None) -> None:
+    for _ in range(2):  # the second time from memory
+        match = PATHS.match("POST", path, query)
+        assert not isinstance(match, str)
+        assert (match.api.name, match.path_model, match.api_version) == ("chat_completions", model, version)
+
+
+@pytest.mark.parametrize(
+    "path",
+    [
+        b"", b"/", b"*", b"/openai/deployments//chat/completions", b"/openai/deployments/chat/completions",
+        b"/openai/deployments/a%2f..%2fb/chat/completions", b"/openai/deployments/../chat/completions",
+        b"/openai/deployments/./chat/completions", b"/openai/deployments/a/../b/chat/completions",
+        b"/openai/deployments/a;x/chat/completions", b"/openai/deployments/a%00/chat/completions",
+        b"/openai/deployments/a\0/chat/completions", b"/openai/deployments/a%252e/chat/completions",
+        b"/openai/deployments/a//chat/completions", b"/openai//v1/chat/completions", b"//openai/v1/chat/completions",
+        b"/openai/deployments/a/chat/completions/", b"/openai/deployments/a/chat/completions;x",
+        b"/openai/deployments/a?x#y/chat/completions", b"/openai/deployments/a#y/chat/completions",
+        b"/openai/deployments/.a/chat/completions", b"/openai/deployments/-a/chat/completions",
+        b"/openai/deployments/" + b"a" * 65 + b"/chat/completions", b"/openai/deployments/a/chat\\completions",
+        b"/openai/deployments/a\r\nx: y/chat/completions", "/openai/deployments/\u00e9/chat/completions".encode(),
+        b"/openai/deployments/a/extensions/chat/completions", b"/OpenAI/v1/chat/completions", b"/v1/chat/completions ",
+        b"/v1/chat%2fcompletions", b"/v1/../v1/chat/completions", b"/v1/embeddings", b"/v1/chat", b"/openai/deployments/a",
+        b"/openai/deployments/a\n/chat/completions", b"http://other/v1/chat/completions", b"/v2/chat/completions",
+    ],
+    ids=repr,
+)  # fmt: skip
+def test_any_other_path_is_404(path: bytes) -> None:
+    assert PATHS.match("POST", path, b"") == "route.path"
+    assert PATHS.match("GET", path, b"") == "route.path"
+
+
+@pytest.mark.parametrize("method", ["GET", "HEAD", "OPTIONS", "PUT", "DELETE", "PATCH", "CONNECT", "post", ""])
+def test_the_right_path_with_another_method_is_405(method: str) -> None:
+    PATHS.match("POST", DEPLOYMENT, b"")  # what is remembered of one method serves no other
+    assert PATHS.match(method, DEPLOYMENT, b"") == "route.method"
+    assert PATHS.match(method, b"/v1/chat/completions", b"") == "route.method"
+
+
+@pytest.mark.parametrize(
+    "query",
+    [
+        b"api-version=", b"api-version", b"api-version=2024", b"api-version=2024-10-21-PREVIEW", b"api-version=v2",
+        b"api-version=../../x", b"api-version=2024-10-21%0d%0ax", b"api-version=2024-10-21\r\nx: y", b"api-version=" + b"1" * 10_000,
+        b"api-version=2024-10-21/../..", b"api-version=2024-10-21?x", b"api-version=2024-10-21 ", b"api-version=2024-10-21\n",
+        b"api-version=2024-10-21&api-version=2024-06-01", b"api-version=2024-10-21&API-VERSION=preview",
+        "api-version=\u0662\u0660\u0662\u0664-10-21".encode(),
+    ],
+    ids=lambda q: repr(q[:40]),
+)  # fmt: skip
+def test_a_version_outside_the_grammar_is_refused_on_every_family(query: bytes) -> None:
+    for path in (DEPLOYMENT, b"/openai/chat/completions", b"/v1/chat/completions", b"/openai/v1/chat/completions"):
+        assert PATHS.match("POST", path, query) == "request.api_version"
+
+
+@given(
+    st.binary(max_size=80) | st.text(alphabet="/openaidplymts.%;v1chcx?#", max_size=60).map(str.encode),
+    st.binary(max_size=40),
+)
+def test_random_request_lines_raise_nothing(path: bytes, query: bytes) -> None:
+    PATHS.match("POST", path, query)
+    PATHS.match("POST", DEPLOYMENT, query)
+    PATHS.match("POST", b"/openai/deployments/" + path + b"/chat/completions", b"")
+
+
+@given(st.binary(min_size=1, max_size=70))
+def test_a_deployment_name_is_letters_digits_and_three_signs(name: bytes) -> None:
+    match = PATHS.match("POST", b"/openai/deployments/" + name + b"/chat/completions", b"")
+    plain = (
+        name[:1].isalnum()
+        and len(name) <= 64
+        and all(chr(c).isascii() and (chr(c).isalnum() or c in b"._-") for c in name)
+    )
+    assert (match == "route.path") is not plain
+
+
+def test_the_memory_of_request_lines_is_bounded() -> None:
+    paths = Paths(APIS.values())
+    for i in range(3000):
+        paths.match("POST", b"/v1/chat/completions", b"x=%d" % i)
+    paths.match("POST", b"/v1/chat/completions", b"x=" + b"1" * 8000)
+    assert len(paths._seen) <= paths.SEEN_MOST
+    assert all(len(path) + len(query) <= paths.SEEN_BYTES for _, path, query in paths._seen)
