@@ -35,7 +35,7 @@ class ServerTls:
     """Certificate and key that clients see."""
 
     certificate: Annotated[str, Text("a path to a PEM file", 4096)]
-    "PEM file with the certificate and its chain. Relative paths start beside the configuration."
+    "PEM file with the certificate and its chain."
     key: Annotated[str, Text("a path to a PEM file", 4096)]
     "PEM file with the private key, without passphrase."
 
@@ -105,7 +105,7 @@ class GatewaySpec:
     region: Annotated[str, Name()] = _G.region
     "The Azure region, or a name of your own, that this gateway runs in."
     data: Annotated[str, Text("a path to a directory", 4096)] = _G.data
-    "Directory for what the gateway keeps. Relative paths start beside the configuration."
+    "Directory for what the gateway keeps."
     drain: Annotated[float, Duration(0, DAY)] = _G.drain_s
     "How long running requests may take after SIGTERM before they are cut with an error that clients understand."
     listen: ListenSpec = ListenSpec()
@@ -123,7 +123,7 @@ class ClientTls:
     """How an instance's certificate is checked."""
 
     ca: Annotated[str, Text("a path to a PEM file", 4096)]
-    "PEM file with the authorities to trust, instead of the system's. Relative paths start beside the configuration."
+    "PEM file with the authorities to trust, instead of the system's."
 
 
 @dataclass(frozen=True, slots=True)

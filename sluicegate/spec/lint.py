@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import NamedTuple
 
 from sluicegate.core.snapshot import Snapshot
 from sluicegate.spec.compile import keys_of
@@ -14,14 +15,22 @@ from sluicegate.spec.values import Url
 
 SHORT_KEY = 16
 
-Finding = tuple[Path, Severity, str, str]
+
+class Finding(NamedTuple):
+    """What a rule has to say. `key`: about the thing of this name, not about what was written for it."""
+
+    path: Path
+    severity: Severity
+    what: str
+    hint: str = ""
+    key: bool = False
 
 
 def lint(document: Document, snapshot: Snapshot, cx: Context) -> None:
     """Write every finding down."""
     for rule in (plain_http, lonely, hasty, overrides, idle_capacity, short_keys):
-        for path, severity, what, hint in rule(document, snapshot):
-            cx.say(path, what, hint, severity)
+        for f in rule(document, snapshot):
+            cx.say(f.path, f.what, f.hint, f.severity, f.key)
 
 
 def plain_http(document: Document, snapshot: Snapshot) -> Iterator[Finding]:
@@ -29,11 +38,11 @@ def plain_http(document: Document, snapshot: Snapshot) -> Iterator[Finding]:
     for name, spec in document.instances.items():
         if spec.endpoint.scheme == "http" and not spec.endpoint.loopback:
             what = "plain HTTP: the key and all text cross the network in clear"
-            yield ("instances", name, "endpoint"), "note", what, "write https:// if the server can"
+            yield Finding(("instances", name, "endpoint"), "note", what, "write https:// if the server can")
     listen = snapshot.gateway.listen
     if listen.tls is None and not Url("http", listen.host, 80, "").loopback:
         what = "plain HTTP: clients' keys and all text cross the network in clear"
-        yield ("gateway", "listen", "address"), "note", what, "add tls, unless something in front does it"
+        yield Finding(("gateway", "listen", "address"), "note", what, "add tls, unless something in front does it")
 
 
 def lonely(document: Document, snapshot: Snapshot) -> Iterator[Finding]:
@@ -41,7 +50,9 @@ def lonely(document: Document, snapshot: Snapshot) -> Iterator[Finding]:
     for model in snapshot.models:
         if len(model.deployments) == 1:
             what = "one deployment only: when it is throttled or broken, nothing stands in for it"
-            yield ("models", model.name, "use"), "warning", what, "declare another of the same model and version"
+            yield Finding(
+                ("models", model.name, "use"), "warning", what, "declare another of the same model and version"
+            )
 
 
 def hasty(document: Document, snapshot: Snapshot) -> Iterator[Finding]:
@@ -51,7 +62,7 @@ def hasty(document: Document, snapshot: Snapshot) -> Iterator[Finding]:
         for key in ("connect", "first_byte", "idle"):
             if getattr(times, key) > times.total:
                 what = f"{key} is longer than total ({Duration().write(times.total)}), which ends the request first"
-                yield ("models", model.name, "timeouts", key), "warning", what, "shorten it, or raise total"
+                yield Finding(("models", model.name, "timeouts", key), "warning", what, "shorten it, or raise total")
 
 
 def overrides(document: Document, snapshot: Snapshot) -> Iterator[Finding]:
@@ -60,7 +71,7 @@ def overrides(document: Document, snapshot: Snapshot) -> Iterator[Finding]:
         for deployment, declared in spec.deployments.items():
             if declared.tier is not None:
                 what = f"overrides what follows from {declared.sku}"
-                yield ("instances", name, "deployments", deployment, "tier"), "note", what, ""
+                yield Finding(("instances", name, "deployments", deployment, "tier"), "note", what)
 
 
 def idle_capacity(document: Document, snapshot: Snapshot) -> Iterator[Finding]:
@@ -70,7 +81,7 @@ def idle_capacity(document: Document, snapshot: Snapshot) -> Iterator[Finding]:
     for d in snapshot.deployments:
         if d.number not in used and d.tier >= 0:
             path = ("instances", instances[d.instance], "deployments", d.name)
-            yield path, "note", "no model uses it", "name it in the use of a model, or remove it"
+            yield Finding(path, "note", "no model uses it", "name it in the use of a model, or remove it", key=True)
 
 
 def short_keys(document: Document, snapshot: Snapshot) -> Iterator[Finding]:
@@ -79,4 +90,6 @@ def short_keys(document: Document, snapshot: Snapshot) -> Iterator[Finding]:
         for n, key in enumerate(keys_of(spec)):
             if len(key.reveal()) < SHORT_KEY:
                 path: Path = ("consumers", name, "key") if spec.keys is None else ("consumers", name, "keys", n)
-                yield path, "warning", f"shorter than {SHORT_KEY} characters", "openssl rand -hex 32 makes a key"
+                yield Finding(
+                    path, "warning", f"shorter than {SHORT_KEY} characters", "openssl rand -hex 32 makes a key"
+                )

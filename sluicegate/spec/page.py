@@ -24,6 +24,16 @@ so is a key that is not on this page.
 A value may hold references: `${env:NAME}`, `${env:NAME|default}` (for a variable that is unset or empty),
 `${file:/path}` (the content, final newline dropped); `$${` is a literal `${`. Secrets are references and nothing else.
 
+| value | written |
+|---|---|
+| name | `web-shop`: a-z, 0-9, dot, dash, underscore, at most 63; models and deployments may use capitals |
+| whole number, count | `3`, `60k`, `1.5M`, `2B`: powers of 1000, whole |
+| duration | `500ms`, `2s`, `15m`, `24h`, `30d` |
+| size | `64KiB`, `32MiB`, `1GB` |
+| selector | `gpt-4o@2024-11-20`: model and version |
+| capacity | `450k tokens/minute` |
+| path | relative ones start beside the configuration |
+
 """
 
 
@@ -37,22 +47,17 @@ def _section(name: str, section: Section) -> Iterator[str]:
     title = "The document" if name == "(top)" else f"`{name}`"
     yield f"## {title}\n"
     yield f"{first_line(section.cls)}\n"
-    yield "| key | | what |"
-    yield "|---|---|---|"
+    yield "| key | value | default | what |"
+    yield "|---|---|---|---|"
     inner: list[tuple[str, Section]] = []
     for key, (kind, field) in section.fields.items():
-        path = key if name == "(top)" else f"{name}.{key}"
-        default = section.default(field)
-        below = _below(path, kind)
+        below = _below(key if name == "(top)" else f"{name}.{key}", kind)
         inner += below
-        if key in section.required:
-            state = "required"
-        elif default is None or default == "" or below:
-            state = ""
-        else:
-            state = f"default `{kind.write(default)}`"
-        accepts = "" if below else f" {_sentence(kind.says())}"
-        yield f"| `{key}` | {state} | {docs[key]}{accepts} |".replace("\n", " ")
+        default = section.default(field)
+        state = "" if below or default in (None, "") else f"`{kind.write(default)}`"
+        state = "required" if key in section.required else state
+        value = f"[section](#{_anchor(below[0][0])})" if isinstance(kind, Section | Named) else _short(kind)
+        yield f"| `{key}` | {value} | {state} | {docs[key]} |".replace("\n", " ")
     if section.later:
         yield f"\nArrives later: {', '.join(f'`{key}`' for key in section.later)}."
     yield ""
@@ -71,5 +76,10 @@ def _below(path: str, kind: Kind) -> list[tuple[str, Section]]:
     return []
 
 
-def _sentence(text: str) -> str:
-    return f"{text[0].upper()}{text[1:]}.".replace("|", "\\|")
+def _short(kind: Kind) -> str:
+    """What is accepted, without examples: those of units and names stand at the top of the page."""
+    return kind.says().split(" such as ")[0].replace("|", "\\|")
+
+
+def _anchor(title: str) -> str:
+    return "".join(c for c in title.lower() if c.isalnum() or c in "-_")

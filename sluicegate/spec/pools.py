@@ -34,8 +34,8 @@ class Offers:
         self._by_label[f"{instance}/{name}"] = deployment
         self._labels[deployment.number] = f"{instance}/{name}"
         at: Path = ("instances", instance, "deployments", name)
-        sealed = self._cx.sealed
-        self._offered[deployment.number] = f"{sealed.get((*at, 'model'), model)}@{sealed.get((*at, 'version'), version)}"
+        said = [self._cx.sealed.get((*at, "model"), model), self._cx.sealed.get((*at, "version"), version)]
+        self._offered[deployment.number] = "@".join(said)
 
     def label(self, deployment: Deployment) -> str:
         """`weu/gpt-4o`."""

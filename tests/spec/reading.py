@@ -33,7 +33,9 @@ consumers:
 """
 
 
-def loaded(text: str | bytes, env: Mapping[str, str] | None = None, base: str = "/nowhere", start: bool = False) -> Loaded:
+def loaded(
+    text: str | bytes, env: Mapping[str, str] | None = None, base: str = "/nowhere", start: bool = False
+) -> Loaded:
     raw = text if isinstance(text, bytes) else dedent(text).encode()
     sources = Sources({**ENV, **(env or {})})
     return load(raw, "g.yaml", base, sources, ("chat_completions",), start)

@@ -5,7 +5,18 @@ import pytest
 from sluicegate.core.caller import Callers, Consumer, digest
 from sluicegate.core.secret import Secret
 from sluicegate.core.settings import Connections, Gateway, Listen, OnDisconnect, Timeouts
-from tests.spec.reading import SMALLEST, bottom, compiled, consumer, deployments, found, gateway, instance, model, swapped
+from tests.spec.reading import (
+    SMALLEST,
+    bottom,
+    compiled,
+    consumer,
+    deployments,
+    found,
+    gateway,
+    instance,
+    model,
+    swapped,
+)
 
 
 def order(text: str) -> list[str]:
@@ -161,8 +172,12 @@ def test_timeouts_merge_key_by_key_and_everything_else_is_taken_whole():
 
 
 def test_a_key_finds_its_consumer_and_grants_hold():
-    text = consumer("tenant: retail").replace("    key: ${env:APP_KEY}\n", "    keys: ['${env:APP_KEY}', '${env:SECOND}']\n")
-    _, directory = compiled(text + "  all: {key: '${env:ALL}', models: all}\n", {"SECOND": "second-key", "ALL": "all-key"})
+    text = consumer("tenant: retail").replace(
+        "    key: ${env:APP_KEY}\n", "    keys: ['${env:APP_KEY}', '${env:SECOND}']\n"
+    )
+    _, directory = compiled(
+        text + "  all: {key: '${env:ALL}', models: all}\n", {"SECOND": "second-key", "ALL": "all-key"}
+    )
     callers = Callers(directory)
     for key in (b"key-of-my-app-0000000001", b"second-key"):
         who = callers.who([key])
@@ -174,9 +189,7 @@ def test_a_key_finds_its_consumer_and_grants_hold():
 
 
 def test_digests_are_made_with_the_first_secret_and_all_are_kept():
-    _, directory = compiled(
-        swapped('["${env:SECRET}"]', '["${env:SECRET}", "${env:OLD}"]'), {"OLD": "o" * 40}
-    )
+    _, directory = compiled(swapped('["${env:SECRET}"]', '["${env:SECRET}", "${env:OLD}"]'), {"OLD": "o" * 40})
     assert directory.secrets == (Secret("s" * 64), Secret("o" * 40))
     assert directory.consumers[0].digests == (digest(b"key-of-my-app-0000000001", Secret("s" * 64)),)
 

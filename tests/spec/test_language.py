@@ -6,7 +6,18 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tests.spec.reading import SMALLEST, bottom, compiled, consumer, deployments, found, gateway, instance, model, swapped
+from tests.spec.reading import (
+    SMALLEST,
+    bottom,
+    compiled,
+    consumer,
+    deployments,
+    found,
+    gateway,
+    instance,
+    model,
+    swapped,
+)
 
 LATER = "belongs to the language and arrives later: leave it out for now"
 
@@ -121,9 +132,7 @@ def test_all_errors_are_reported_in_one_pass_by_position():
 
 def test_what_is_missing_because_of_another_error_is_not_reported_again():
     problems = found(swapped("version: 2024-11-20", "version: [1]"))
-    assert problems == [
-        "10:40 instances.weu.deployments.gpt-4o.version: is a list, not a version such as 2024-11-20"
-    ]
+    assert problems == ["10:40 instances.weu.deployments.gpt-4o.version: is a list, not a version such as 2024-11-20"]
     assert len(found(consumer("plan: team").replace("    models: [chat]\n", ""))) == 1
 
 
