@@ -8,12 +8,13 @@ one process.
 
 from __future__ import annotations
 
+import errno
 import importlib
 import os
 import socket
 import sys
 import tempfile
-from typing import IO, NoReturn
+from typing import IO, Any, NoReturn
 
 import click
 
@@ -78,31 +79,39 @@ class Live:
 
 def listen(where: Listen) -> socket.socket:
     """A listening socket, ready to be shared by workers. Exit status 1 with what to do when there is none to be had."""
-    label = f"[{where.host}]:{where.port}" if ":" in where.host else f"{where.host}:{where.port}"
     try:
         family, _, _, _, address = socket.getaddrinfo(
             where.host, where.port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
         )[0]
         if where.port:
             # Without SO_REUSEPORT first: with it, two gateways by mistake would share the port and its traffic.
-            with socket.socket(family, socket.SOCK_STREAM) as probe:
-                probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-                probe.bind(address)
-        listener = socket.socket(family, socket.SOCK_STREAM)
-        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
-        listener.bind(address)
+            bound(family, address, socket.SO_REUSEADDR).close()
+        listener = bound(family, address, socket.SO_REUSEADDR, socket.SO_REUSEPORT)
         listener.listen(BACKLOG)
     except OSError as e:
-        hint = _ADVICE.get(e.errno or 0, "write another gateway.listen.address")
+        label = f"[{where.host}]:{where.port}" if ":" in where.host else f"{where.host}:{where.port}"
+        hint = _ADVICE.get(e.errno or 0, "Write another gateway.listen.address.")
         raise click.ClickException(f"cannot listen on {label}: {(e.strerror or 'error').lower()}. {hint}") from None
     return listener
 
 
+def bound(family: int, address: Any, *options: int) -> socket.socket:
+    """A socket with these options, bound."""
+    made = socket.socket(family, socket.SOCK_STREAM)
+    try:
+        for option in options:
+            made.setsockopt(socket.SOL_SOCKET, option, 1)
+        made.bind(address)
+    except OSError:
+        made.close()
+        raise
+    return made
+
+
 _ADVICE = {
-    98: "Stop what listens there (ss -ltnp shows it), or write another gateway.listen.address.",
-    99: "This machine has no such address: 0.0.0.0 means every address it has.",
-    13: "Ports below 1024 need a privilege: write a higher one, such as 8443.",
+    errno.EADDRINUSE: "Stop what listens there (ss -ltnp shows it), or write another gateway.listen.address.",
+    errno.EADDRNOTAVAIL: "This machine has no such address: 0.0.0.0 means every address it has.",
+    errno.EACCES: "Ports below 1024 need a privilege: write a higher one, such as 8443.",
 }
 
 

@@ -1,0 +1,166 @@
+"""The program: its verbs, its exit statuses, and what it says when something is missing."""
+
+import errno
+import json
+import os
+import socket
+import sys
+from pathlib import Path
+from typing import Any
+
+import click
+import pytest
+from click.testing import CliRunner, Result
+
+from sluicegate import __version__, main
+from sluicegate.core.settings import Listen
+from sluicegate.link.parcel import unpack
+from tests.spec.reading import ENV, SMALLEST
+
+
+@pytest.fixture
+def there(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A directory with gateway.yaml, current, with its secrets in the environment."""
+    (tmp_path / "gateway.yaml").write_text(SMALLEST)
+    monkeypatch.chdir(tmp_path)
+    for name, value in ENV.items():
+        monkeypatch.setenv(name, value)
+    return tmp_path
+
+
+def run(*args: str) -> Result:
+    return CliRunner().invoke(main.program, args)
+
+
+def test_help_lists_the_verbs_without_loading_them():
+    before = set(sys.modules)
+    result = run("--help")
+    assert result.exit_code == 0
+    for verb, what in main.VERBS.items():
+        assert verb in result.output and what.split()[0] in result.output
+    assert not [m for m in set(sys.modules) - before if m.startswith("sluicegate.cli.")]
+
+
+def test_version_says_which_program_this_is():
+    assert run("version").output.startswith(f"sluicegate {__version__} ")
+
+
+def test_an_unknown_verb_names_the_known_ones():
+    result = run("sevre")
+    assert result.exit_code == 2
+    assert 'there is no verb "sevre". The verbs: serve, check' in result.output
+
+
+def test_check_of_a_good_file_says_what_it_comes_to(there: Path):
+    result = run("check")
+    assert result.exit_code == 0
+    assert result.stdout == "ok: 1 instance, 1 deployment, 1 model, 1 consumer\n  chat: weu/gpt-4o (tier 1)\n"
+    assert "gateway.yaml:13:10 " in result.stderr and result.stderr.endswith("1 warning\n")
+
+
+def test_check_of_a_bad_file_says_everything_and_exits_2(there: Path):
+    Path("other.yaml").write_text(SMALLEST.replace("[chat]", "[caht]").replace("key: ${env:APP_KEY}", "key: x"))
+    result = run("check", "-c", "other.yaml")
+    assert result.exit_code == 2
+    assert result.stdout == ""
+    assert result.stderr == (
+        "other.yaml:16:10    consumers.my-app.key: must be a reference, and nothing else: secrets do not stand in the file\n"
+        "                    write ${env:NAME} or ${file:/run/secrets/name}, and put the secret there\n"
+        'other.yaml:17:14    consumers.my-app.models: no model is called "caht"; did you mean "chat"?\n'
+        "2 errors\n"
+    )
+
+
+def test_serve_of_a_bad_file_starts_nothing_and_exits_2(there: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(os, "execv", lambda *_: pytest.fail("started"))
+    monkeypatch.delenv("APP_KEY")
+    result = run("serve")
+    assert result.exit_code == 2
+    assert result.stderr.endswith("1 error; nothing was started\n")
+
+
+def test_a_file_that_is_not_there_is_said_with_what_to_type(there: Path):
+    result = run("check", "-c", "nowhere.yaml")
+    assert result.exit_code == 2
+    assert "nowhere.yaml:1:1    cannot be read: no such file or directory" in result.stderr
+    os.remove("gateway.yaml")
+    result = run("serve")
+    assert result.exit_code == 2
+    assert "there is no gateway.yaml here. Name your configuration: -c FILE" in result.stderr
+
+
+def test_several_files_arrive_later(there: Path):
+    result = run("check", "-c", "gateway.yaml", "-c", "prod.yaml")
+    assert result.exit_code == 2
+    assert "one file for now" in result.stderr
+
+
+def test_the_schema_is_json_and_the_page_is_markdown():
+    assert json.loads(run("schema").output)["title"] == "Sluicegate configuration"
+    assert run("schema", "--page").output.startswith("# Configuration reference\n")
+
+
+def test_serve_hands_parcel_and_socket_to_a_fresh_interpreter(there: Path, monkeypatch: pytest.MonkeyPatch):
+    """Up to the exec, which a test cannot survive: what it is given, and that both files are inherited."""
+    seen: dict[str, Any] = {}
+
+    def exec_(program: str, argv: list[str]) -> None:
+        fds = dict(zip(argv[4::2], map(int, argv[5::2]), strict=True))
+        seen.update(program=program, argv=argv[:4], inherited=[os.get_inheritable(fd) for fd in fds.values()])
+        with open(os.dup(fds["--parcel-fd"]), "rb") as f:
+            f.seek(0)
+            seen["parcel"] = unpack(f.read())
+        with socket.socket(fileno=os.dup(fds["--listen-fd"])) as listener:
+            seen["listening"] = listener.getsockopt(socket.SOL_SOCKET, socket.SO_ACCEPTCONN)
+            seen["shared"] = listener.getsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT)
+            seen["host"] = listener.getsockname()[0]
+        raise SystemExit(0)
+
+    monkeypatch.setattr(os, "execv", exec_)
+    text = SMALLEST.replace("gateway:\n", "gateway:\n  listen: {address: '127.0.0.1:0'}\n")
+    (there / "gateway.yaml").write_text(text)
+    result = run("serve")
+    assert result.exit_code == 0
+    assert seen["program"] == sys.executable
+    assert seen["argv"] == [sys.executable, "-P", "-m", "sluicegate.worker"]
+    assert seen["inherited"] == [True, True]
+    assert (seen["listening"], seen["shared"], seen["host"]) == (1, 1, "127.0.0.1")
+    snapshot, directory = seen["parcel"]
+    assert snapshot.models[0].name == "chat" and directory.consumers[0].name == "my-app"
+
+
+def test_a_taken_port_is_said_with_what_to_do():
+    with main.listen(Listen(port=0)) as first:
+        port = first.getsockname()[1]
+        with pytest.raises(click.ClickException) as caught:
+            main.listen(Listen(port=port))
+    assert caught.value.message.startswith(
+        f"cannot listen on 127.0.0.1:{port}: address already in use. Stop what listens"
+    )
+    assert caught.value.exit_code == 1
+
+
+@pytest.mark.parametrize(
+    ("error", "said"),
+    [
+        (
+            OSError(errno.EADDRNOTAVAIL, "Cannot assign"),
+            "cannot assign. This machine has no such address: 0.0.0.0 means",
+        ),
+        (PermissionError(errno.EACCES, "Permission denied"), "permission denied. Ports below 1024 need a privilege"),
+        (socket.gaierror(-2, "Name or service not known"), "name or service not known. Write another"),
+    ],
+)
+def test_what_cannot_be_bound_is_said_with_what_to_do(monkeypatch: pytest.MonkeyPatch, error: OSError, said: str):
+    def fail(*_: object, **__: object) -> None:
+        raise error
+
+    monkeypatch.setattr(socket, "getaddrinfo", fail)
+    with pytest.raises(click.ClickException) as caught:
+        main.listen(Listen(host="2001:db8::1", port=9))
+    assert caught.value.message.startswith(f"cannot listen on [2001:db8::1]:9: {said}")
+
+
+def test_the_parcel_has_no_name_in_the_file_system():
+    with main.anonymous() as f:
+        assert os.fstat(f.fileno()).st_nlink == 0
