@@ -64,17 +64,16 @@ class Live:
         """Become a worker."""
         from sluicegate.link.parcel import pack
 
-        listener = listen(snapshot.gateway.listen)
-        parcel = anonymous()
-        parcel.write(pack(snapshot, directory))
-        parcel.flush()
-        for fd in (parcel.fileno(), listener.fileno()):
-            os.set_inheritable(fd, True)
-        sys.stdout.flush()
-        sys.stderr.flush()
-        fds = ["--parcel-fd", str(parcel.fileno()), "--listen-fd", str(listener.fileno())]
-        # -P: what lies in the current directory is not part of the program.
-        os.execv(sys.executable, [sys.executable, "-P", "-m", "sluicegate.worker", *fds])
+        with listen(snapshot.gateway.listen) as listener, anonymous() as parcel:
+            parcel.write(pack(snapshot, directory))
+            parcel.flush()
+            for fd in (parcel.fileno(), listener.fileno()):
+                os.set_inheritable(fd, True)
+            sys.stdout.flush()
+            sys.stderr.flush()
+            fds = ["--parcel-fd", str(parcel.fileno()), "--listen-fd", str(listener.fileno())]
+            # -P: what lies in the current directory is not part of the program.
+            os.execv(sys.executable, [sys.executable, "-P", "-m", "sluicegate.worker", *fds])
 
 
 def listen(where: Listen) -> socket.socket:
