@@ -34,11 +34,11 @@ REQUEST_PASS: Final = frozenset({
     b"traceparent",
     b"tracestate",
     b"openai-beta",             # selects a wire format
-    b"idempotency-key",         # sent by the SDKs; harmless, helps where an upstream honours it
     b"extra-parameters",        # azure-ai-inference: what to do with fields the model does not know
 })  # fmt: skip
 """Lower-case names of request headers that go up. `content-type` is not here: the body was checked to be JSON, so the
-plan says `application/json`."""
+plan says `application/json`. Nor is `idempotency-key`: behind our one identity, a key of one tenant could fetch the
+answer of another."""
 
 CREDENTIAL_HEADERS: Final = (b"api-key", b"authorization", b"x-api-key", b"ocp-apim-subscription-key")
 """Where a client may show who it is. They are read and never forwarded."""

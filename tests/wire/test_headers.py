@@ -82,7 +82,7 @@ def test_utilisation_is_a_share_or_unknown(value: bytes, share: float | None) ->
 
 def test_no_credential_and_nothing_internal_goes_up() -> None:
     assert not REQUEST_PASS & set(CREDENTIAL_HEADERS)
-    for name in (b"cookie", b"host", b"x-forwarded-for", b"user-agent", b"x-ms-spillover-deployment", b"x-policy-id",
+    for name in (b"cookie", b"host", b"x-forwarded-for", b"user-agent", b"idempotency-key", b"x-ms-spillover-deployment", b"x-policy-id",
                  b"openai-organization", b"content-length", b"connection", b"transfer-encoding", b"accept-encoding"):  # fmt: skip
         assert name not in REQUEST_PASS
     assert all(name == name.lower() for name in REQUEST_PASS | ANSWER_PASS | set(CREDENTIAL_HEADERS))
