@@ -213,6 +213,8 @@ class Compiler:
     def unknown_model(self, at: Path, model: str) -> None:
         near = closest(model, self.document.models)
         hint = "" if near else f"declared: {', '.join(self.document.models)}"
+        if model == "all":
+            hint = "for every model write models: all, without brackets"
         self.cx.say(at, f"no model is called {self.cx.shown(at, model)}{near}", hint)
 
     # ------------------------------------------------------------ files

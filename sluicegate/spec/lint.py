@@ -28,7 +28,7 @@ class Finding(NamedTuple):
 
 def lint(document: Document, snapshot: Snapshot, cx: Context) -> None:
     """Write every finding down."""
-    for rule in (plain_http, lonely, hasty, overrides, idle_capacity, short_keys):
+    for rule in (plain_http, lonely, hasty, overrides, twins, idle_capacity, short_keys):
         for f in rule(document, snapshot):
             cx.say(f.path, f.what, f.hint, f.severity, f.key)
 
@@ -72,6 +72,18 @@ def overrides(document: Document, snapshot: Snapshot) -> Iterator[Finding]:
             if declared.tier is not None:
                 what = f"overrides what follows from {declared.sku}"
                 yield Finding(("instances", name, "deployments", deployment, "tier"), "note", what)
+
+
+def twins(document: Document, snapshot: Snapshot) -> Iterator[Finding]:
+    """Two names for one place: usually a line that was copied and not changed."""
+    seen: dict[Url, str] = {}
+    for name, spec in document.instances.items():
+        first = seen.setdefault(spec.endpoint, name)
+        if first != name:
+            what = f"the same address as instances.{first}: deployments of both share their capacity and their faults"
+            yield Finding(
+                ("instances", name, "endpoint"), "warning", what, "declare all its deployments in one instance"
+            )
 
 
 def idle_capacity(document: Document, snapshot: Snapshot) -> Iterator[Finding]:

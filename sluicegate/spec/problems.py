@@ -46,14 +46,13 @@ class Problems:
     """The findings of one load, from the first byte to the compiled snapshot."""
 
     def __init__(self) -> None:
-        self._found: list[Problem] = []
+        self._found: dict[Problem, None] = {}
         self._damaged: set[Path] = set()
 
     def add(self, place: Place, path: Path, what: str, hint: str = "", severity: Severity = "error") -> None:
         """Write it down; the same finding twice is one."""
         problem = Problem(place, dotted(path), what, hint, severity)
-        if problem not in self._found:
-            self._found.append(problem)
+        self._found[problem] = None
         if severity == "error":
             self._damaged.update(path[:n] for n in range(len(path) + 1))
 

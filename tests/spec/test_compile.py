@@ -231,6 +231,8 @@ def test_digests_are_made_with_the_first_secret_and_all_are_kept():
          'you mean "chat"?'),
         (swapped("models: [chat]", "models: [chat, zzz]"), '17:20 consumers.my-app.models: no model is called "zzz" | '
          "declared: chat"),
+        (swapped("models: [chat]", "models: [all]"), '17:14 consumers.my-app.models: no model is called "all" | for every '
+         "model write models: all, without brackets"),
         (swapped("    key: ${env:APP_KEY}\n", ""), "15:3 consumers.my-app: has no key | write key: ${env:MY_APP_KEY}"),
         (consumer("keys: ['${env:OTHER}']"), "18:5 consumers.my-app.keys: stands beside key | put both into keys"),
         (consumer("").rstrip() + "\n  b: {key: '${env:APP_KEY}', models: [chat]}\n", "18:12 consumers.b.key: shows the same "

@@ -3,7 +3,7 @@
 import pytest
 
 from sluicegate.spec.problems import Severity
-from tests.spec.reading import SMALLEST, consumer, deployments, found, gateway, model, swapped
+from tests.spec.reading import SMALLEST, consumer, deployments, found, gateway, instance, model, swapped
 
 TWO = deployments("b: {model: gpt-4o, version: 2024-11-20}")
 
@@ -28,6 +28,10 @@ def test_a_file_with_nothing_to_say_about_is_silent():
          "overrides what follows from Standard"),
         (deployments("b: {model: gpt-4o, version: 1}"), "note", "11:7 instances.weu.deployments.b: no model uses it | name "
          "it in the use of a model, or remove it"),
+        (instance("deployments: {b: {model: gpt-4o, version: 2024-11-20}}").replace("    deployments:\n", "  sdc:\n    endpoint: "
+         "https://contoso-weu.openai.azure.com/\n    auth: none\n    deployments:\n"), "warning", "11:15 instances.sdc.endpoint: "
+         "the same address as instances.weu: deployments of both share their capacity and their faults | declare all its "
+         "deployments in one instance"),
         (consumer(""), "warning", "16:10 consumers.my-app.key: shorter than 16 characters | openssl rand -hex 32 makes a key"),
     ],
 )  # fmt: skip

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sluicegate.spec.kinds import Word
+from sluicegate.spec.kinds import Flag, Word
 from sluicegate.spec.references import Wrong
 from sluicegate.spec.units import Bytes, Capacity, Count, Duration, Share, Whole
 from sluicegate.spec.values import Leave
@@ -33,6 +33,8 @@ from sluicegate.spec.values import Leave
         (Bytes(), "0B", 0),
         (Share(), "30%", 0.3),
         (Capacity(), "450k tokens/minute", 450_000),
+        (Flag(), "true", True),
+        (Flag(), "false", False),
         (Leave(), "abort", 0.0),
         (Leave(), "finish 30s", 30.0),
     ],
@@ -68,6 +70,8 @@ def test_units_mean_what_they_say(kind: Word, text: str, value: Any):
         (Duration(0.01, 60), "2m", "is too large"),
         (Capacity(), "450k", "is not a capacity"),
         (Capacity(), "450k tokens/second", "is not a capacity"),
+        (Flag(), "yes", "is not a truth value"),
+        (Flag(), "True", "is not a truth value"),
         (Leave(), "finish", "is not known here"),
         (Leave(), "finish 30", "has no unit"),
         (Leave(), "continue 30s", "is not known here"),
@@ -104,7 +108,7 @@ def test_counts_and_sizes_go_round(number: int):
 
 @given(st.text(max_size=20))
 def test_no_text_whatever_raises_anything_but_wrong(text: str):
-    for kind in (Count(), Duration(), Bytes(), Share(), Capacity(), Leave()):
+    for kind in (Count(), Duration(), Bytes(), Share(), Capacity(), Leave(), Flag()):
         try:
             kind.parse(text)
         except Wrong as e:
