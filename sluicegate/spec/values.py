@@ -141,7 +141,7 @@ def _host(text: str) -> str:
         return bare
     if bracketed or ":" in bare:
         raise Wrong("is not an address we can use", "IPv6 addresses stand in brackets: [::1]:8080")
-    if not _HOST.fullmatch(bare) or re.fullmatch(r"0[xX][0-9A-Fa-f]*|[0-9]+", bare.rstrip(".").rpartition(".")[2]):
+    if not _HOST.fullmatch(bare) or re.fullmatch(r"0[xX][0-9A-Fa-f]*|[0-9]+", bare.rpartition(".")[2]):
         raise Wrong("has a host that is neither a name nor an IP address", "check its spelling")
     return bare
 

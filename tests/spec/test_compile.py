@@ -108,6 +108,7 @@ def test_endpoints_are_taken_apart(endpoint: str, parts: tuple[str, str, int, st
         ("http://2852039166", "has a host that is neither a name nor an IP address"),
         ("http://0xa9fea9fe", "has a host that is neither a name nor an IP address"),
         ("http://0251.0376.0251.0376", "has a host that is neither a name nor an IP address"),
+        ("https://a.example.", "has a host that is neither a name nor an IP address"),
         ("http://a_b..c", "has a host that is neither a name nor an IP address"),
         ("https://exämple.com", "has a host that is neither a name nor an IP address"),
         ("https://contoso.openai.azure.com/openai/v1", "has a path that belongs to requests"),
