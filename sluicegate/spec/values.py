@@ -14,7 +14,7 @@ from sluicegate.spec.references import Wrong
 from sluicegate.spec.units import Duration
 
 _LABEL = r"[A-Za-z0-9_](?:[A-Za-z0-9_-]{0,61}[A-Za-z0-9_])?"
-_HOST = re.compile(rf"(?=.{{1,253}}$){_LABEL}(?:\.{_LABEL})*\.?")
+_HOST = re.compile(rf"(?=.{{1,253}}$){_LABEL}(?:\.{_LABEL})*")
 
 _METADATA = tuple(
     ipaddress.ip_network(n) for n in ("169.254.0.0/16", "fe80::/10", "168.63.129.16/32", "100.100.100.200/32",
