@@ -21,6 +21,7 @@ from sluicegate.wire.fields import BadJson, rebuild, tidied, top_level
 
 MOST_TOKENS: Final = 2**31 - 1
 MOST_CHOICES: Final = 128
+LONGEST_MODEL: Final = 256
 
 _TRUE: Final = Raw(b"true")
 _FALSE: Final = Raw(b"false")
@@ -162,13 +163,14 @@ def _invalid(field: str, wanted: str) -> BadRequest:
 def _model(raw: Raw | None) -> str | None:
     if raw is None or raw == _NULL:
         return None
-    try:
-        model = _text(raw)
-    except (msgspec.DecodeError, ValueError):
-        raise _invalid("model", "a string") from None
-    if not 0 < len(model) <= 256:
-        raise _invalid("model", "a string of 1 to 256 characters")
-    return model
+    if len(raw) <= 8 * LONGEST_MODEL:
+        try:
+            model = _text(raw)
+            if 0 < len(model) <= LONGEST_MODEL:
+                return model
+        except (msgspec.DecodeError, ValueError):
+            pass
+    raise _invalid("model", f"a string of 1 to {LONGEST_MODEL} characters")
 
 
 def _flag(field: str, raw: Raw) -> bool:

@@ -18,6 +18,10 @@ LOW_DETAIL_TOKENS: Final = 85
 AUDIO_BYTES_A_TOKEN: Final = 6400
 """Base64 characters of 4,800 bytes."""
 
+LARGE: Final = 1024 * 1024
+CROWDED: Final = 100_000
+"""Braces. A larger list with more of them would become more objects than we want to hold; its bytes count as text."""
+
 _LIST: Final = ord("[")
 
 
@@ -47,6 +51,8 @@ def media(messages: Raw) -> tuple[int, int, int]:
     Messages of another shape than ours count as text: the upstream judges them.
     """
     images = size = tokens = 0
+    if len(messages) > LARGE and _braces(messages) > CROWDED:
+        return 0, 0, 0
     try:
         for message in _messages(messages):
             content = message.content
@@ -65,6 +71,11 @@ def media(messages: Raw) -> tuple[int, int, int]:
     except _ODD:
         return 0, 0, 0
     return images, size, tokens
+
+
+def _braces(messages: Raw) -> int:
+    view = memoryview(messages)
+    return sum(bytes(view[at : at + LARGE]).count(b"{") for at in range(0, len(view), LARGE))
 
 
 def _low(image: Raw) -> bool:

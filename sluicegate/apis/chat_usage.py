@@ -58,7 +58,7 @@ def usage_of(raw: Raw) -> Usage | None:
         reasoning = details.reasoning_tokens or 0
     if total is not None and total != prompt + completion:
         beyond = total - prompt - completion
-        if beyond < 0 or reasoning not in (0, beyond):
+        if reasoning not in (0, beyond):  # a negative one is refused below
             return None
         reasoning = beyond
         completion += beyond

@@ -90,8 +90,11 @@ def _one_by_one(body: Chunk) -> dict[str, Raw]:
 
     fields: dict[str, Raw] = msgspec.json.Decoder(dict[_Key, Raw], dec_hook=look).decode(body)  # type: ignore[assignment]
     if len(seen) != len(fields):
-        twice = next(key for i, key in enumerate(seen) if key in seen[:i])
-        raise BadJson("request.duplicate_key", f"The field {_shown(twice)} occurs more than once.")
+        left = set(fields)
+        for key in seen:
+            if key not in left:
+                raise BadJson("request.duplicate_key", f"The field {_shown(key)} occurs more than once.")
+            left.remove(key)
     return fields
 
 

@@ -24,7 +24,9 @@ def refusal(reason: str, message: str, retry_after: float | None, request_id: st
         lines.append(b"x-sluicegate-request-id: %b\r\n" % request_id.encode())
     lines.append(b"x-should-retry: true\r\n" if r.should_retry else b"x-should-retry: false\r\n")
     if seconds is not None:
-        lines.append(b"retry-after: %d\r\nretry-after-ms: %d\r\n" % (max(1, ceil(seconds)), max(1, ceil(seconds * 1000))))
+        lines.append(
+            b"retry-after: %d\r\nretry-after-ms: %d\r\n" % (max(1, ceil(seconds)), max(1, ceil(seconds * 1000)))
+        )
     return r.status, b"".join(lines), error_body(message, r.type, r.code, reason, r.status)
 
 

@@ -1,6 +1,8 @@
 """What a chat request decides, what goes up of it, and what its answer used."""
 
 import json
+import subprocess
+import sys
 from typing import Any
 
 import pytest
@@ -84,6 +86,7 @@ def test_zero_and_the_largest_maximum_are_fine() -> None:
     assert facts_of({"max_tokens": 0}).max_output == 0
     assert facts_of({"max_tokens": 2**31 - 1}).max_output == 2**31 - 1
     assert facts_of({"n": 128}).n == 128
+    assert facts_of({"max_tokens": 9, "max_completion_tokens": 3}).max_output == 9  # enough for whichever counts
 
 
 def test_a_key_repeated_inside_stream_options_is_refused() -> None:
@@ -115,6 +118,21 @@ def test_audio_and_files_count_by_what_they_are() -> None:
         {"type": "file", "file": {"file_data": "data:application/pdf;base64," + "A" * 1_000_000}},
     ]}]})  # fmt: skip
     assert 800 <= facts.estimate <= 1000 and facts.images == 0
+
+
+@pytest.mark.parametrize(("before", "after"), [("[", "]"), ('[{"content":[', "]}]")])
+def test_millions_of_empty_messages_cost_no_memory(before: str, after: str) -> None:
+    program = f"""
+import resource
+from sluicegate.apis import APIS
+row = APIS["chat_completions"]
+body = ('{{"model":"m","messages":{before}' + "{{}}," * 3_000_000 + '{{}}{after}}}').encode()
+before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+assert row.facts(row.fields(body), len(body)).images == 0
+print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before)
+"""
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    assert int(done.stdout) < 64 * 1024  # KB
 
 
 def test_text_that_looks_like_an_image_counts_as_text() -> None:
@@ -224,6 +242,8 @@ def test_usage_is_mapped_to_disjoint_classes_that_sum_to_the_total(usage: str, e
         '{"prompt_tokens":10,"completion_tokens":5,"prompt_tokens_details":{"cached_tokens":-1}}',
         '{"prompt_tokens":10,"completion_tokens":5,"completion_tokens_details":{"reasoning_tokens":6}}',
         '{"prompt_tokens":10,"completion_tokens":5,"completion_tokens_details":{"reasoning_tokens":-6}}',
+        '{"prompt_tokens":10,"completion_tokens":5,"prompt_tokens_details":{"cache_write_tokens":-1}}',
+        '{"prompt_tokens":10,"completion_tokens":5,"total_tokens":40,"completion_tokens_details":{"reasoning_tokens":3}}',
         '{"prompt_tokens":10,"completion_tokens":5,"total_tokens":14}', '{"prompt_tokens":true,"completion_tokens":5}',
         '{"prompt_tokens":10,"total_tokens":9}', '{"prompt_tokens":' + "9" * 5000 + ',"completion_tokens":5}',
     ],

@@ -282,6 +282,19 @@ def test_no_frame_can_follow_half_an_event() -> None:
     assert meter.cut("r", "m") is not None
 
 
+def test_what_looks_like_an_event_inside_a_large_one_is_none() -> None:
+    _, meter = run([TEXT, STOP, b"data: " + b"x" * HELD_MOST])
+    assert meter.end() == Terminal.INCOMPLETE
+    assert meter.feed(DONE, 0.0) == DONE  # "xxxdata: [DONE]"
+    assert not meter.finished
+
+
+def test_lines_that_end_in_cr_are_seen_inside_a_chunk_that_ends_in_lf() -> None:
+    out, meter = run([TEXT, event(chunk("y"))[:-2] + b"\r\r" + DONE])
+    assert out == TEXT + event(chunk("y"))[:-2] + b"\r\r" + DONE
+    assert meter.finished
+
+
 def test_a_held_half_is_dropped_by_the_cut() -> None:
     out, meter = run([TEXT, TEXT[:30]])
     assert out == TEXT
@@ -328,9 +341,11 @@ def test_the_same_bytes_usage_and_end_however_it_is_cut(stream: bytes, at: list[
 def test_the_same_at_every_offset_and_for_every_line_end(end: str, asked: bool) -> None:
     events = [chunk("\u00e9", usage=None), chunk(None, "stop", usage=None), {"choices": [], "usage": USAGE}, "[DONE]"]
     stream = b"".join(event(e, end=end) for e in events)
+    lines = f'data: {{"choices":[]}}{end}id: 7{end}{end}'.encode()
+    stream = stream.replace(b"data: [DONE]", lines + b"data: [DONE]")
     whole, one = run(stream, asked=asked)
     kept = [chunk("\u00e9"), chunk(None, "stop"), "[DONE]"] if asked else events
-    assert whole == b"".join(event(e, end=end) for e in kept)
+    assert whole == b"".join(event(e, end=end) for e in kept).replace(b"data: [DONE]", lines + b"data: [DONE]")
     for i in range(len(stream) + 1):
         parts, two = run([stream[:i], stream[i:]], asked=asked)
         assert (parts, facts(two)) == (whole, facts(one))

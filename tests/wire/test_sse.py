@@ -58,6 +58,8 @@ def the_specification(stream: str) -> list[str]:
 
 
 @given(STREAMS, st.booleans())
+@example(b"data: a\n\n", True)
+@example(b"data: a\r\n\r\n", True)
 def test_the_data_is_what_the_standard_says(stream: bytes, bom: bool) -> None:
     stream = b"\xef\xbb\xbf" * bom + stream
     expected = the_specification(stream.decode())
@@ -119,6 +121,19 @@ def test_the_end_of_a_passed_event_is_found_across_chunks(end: bytes, split: int
     assert out[-1] == (b"data: b" + end, b"b") and not sse.passing
 
 
+@pytest.mark.parametrize("end", [b"\n\n", b"\r\n\r\n", b"\r\r"])
+@pytest.mark.parametrize("begun", range(4))
+def test_the_end_of_a_passed_event_is_found_byte_by_byte(end: bytes, begun: int) -> None:
+    sse = Assembler()
+    sse.feed(b"data: a" + end)
+    sse.feed(b"data: " + b"x" * HELD_MOST + end[: min(begun, len(end) - 1)])
+    out = []
+    for byte in end[min(begun, len(end) - 1) :] + b"data: b" + end:
+        assert not sse.plain or not sse.passing
+        out += sse.feed(bytes([byte]))
+    assert out[-1] == (b"data: b" + end, b"b")
+
+
 def test_a_first_event_too_large_to_hold_is_endless() -> None:
     sse = Assembler()
     with pytest.raises(Endless):
@@ -143,6 +158,13 @@ def test_comments_without_end_are_cut(noise: bytes, before: bytes) -> None:
     with pytest.raises(Endless):
         for _ in range(1000):
             sse.feed(noise * 1000)
+
+
+def test_the_number_of_empty_events_is_bounded_whatever_their_size() -> None:
+    sse = Assembler()
+    sse.feed(b"data: a\n\n" + b"\n\n" * IDLE_EVENTS)
+    with pytest.raises(Endless):
+        sse.feed(b"\n\n")
 
 
 def test_large_comments_are_cut_by_their_bytes() -> None:
