@@ -295,6 +295,12 @@ def test_lines_that_end_in_cr_are_seen_inside_a_chunk_that_ends_in_lf() -> None:
     assert meter.finished
 
 
+def test_an_event_waits_for_its_last_line() -> None:
+    _, meter = run([TEXT])
+    assert meter.feed(b'data: {"choices":[]}\ni', 0.0) == b""
+    assert meter.feed(b"d: 7\n\n", 0.0) == b'data: {"choices":[]}\nid: 7\n\n'
+
+
 def test_a_held_half_is_dropped_by_the_cut() -> None:
     out, meter = run([TEXT, TEXT[:30]])
     assert out == TEXT
