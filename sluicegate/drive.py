@@ -613,10 +613,12 @@ class Drive:
         self.done = True
         bound = self.bound
         bound.live.discard(self)
+        answer = self.answer
         if self.attempt is None:
             if self.slot >= 0:
                 bound.wheel.drop(self)
-        elif self.answer is not None and self.answer.mode == Answer.DRAINING:
+            self.answer = None  # they hold each other: left alone, only the garbage collector would free them
+        elif answer is not None and answer.mode == Answer.DRAINING:
             bound.wheel.watch(self, self.last + DRAIN_S)
         else:
             self.give_up()
@@ -637,7 +639,6 @@ class Drive:
                 down.data(self.pending)
             down.end()
         else:
-            answer = self.answer
             assert answer is not None
             body = answer.whole()
             if answer.head_ is not None:

@@ -36,7 +36,6 @@ class Listen:
     head_bytes: int = 32 * 1024
     head_count: int = 100
     target_bytes: int = 8 * 1024
-    pipelined: int = 8
     pipelined_bytes: int = 64 * 1024
     write_high: int = 64 * 1024
     "Bytes waiting for one client at which its upstream is paused."

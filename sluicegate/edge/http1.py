@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import asyncio
 import re
-from collections import deque
 from math import inf
 from random import random
 from typing import TYPE_CHECKING
@@ -20,6 +19,7 @@ import httptools
 from sluicegate.core.events import Head
 from sluicegate.drive import Drive
 from sluicegate.edge.body import BodyBuffer
+from sluicegate.edge.fields import bare_key, meaning_of, read_lines
 from sluicegate.edge.request import Request
 from sluicegate.wire.headers import CREDENTIAL_HEADERS, REQUEST_PASS
 from sluicegate.wire.refusal import refusal
@@ -35,43 +35,42 @@ _HOST = re.compile(rb"(?:[A-Za-z0-9](?:[A-Za-z0-9._-]{0,252}[A-Za-z0-9.])?|\[[0-
 _TARGET = re.compile(rb"/[!-\"$-~]*\Z")
 _VALUE = re.compile(rb"[\t -~]*\Z")
 
-# What a request header is to us; every other name is dropped: it was counted, nothing more.
-_HOST_H, _TE_H, _LENGTH_H, _TYPE_H, _ENCODING_H, _EXPECT_H, _CREDENTIAL_H, _BEARER_H, _PASS_H = range(9)
-_ROLES: dict[bytes, int] = {
-    b"host": _HOST_H,
-    b"transfer-encoding": _TE_H,
-    b"content-length": _LENGTH_H,
-    b"content-type": _TYPE_H,
-    b"content-encoding": _ENCODING_H,
-    b"expect": _EXPECT_H,
-    **dict.fromkeys(REQUEST_PASS, _PASS_H),
-    **dict.fromkeys(CREDENTIAL_HEADERS, _CREDENTIAL_H),
-    b"authorization": _BEARER_H,
-}
+_BAD_LENGTH = -2
 
 
 class Connection(asyncio.Protocol):
     """A client connection. At most one exchange at a time; pipelined requests wait in order."""
 
     __slots__ = (
-        "active", "backlog", "last", "lingering", "lost", "parser", "parsing", "paused_since", "peer", "poisoned",
-        "queue", "reading_paused", "reparsing", "server", "since", "slot", "transport", "upgrade", "waiting",
-        "write_paused",
+        "active", "backlog", "fed", "fields", "first", "host", "last", "lingering", "lost", "on_header", "overrun",
+        "parser", "parsing", "paused_since", "peer", "poisoned", "raw", "reading_paused", "reparsing", "server",
+        "since", "slot", "transport", "upgrade", "waiting", "write_paused",
     )  # fmt: skip
 
     transport: asyncio.Transport
 
     def __init__(self, server: Server) -> None:
         self.server = server
+        self.fields: dict[bytes, bytes] = {}
+        "Header fields of the message under way, as spelled. Filled by the parser itself."
+        self.on_header = self.fields.__setitem__
         self.parser = httptools.HttpRequestParser(self)
+        self.raw = b""
+        "The head under way, as it came."
+        self.fed = 0
+        "Bytes of the message under way that were parsed."
+        self.first: Request | None = None
+        "The request whose message was begun last."
+        self.overrun = False
+        "Another message begins in the bytes just parsed."
         self.parsing: Request | None = None
         "The request whose bytes are arriving."
         self.active: Request | None = None
         "The request that is being answered."
-        self.queue: deque[Request] | None = None
-        "Pipelined requests that were parsed together with the active one."
         self.backlog: bytearray | None = None
-        "Raw bytes that came while an answer is on its way, not parsed yet."
+        "What came while an answer is on its way: pipelined requests, not parsed yet."
+        self.host = b""
+        "The last Host that was found well-formed."
         self.poisoned = False
         "The byte stream cannot be trusted or used any more: whatever else comes is thrown away."
         self.lingering = False
@@ -107,7 +106,6 @@ class Connection(asyncio.Protocol):
         server.connection_closed()
         active = self.active
         self.active = None
-        self.queue = None
         self.backlog = None
         for request in (active, self.parsing):
             if request is not None and request.body is not None:
@@ -117,18 +115,32 @@ class Connection(asyncio.Protocol):
             active.drive.left(server.now())
 
     def data_received(self, data: bytes) -> None:
-        if self.poisoned:
+        self.last = now = self.server.now()
+        while data and not self.poisoned:
+            parsing = self.parsing
+            if parsing is None:
+                if self.active is not None:  # an answer is on its way: later
+                    self.hold(data)
+                    return
+                if data[0] in b"\r\n":  # blank lines before a request line are allowed, and nothing to us
+                    data = data.lstrip(b"\r\n")
+                    continue
+                self.since = now
+                self.fed = 0
+                self.first = None
+                self.raw = data
+            elif not parsing.headers_done:
+                self.raw += data
+            fed = self.fed
+            self.overrun = False
+            self.feed(data)
+            if self.overrun:
+                data = self.remainder(data, fed)
+                continue
+            parsing = self.parsing
+            if parsing is not None and not self.poisoned:
+                self.incomplete(parsing)
             return
-        if self.parsing is None:
-            if self.active is not None:  # an answer is on its way: later
-                self.hold(data)
-                return
-            self.since = self.server.now()
-        self.last = self.server.now()
-        self.feed(data)
-        parsing = self.parsing
-        if parsing is not None and not self.poisoned:
-            self.incomplete(parsing, len(data))
 
     def eof_received(self) -> bool:
         return False  # a client that closes its side has left; half-closed clients are not served
@@ -149,17 +161,37 @@ class Connection(asyncio.Protocol):
 
     def feed(self, data: bytes) -> None:
         """Parse. Everything else happens in the callbacks below, called from here."""
+        self.fed += len(data)
         try:
             self.parser.feed_data(data)
         except httptools.HttpParserUpgrade as up:
-            if not self.poisoned:
-                self.reparse(data[up.args[0] :])
+            if not self.poisoned and not self.overrun:
+                rest = data[up.args[0] :]
+                self.fed -= len(rest)
+                self.reparse(rest)
         except httptools.HttpParserCallbackError as bug:
             self.server.bound.report(bug)
             self.abort()
         except httptools.HttpParserError:
-            if not self.poisoned:
+            if not self.poisoned and not self.overrun:  # of a message that is not this one's turn: met again then
                 self.malformed()
+
+    def remainder(self, data: bytes, fed: int) -> bytes:
+        """What follows the message that was parsed, where `fed` bytes of it had come before `data`. A fresh parser
+        will read it: this one is in the middle of it already."""
+        self.parser = httptools.HttpRequestParser(self)
+        request = self.first
+        assert request is not None
+        if not request.te:
+            return data[request.head_length + max(request.content_length, 0) - fed :]
+        if not fed:
+            end = message_end(data)
+            if end:
+                return data[end:]
+        self.poisoned = True  # where a chunked body ended in these bytes cannot be told: answer it, then close
+        if request.answered:
+            self.close()
+        return b""
 
     def reparse(self, rest: bytes) -> None:
         """Go on after a head that asked for an upgrade, without the upgrade (RFC 9110 7.8).
@@ -185,103 +217,125 @@ class Connection(asyncio.Protocol):
     def on_message_begin(self) -> None:
         if self.reparsing or self.poisoned:
             return
-        self.parsing = Request(self)
+        if self.first is not None:  # a second message in the same bytes: it is read when this one is answered
+            self.overrun = True
+            return
+        self.parsing = self.first = Request(self)
+        self.fields.clear()
 
     def on_url(self, url: bytes) -> None:
         request = self.parsing
-        if self.reparsing or request is None:
+        if request is None or self.reparsing or self.overrun:
             return
         request.url += url
         if len(request.url) > self.server.settings.target_bytes:
             request.refused = request.refused or ("request.target_too_long", "The request target is too long.")
             request.url = request.url[:64]
 
-    def on_header(self, name: bytes, value: bytes) -> None:
-        request = self.parsing
-        if request is None or self.reparsing:
-            return
-        request.head_bytes += len(name) + len(value) + 4
-        request.head_count += 1
-        role = _ROLES.get(name) if name in _ROLES else _ROLES.get(name.lower())
-        if role is None:
-            return
-        if role == _PASS_H:
-            if _VALUE.match(value):
-                request.forward.append((name.lower(), value))
-        elif role == _BEARER_H:
-            if value[:7].lower() == b"bearer ":
-                request.credentials.append(value[7:].strip())
-            else:
-                request.credentials.append(value)
-        elif role == _CREDENTIAL_H:
-            request.credentials.append(value)
-        elif role == _HOST_H:
-            request.hosts.append(value)
-        elif role == _TYPE_H:
-            request.content_type = value
-        elif role == _LENGTH_H:
-            if value.isdigit() and len(value) <= 18:
-                request.content_length = int(value)
-            else:
-                request.refused = request.refused or ("request.malformed", "The Content-Length is not a number.")
-        elif role == _TE_H:
-            request.te.append(value)
-        elif role == _ENCODING_H:
-            request.encoding = value
-        else:
-            request.expect = value
-
     def on_headers_complete(self) -> None:
         request = self.parsing
-        if request is None or self.reparsing:
+        if request is None or self.reparsing or self.overrun:
             return
         parser = self.parser
         request.headers_done = True
         request.method = parser.get_method().decode("latin-1")
-        version = parser.get_http_version()
-        request.http10 = version == "1.0"
         request.keep_alive = parser.should_keep_alive()
         self.upgrade = parser.should_upgrade()
         if request.refused is None:
-            request.refused = self.check(request, version)
+            request.refused = self.read_head(request)
         if request.refused is not None:
             request.keep_alive = False
             self.poisoned = True  # its framing is not to be believed: nothing after it is read
-        if self.active is None:
-            self.active = request
-            self.begin(request)
-            return
-        if self.queue is None:
-            self.queue = deque()
-        if len(self.queue) < self.server.settings.pipelined:
-            self.queue.append(request)
-        else:
-            self.poisoned = True  # answer those that are queued, then close: the client repeats the rest
+        self.active = request
+        self.begin(request)
 
-    def check(self, request: Request, version: str) -> tuple[str, str] | None:
-        """What llhttp lets pass and we do not."""
+    def read_head(self, request: Request) -> tuple[str, str] | None:
+        """Take from the header fields what we use; the reason and message where they are not acceptable.
+
+        The parser put them into a dictionary, without a call of ours for each. It keeps one of a repeated name: that
+        there was none is known by counting the lines. Where the count differs they are read one by one.
+        """
         settings = self.server.settings
-        if request.head_bytes > settings.head_bytes or request.head_count > settings.head_count:
+        fields = self.fields
+        raw = self.raw
+        end = raw.find(b"\r\n\r\n")
+        lines = raw.count(b"\r\n", 0, end) if end > 0 else -1
+        if lines > settings.head_count or end > settings.head_bytes + settings.target_bytes:
             return "request.headers_too_large", "The request has too many or too large header fields."
-        if version not in ("1.1", "1.0"):
-            return "request.malformed", "Only HTTP/1.1 and HTTP/1.0 are spoken here."
-        if len(request.hosts) != 1 or not _HOST.match(request.hosts[0]):
+        request.head_length = end + 4
+        self.raw = b""
+        meaning = None
+        if lines == len(fields):
+            meaning = meaning_of(fields)
+        if meaning is not None:
+            host = fields[meaning.host] if meaning.host is not None else None
+            te = fields[meaning.te] if meaning.te is not None else None
+            if meaning.length is not None:
+                request.content_length = _length(fields[meaning.length])
+            if meaning.type is not None:
+                request.content_type = fields[meaning.type]
+            if meaning.encoding is not None:
+                request.encoding = fields[meaning.encoding]
+            if meaning.expect is not None:
+                request.expect = fields[meaning.expect]
+            request.credentials = [
+                bare_key(fields[name]) if bearer else fields[name] for name, bearer in meaning.credentials
+            ]
+            request.forward = [(lower, fields[name]) for name, lower in meaning.forward]
+        else:
+            pairs = read_lines(raw[:end])
+            credentials: list[bytes] = []
+            forward: list[tuple[bytes, bytes]] = []
+            request.credentials, request.forward = credentials, forward
+            hosts = [v for n, v in pairs if n == b"host"]
+            tes = [v for n, v in pairs if n == b"transfer-encoding"]
+            host = hosts[0] if len(hosts) == 1 else None
+            te = b",".join(tes) if tes else None
+            for name, value in pairs:
+                if name == b"content-length":
+                    request.content_length = _length(value) if request.content_length == -1 else _BAD_LENGTH
+                elif name == b"content-type":
+                    request.content_type = value
+                elif name == b"content-encoding":
+                    request.encoding += value
+                elif name == b"expect":
+                    request.expect += value
+                elif name == b"authorization":
+                    credentials.append(bare_key(value))
+                elif name in CREDENTIAL_HEADERS:
+                    credentials.append(value)
+                elif name in REQUEST_PASS:
+                    forward.append((name, value))
+        version = self.parser.get_http_version()
+        if version != "1.1":
+            if version != "1.0":
+                return "request.malformed", "Only HTTP/1.1 and HTTP/1.0 are spoken here."
+            request.http10 = True
+        if host is None or (host != self.host and not _HOST.match(host)):
             return "request.host", "The request needs exactly one well-formed Host header."
+        self.host = host
         if request.method == "CONNECT":
             return "route.method", "This is not a forward proxy."
         if not _TARGET.match(request.url):
             return "request.target", "The request target must be a path beginning with '/'."
-        if request.te and (len(request.te) > 1 or request.te[0].lower() != b"chunked" or version == "1.0"):
-            return "request.transfer_encoding", "The only Transfer-Encoding accepted is exactly 'chunked', on HTTP/1.1."
-        if request.te and request.content_length >= 0:
-            return "request.malformed", "A message has a Content-Length or a Transfer-Encoding, not both."
+        if te is not None:
+            if te.lower() != b"chunked" or request.http10:
+                return "request.transfer_encoding", "The only Transfer-Encoding is exactly 'chunked', on HTTP/1.1."
+            if request.content_length != -1:
+                return "request.malformed", "A message has a Content-Length or a Transfer-Encoding, not both."
+            request.te = True
+        elif request.content_length == _BAD_LENGTH:
+            return "request.malformed", "The Content-Length is not one number."
         if request.expect and request.expect.lower() != b"100-continue":
             return "request.expect", "The only expectation known is 100-continue."
+        for _, value in request.forward:
+            if not _VALUE.match(value):
+                return "request.header", "A header that is passed on holds characters that headers may not hold."
         return None
 
     def on_body(self, chunk: bytes) -> None:
         request = self.parsing
-        if request is None or request.answered or self.poisoned:
+        if request is None or request.answered or self.poisoned or self.overrun:
             return
         drive = request.drive
         if drive is not None and not request.reading:
@@ -303,7 +357,7 @@ class Connection(asyncio.Protocol):
 
     def on_message_complete(self) -> None:
         request = self.parsing
-        if request is None or self.upgrade or self.reparsing:
+        if request is None or self.upgrade or self.reparsing or self.overrun:
             return
         self.parsing = None
         request.complete = True
@@ -314,47 +368,30 @@ class Connection(asyncio.Protocol):
                 request.deliver()
 
     def malformed(self) -> None:
-        """The parser gave up: answer 400 in its turn, then close."""
+        """The parser gave up: answer 400, then close."""
         self.poisoned = True
         request = self.parsing
-        if request is not None and request is self.active:
-            request.keep_alive = False
-            if request.reading and request.drive is not None:
-                request.reading = False
-                request.drive.refuse_body("request.malformed", "The body's framing is broken.", self.server.now())
-            elif request.answered:
-                self.close()
+        if request is None or request is not self.active:
+            self.refuse_unparsed("request.malformed", "The request is not well-formed HTTP/1.1.")
             return
-        if request is not None and self.queue and self.queue[-1] is request:
-            self.queue.pop()
-        bad = Request(self)
-        bad.complete = True
-        bad.refused = ("request.malformed", "The request is not well-formed HTTP/1.1.")
-        if self.active is None:
-            self.active = bad
-            self.begin(bad)
-        else:
-            if self.queue is None:
-                self.queue = deque()
-            self.queue.append(bad)
+        request.keep_alive = False
+        if request.reading and request.drive is not None:
+            request.reading = False
+            request.drive.refuse_body("request.malformed", "The body's framing is broken.", self.last)
+        elif request.answered:
+            self.close()
 
-    def incomplete(self, request: Request, received: int) -> None:
+    def incomplete(self, request: Request) -> None:
         """A message is half here: bound what it may hold and how long it may take."""
         server = self.server
         settings = server.settings
-        if not request.headers_done:
-            request.fed += received
-            if request.fed > settings.head_bytes + settings.target_bytes:
-                self.refuse_unparsed("request.headers_too_large", "The request head is too large.")
-            else:
-                server.wheel.watch(self, self.since + settings.head_s)
-        elif request.reading:
-            server.wheel.watch(self, self.last + settings.body_s)
-        elif request is not self.active and not self.reading_paused:
-            body = request.body
-            if body is not None and body.size > settings.pipelined_bytes:
-                self.reading_paused = True
-                self.transport.pause_reading()
+        if request.headers_done:
+            if request.reading:
+                server.wheel.watch(self, self.last + settings.body_s)
+        elif self.fed > settings.head_bytes + settings.target_bytes:
+            self.refuse_unparsed("request.headers_too_large", "The request head is too large.")
+        else:
+            server.wheel.watch(self, self.since + settings.head_s)
 
     def hold(self, data: bytes) -> None:
         """Keep what came early. Reading goes on up to a bound, because a paused transport reports no EOF."""
@@ -418,13 +455,8 @@ class Connection(asyncio.Protocol):
         request = self.parsing or Request(self)
         request.keep_alive = False
         request.refused = (reason, message)
-        if self.active is None:
-            self.active = request
-            self.begin(request)
-        elif self.queue is not None and request not in self.queue:
-            self.queue.append(request)
-        else:
-            self.queue = deque((request,))
+        self.active = request
+        self.begin(request)
 
     def answer_done(self, request: Request) -> None:
         """The answer was written whole."""
@@ -435,12 +467,10 @@ class Connection(asyncio.Protocol):
 
     def advance(self) -> None:
         """The active request is done with: begin the next one, or wait for it."""
+        request = self.active
+        if request is not None:
+            request.drive = None  # they hold each other
         self.active = None
-        if self.queue:
-            request = self.queue.popleft()
-            self.active = request
-            self.begin(request)
-            return
         if self.poisoned:
             self.close()
             return
@@ -501,10 +531,8 @@ class Connection(asyncio.Protocol):
         request = self.parsing
         if request is not None:
             if not request.headers_done:
-                return self.since + settings.head_s if self.active is None else now + settings.head_s
-            if request.reading:
-                return min(self.last + settings.body_s, self.since + settings.body_total_s)
-            return self.last + settings.body_s if request is self.active else now + settings.body_s
+                return self.since + settings.head_s
+            return min(self.last + settings.body_s, self.since + settings.body_total_s)
         if self.active is not None:
             return now + settings.keep_alive_s
         return self.since + settings.keep_alive_s
@@ -532,9 +560,40 @@ class Connection(asyncio.Protocol):
             request.drive.refuse_body("request.timeout", "The request body did not arrive in time.", now)
         else:
             self.abort()
-        if not self.lost and self.slot < 0:
+        if self.slot < 0 and self in self.server.connections:
             due = self.due(now)
             self.server.wheel.watch(self, due if due > now and due != inf else now + LINGER_S)
+
+
+def message_end(data: bytes) -> int:
+    """Where the message that begins these bytes ends, 0 if it does not. Slow, and seldom needed: it is parsed again
+    in pieces, each up to an empty line, since a chunked message can only end with one."""
+    at = 0
+    end = _End()
+    parser = httptools.HttpRequestParser(end)
+    try:
+        while not end.seen:
+            to = data.find(b"\r\n\r\n", at) + 4
+            if to < 4:
+                return 0
+            parser.feed_data(data[at:to])
+            at = to
+    except (httptools.HttpParserError, httptools.HttpParserUpgrade):
+        return 0
+    return at
+
+
+class _End:
+    """Waits for the end of a message."""
+
+    seen = False
+
+    def on_message_complete(self) -> None:
+        self.seen = True
+
+
+def _length(value: bytes) -> int:
+    return int(value) if value.isdigit() and len(value) <= 18 else _BAD_LENGTH
 
 
 _ROUTE = {

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from sluicegate.core.ports import Chunk
@@ -21,8 +22,8 @@ class Request:
 
     __slots__ = (
         "answered", "body", "chunked", "close_after", "complete", "conn", "content_length", "content_type",
-        "credentials", "drive", "encoding", "expect", "fed", "forward", "head_bytes", "head_count", "headers_done",
-        "hosts", "http10", "keep_alive", "max_bytes", "method", "pending", "reading", "refused", "te", "url",
+        "credentials", "drive", "encoding", "expect", "forward", "head_length", "headers_done", "http10", "keep_alive",
+        "max_bytes", "method", "pending", "reading", "refused", "te", "url",
     )  # fmt: skip
 
     def __init__(self, conn: Connection) -> None:
@@ -30,18 +31,15 @@ class Request:
         self.url = b""
         self.method = ""
         self.headers_done = False
-        self.head_bytes = 0
-        self.head_count = 0
-        self.fed = 0
-        "Raw bytes received while the head is incomplete."
-        self.hosts: list[bytes] = []
-        self.te: list[bytes] = []
+        self.head_length = 0
+        self.te = False
+        "The body is chunked."
         self.content_length = -1
         self.content_type = b""
         self.encoding = b""
         self.expect = b""
-        self.credentials: list[bytes] = []
-        self.forward: list[tuple[bytes, bytes]] = []
+        self.credentials: Sequence[bytes] = ()
+        self.forward: Sequence[tuple[bytes, bytes]] = ()
         self.refused: tuple[str, str] | None = None
         "Why the head is unacceptable: reason and message, answered in its turn."
         self.http10 = False

@@ -83,7 +83,6 @@ class Compiler:
                 head_bytes=listen.sizes.head,
                 head_count=listen.headers,
                 target_bytes=listen.sizes.target,
-                pipelined=listen.pipelined,
                 pipelined_bytes=listen.sizes.pipelined,
                 write_high=listen.sizes.answer,
             ),

@@ -84,8 +84,6 @@ class ListenSpec:
     "TLS handshakes in progress at once; beyond it new connections wait."
     headers: Annotated[int, Whole(10, 10_000)] = _L.head_count
     "Headers of a request."
-    pipelined: Annotated[int, Whole(1, 1000)] = _L.pipelined
-    "Requests that a client may send ahead on one connection."
     timeouts: ListenTimeouts = ListenTimeouts()
     "How long a client may take."
     sizes: ListenSizes = ListenSizes()

@@ -48,14 +48,13 @@ def test_every_key_of_listen_arrives():
           connections: 2k
           handshakes: 5
           headers: 50
-          pipelined: 4
           timeouts: {head: 1s, body: 2s, body_total: 3s, keep_alive: 4s, write: 5s}
           sizes: {head: 16KiB, target: 4KiB, pipelined: 32KiB, answer: 128KiB}
         """)
     )
     listen = Listen(
         host="::1", port=9090, connections=2000, handshakes=5, head_s=1.0, body_s=2.0, body_total_s=3.0, keep_alive_s=4.0,
-        write_s=5.0, head_bytes=16384, head_count=50, target_bytes=4096, pipelined=4, pipelined_bytes=32768,
+        write_s=5.0, head_bytes=16384, head_count=50, target_bytes=4096, pipelined_bytes=32768,
         write_high=131072,
     )  # fmt: skip
     assert snapshot.gateway == Gateway("eu-prod", "westeurope", "/var/lib/sluicegate", listen, 600.0)

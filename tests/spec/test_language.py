@@ -53,7 +53,7 @@ def test_the_smallest_file_is_enough():
         (swapped("version: 1\n", ""), "1:1 needs version | write version: 1"),
         # ------------------------------------------------ nothing where something belongs
         (gateway("listen:"), "4:10 gateway.listen: is empty | write a map of address, tls, connections, handshakes, headers, "
-         "pipelined, timeouts, sizes, or remove the key"),
+         "timeouts, sizes, or remove the key"),
         (bottom("defaults: {}"), "18:11 defaults: is empty | write a map of timeouts, retry, body, on_disconnect, "
          "or remove the key"),
         (swapped("models: [chat]", "models: []"), "17:13 consumers.my-app.models: is an empty list | "
@@ -64,7 +64,7 @@ def test_the_smallest_file_is_enough():
         # ------------------------------------------------ one shape where another belongs
         (gateway("drain: [1s]"), "4:10 gateway.drain: is a list, not a duration such as 500ms, 30s, 15m, 24h"),
         (gateway("listen: 8080"), "4:11 gateway.listen: is text, not a map of address, tls, connections, handshakes, "
-         "headers, pipelined, timeouts, sizes"),
+         "headers, timeouts, sizes"),
         (swapped("models: [chat]", "models: chat"), "17:13 consumers.my-app.models: is text, not a list of models "
          "such as [chat, embed], or all | write [chat]"),
         (model("operations: chat_completions"), "14:17 models.chat.operations: is text, not a list, each item a name "
