@@ -1,274 +1,261 @@
-"""One connection to an instance: writes a call, parses its answer, and knows whether it may be used again.
+"""One connection to an instance: writes a call, parses its answer by llhttp, and knows whether it may be used again.
 
 Used again only if the answer is complete by its own framing, the request was written whole, nothing came after the
-answer and both sides want to keep the connection. Everything else closes it: a connection in doubt is how one caller
-gets another's answer.
+answer and the other side keeps the connection. Everything else closes it: a connection in doubt is how one caller
+gets another's answer. (Blank lines between two answers are no bytes of an answer: llhttp skips them, so do we.)
+
+The parser's callbacks only collect; the sink is told after the parser returned (`deliver`), so that a sink may cancel,
+pause or start another call on this very connection. `on_body` is a list's own `append`: no Python frame per chunk.
 """
 
 from __future__ import annotations
 
 import asyncio
-from math import inf
-from typing import TYPE_CHECKING
+import os
+from typing import TYPE_CHECKING, Any
 
 import httptools
 
 from sluicegate.core.events import Sent
-from sluicegate.core.ports import Call, Sink
+from sluicegate.core.ports import Chunk
+from sluicegate.upstream.attempt import Attempt
 
 if TYPE_CHECKING:
     from sluicegate.upstream.pool import Pool
 
-JOIN_BYTES = 64 * 1024
-"""Head and body up to this leave in one write; larger bodies leave in pieces as the socket takes them."""
+READ_BYTES = 64 * 1024
+"""Taken from the socket at once. uvloop would take 256 KB, all of which a client that does not read makes us hold."""
 
-PIECE_BYTES = 256 * 1024
+JOIN_BYTES = 64 * 1024
+"""Head and body up to this leave in one write. Joining 20 KB costs 1 us, a second system call more."""
 
 HEAD_BYTES = 64 * 1024
+"""Of an answer, interim answers before it included."""
+
 HEAD_COUNT = 200
-INFORMATIONAL = 16
-"""Interim 1xx answers skipped before the final one."""
+INTERIM = 16
+"""1xx answers skipped before the final one."""
+
+LAST_READS = 4
+"""After a failed write: reads of what the upstream may have said before it stopped listening."""
+
+OPENING, IDLE, BUSY, CLOSED = range(4)
 
 
-class Attempt:
-    """A call under way: waiting for a connection, or on one. The handle that the driver holds (core/ports.py)."""
-
-    __slots__ = ("_sent", "call", "conn", "due_at", "fresh", "over", "pool", "sink", "slot")
-
-    def __init__(self, pool: Pool, call: Call, sink: Sink, due_at: float) -> None:
-        self.pool = pool
-        self.call = call
-        self.sink = sink
-        self.conn: Connection | None = None
-        self.over = False
-        "Cancelled or ended: no callback any more."
-        self.fresh = False
-        "Was on a kept connection that turned out to be dead: only a new one will do, once."
-        self.due_at = due_at
-        "When waiting for a connection is given up."
-        self.slot = -1
-        self._sent: Sent = "nothing"
-
-    @property
-    def sent(self) -> Sent:
-        """How much of the request may have reached the upstream; in doubt more."""
-        conn = self.conn
-        return self._sent if conn is None else conn.sent()
-
-    def pause(self) -> None:
-        """Stop reading the answer."""
-        if self.conn is not None:
-            self.conn.pause()
-
-    def resume(self) -> None:
-        """Go on reading it."""
-        if self.conn is not None:
-            self.conn.resume()
-
-    def cancel(self) -> None:
-        """Give up; nothing is called back after this."""
-        if self.over:
-            return
-        self.over = True
-        conn = self.conn
-        if conn is None:
-            self.pool.client.wheel.drop(self)
-            self.pool.forget(self)
-            return
-        self._sent = conn.sent()
-        self.conn = None
-        conn.attempt = None
-        conn.abort()
-
-    def end(self, how: str, now: float) -> None:
-        """Tell the sink the end, once."""
-        if not self.over:
-            self.over = True
-            if self.conn is not None:
-                self._sent = self.conn.sent()
-                self.conn = None
-            self.sink.end(how, now)
-
-    # ------------------------------------------------------------------ while it waits (core/wheel.py)
-
-    def due(self, now: float) -> float:
-        return inf if self.over or self.conn is not None else self.due_at
-
-    def expire(self, now: float) -> None:
-        if not self.over and self.conn is None:
-            self.pool.forget(self)
-            self.end("connect.timeout", now)
-
-
-class Connection(asyncio.Protocol):
+class Connection(asyncio.BufferedProtocol):
     """At most one attempt at a time."""
 
     __slots__ = (
-        "_framing",
-        "attempt",
-        "close_delimited",
-        "complete",
-        "head_bytes",
-        "headed",
-        "headers",
-        "idle_since",
-        "informational",
-        "keep",
-        "lost",
-        "now",
-        "parser",
-        "paused",
-        "pool",
-        "reading_paused",
-        "requests",
-        "retire_at",
-        "slot",
-        "status",
-        "surplus",
-        "touched",
-        "transport",
-        "unwritten",
+        "attempt", "bad", "complete", "fed", "head", "headed", "headers", "interim", "keep", "kept", "now", "on_body",
+        "parser", "parts", "pool", "put", "rest", "retire_at", "room", "served", "since", "slot", "state", "status",
+        "surplus", "transport", "write_paused",
     )  # fmt: skip
 
     transport: asyncio.Transport
+    piece_bytes = 256 * 1024
+    """Bodies above JOIN_BYTES leave in pieces of this, the next one when the socket took the last."""
 
     def __init__(self, pool: Pool, retire_at: float) -> None:
         self.pool = pool
-        self.parser = httptools.HttpResponseParser(self)
+        self.room = pool.client.room
+        "Where reads go; shared by all connections, because what is read is parsed before the next read."
+        self.parts: list[bytes] = []
+        self.on_body: Any = self.parts.append
+        self.parser: Any = httptools.HttpResponseParser(self)
+        self.put: Any = None
+        "Writes bytes: the transport's own `write`, so that a small request costs no frame of ours."
         self.attempt: Attempt | None = None
-        self.requests = 0
+        self.state = OPENING
+        self.served = 0
+        "Calls begun on it."
         self.retire_at = retire_at
-        self.idle_since = 0.0
-        self.now = 0.0
-        self.lost = False
-        self.reading_paused = False
-        self.paused = False
-        "The socket takes no more for now."
-        self.unwritten: memoryview | None = None
-        "What is left of a large body."
+        self.since = 0.0
+        "Idle since."
+        self.rest: memoryview | None = None
+        "What is left to write of a large body."
+        self.write_paused = False
         self.slot = -1
         self.headers: list[tuple[bytes, bytes]] = []
-        self._reset()
+        self.reset()
 
-    def _reset(self) -> None:
+    def __repr__(self) -> str:
+        return f"Connection({self.pool.instance.name!r}, state={self.state}, served={self.served})"
+
+    def reset(self) -> None:
+        """Ready for the next answer."""
         self.headers = []
-        self.head_bytes = 0
-        self.informational = 0
+        "Being parsed; those of the final head move to `head`, later ones are trailers and dropped."
+        self.head: list[tuple[bytes, bytes]] = []
         self.status = 0
+        "Of the final answer, once its head is parsed."
         self.headed = False
-        self.touched = False
-        "A byte of the answer arrived."
+        "The sink was told the head."
         self.complete = False
         self.keep = False
         self.surplus = False
-        self._framing = 0
+        "Something came after the answer."
+        self.bad = False
+        self.kept = 0
+        "How many of `parts` belong to the complete answer."
+        self.interim = 0
+        self.fed = 0
+        "Bytes of the answer, counted until its head is parsed."
 
     # ------------------------------------------------------------------ a call
 
-    def begin(self, attempt: Attempt) -> None:
-        """Write the call; its answer goes to its sink."""
+    def send(self, attempt: Attempt) -> None:
+        """Write the call; what comes is its answer."""
         self.attempt = attempt
-        attempt.conn = self
-        if self.requests:
-            self._reset()
-        self.requests += 1
+        self.state = BUSY
+        attempt.connection = self
+        if self.served:
+            self.reset()
+        self.served += 1
+        if attempt.paused:
+            self.transport.pause_reading()
         call = attempt.call
-        head, body = call.head, call.body
-        if len(head) + len(body) <= JOIN_BYTES:
-            self.transport.write(b"".join((head, body)))
+        body = call.body
+        if len(body) <= JOIN_BYTES:
+            self.put(call.head + body)
         else:
-            self.transport.write(head)
-            self.unwritten = memoryview(body)
-            self._pump()
+            view = memoryview(body)
+            size = self.piece_bytes
+            self.rest = view[size:] if len(view) > size else None
+            self.put_large(call.head, view[:size])
+            if self.rest is not None:
+                self.pump()
 
-    def _pump(self) -> None:
+    def put_large(self, head: bytes, piece: memoryview) -> None:
+        """Write the head and the beginning of a large body, in one system call."""
+        self.transport.writelines((head, piece))
+
+    def pump(self) -> None:
         """Write on while the socket takes it."""
-        while self.unwritten is not None and not self.paused and not self.lost:
-            piece = self.unwritten[:PIECE_BYTES]
-            rest = self.unwritten[PIECE_BYTES:]
-            self.unwritten = rest if len(rest) else None
-            self.transport.write(piece)
+        size = self.piece_bytes
+        while self.rest is not None and not self.write_paused and self.state == BUSY:
+            piece = self.rest[:size]
+            self.rest = self.rest[size:] if len(self.rest) > size else None
+            self.put(piece)
+
+    def written(self) -> bool:
+        """The socket took the whole request."""
+        return self.rest is None and not self.transport.get_write_buffer_size()
 
     def sent(self) -> Sent:
-        """Of the request of the attempt under way."""
-        if self.unwritten is not None or (not self.lost and self.transport.get_write_buffer_size()):
-            return "some"
-        return "all"
+        """Of the request under way. Once it was begun, nobody can prove that nothing of it left."""
+        return "all" if self.written() else "some"
 
-    def pause(self) -> None:
-        if not self.reading_paused and not self.lost:
-            self.reading_paused = True
-            self.transport.pause_reading()
+    def drop(self) -> None:
+        """Close at once, without manners; nothing is told to anybody."""
+        if self.state != CLOSED:
+            state, self.state = self.state, CLOSED
+            self.attempt = None
+            self.rest = None
+            if state != OPENING or self.put is not None:
+                self.transport.abort()
+            self.pool.left(self, state)
 
-    def resume(self) -> None:
-        if self.reading_paused and not self.lost:
-            self.reading_paused = False
-            self.transport.resume_reading()
+    def close(self) -> None:
+        """Close an idle connection."""
+        self.drop()
 
-    def abort(self) -> None:
-        """Close without manners."""
-        self.unwritten = None
-        if not self.lost:
-            self.transport.abort()
+    async def ready(self) -> None:
+        """Connected; returns when a call can be written."""
 
     # ------------------------------------------------------------------ transport callbacks
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self.transport = transport  # type: ignore[assignment]
-        self.pool.opened += 1
+        self.put = self.transport.write
+        if self.state == CLOSED:
+            self.transport.abort()
+            return
+        self.transport.set_write_buffer_limits(high=self.piece_bytes, low=self.piece_bytes // 4)
+
+    def get_buffer(self, sizehint: int) -> memoryview:
+        return self.room
+
+    def buffer_updated(self, nbytes: int) -> None:
+        self.feed(self.room[:nbytes])
+        self.deliver()
+
+    def eof_received(self) -> bool:
+        self.ended(None)
+        return False
 
     def connection_lost(self, exc: Exception | None) -> None:
-        self.lost = True
-        self.pool.lost(self)
-        attempt = self.attempt
-        if attempt is None:
-            return
-        now = self.pool.client.now()
-        if not self.touched and self.requests > 1 and not attempt.fresh:
-            if attempt.call.repeatable or self.sent() == "nothing":
-                self.attempt = None
-                self.pool.again(attempt)
-                return
-        if exc is not None:
-            how = "reset"
-        elif self.headed and self._framing == 0:
-            how = "eof"  # delimited by the close: whether that was all, its reader must know
-        else:
-            how = "cut"
-        self._end(how, now)
+        if self.attempt is not None and isinstance(exc, OSError):
+            self.last_words()
+        self.ended(exc)
+        self.parser = self.put = self.on_body = None  # they hold us, we hold them
 
     def pause_writing(self) -> None:
-        self.paused = True
+        self.write_paused = True
 
     def resume_writing(self) -> None:
-        self.paused = False
-        self._pump()
+        self.write_paused = False
+        self.pump()
 
-    def data_received(self, data: bytes) -> None:
-        attempt = self.attempt
-        if attempt is None:  # nobody asked: whoever is next must not get this as an answer
-            self.abort()
+    def last_words(self) -> None:
+        """A write failed. An upstream that answers early, then closes without reading on, has its answer in our
+        kernel's buffer still; uvloop does not look there any more."""
+        self.keep = False
+        self.surplus = True  # whatever comes, it is not used again
+        try:
+            fd = self.transport.get_extra_info("socket").fileno()
+            for _ in range(LAST_READS):
+                got = os.readv(fd, [self.room])
+                if not got:
+                    return
+                self.buffer_updated(got)
+                if self.attempt is None:
+                    return
+        except (OSError, ValueError):
             return
-        self.touched = True
-        self.now = self.pool.client.now()
+
+    def ended(self, exc: Exception | None) -> None:
+        """The other side is gone, properly or not."""
+        attempt = self.attempt
+        fed, status, head = self.fed, self.status, self.head
+        if attempt is None:
+            self.drop()
+            return
+        sent = self.sent()
+        if not fed and not status and self.served > 1 and not attempt.again and attempt.call.repeatable:
+            attempt.detach()
+            self.drop()
+            self.pool.repeat(attempt)
+            return
+        self.drop()
+        if exc is not None:
+            how = "reset"
+        elif status and not any(name.lower() in _FRAMING for name, _ in head):
+            how = "eof"
+        else:
+            how = "cut"
+        attempt.end(how, sent, self.pool.client.now())
+
+    # ------------------------------------------------------------------ parsing: callbacks collect, nothing else
+
+    def feed(self, data: Chunk) -> None:
+        """Parse what came."""
+        if self.attempt is None:
+            return
+        fed = self.fed
         try:
             self.parser.feed_data(data)
-        except httptools.HttpParserCallbackError:
-            self._fail()
-            raise
-        except (httptools.HttpParserError, httptools.HttpParserUpgrade):
-            if not self.complete:
-                self._fail()
-                return
-            self.surplus = True
-        if self.complete:
-            self._done()
-        elif not self.headed and self.attempt is not None:
-            self.head_bytes += len(data)
-            if self.head_bytes > 2 * HEAD_BYTES:
-                self._fail()
-
-    # ------------------------------------------------------------------ parser callbacks
+        except httptools.HttpParserError:  # upgrades among them: an answer that changes the protocol is none
+            if self.complete:
+                self.surplus = True
+            else:
+                self.bad = True
+        if not self.headed:
+            self.fed = fed = fed + len(data)
+            if fed > HEAD_BYTES:
+                size = sum(len(name) + len(value) + 4 for name, value in self.head)
+                if not self.status or size > HEAD_BYTES:
+                    self.status = 0
+                    self.bad = True
 
     def on_message_begin(self) -> None:
         if self.complete:
@@ -278,79 +265,85 @@ class Connection(asyncio.Protocol):
         self.headers.append((name, value))
 
     def on_headers_complete(self) -> None:
-        attempt = self.attempt
-        if attempt is None or self.surplus:
+        if self.status:
+            return  # of what came after the answer
+        head = self.headers
+        self.headers = []
+        status = self.parser.get_status_code()
+        if 200 <= status <= 599 and len(head) <= HEAD_COUNT:
+            self.status = status
+            self.head = head
             return
-        headers = self.headers
-        self.status = status = self.parser.get_status_code()
-        if status < 200:
-            self.informational += 1
-            self.headers = []
-            if status == 101 or self.informational > INFORMATIONAL:
-                self._fail()
-            return
-        for name, value in headers:
-            size = len(name)
-            if size == 14 and name.lower() == b"content-length":
-                self._framing |= 1
-            elif size == 17 and name.lower() == b"transfer-encoding":
-                self._framing |= 2 if value.lower() == b"chunked" and not self._framing & 2 else 4
-            self.head_bytes += size + len(value)
-        if status == 204 or status == 304:
-            self._framing |= 1
-        if self._framing > 2 or len(headers) > HEAD_COUNT or self.head_bytes > HEAD_BYTES:
-            self._fail()
-            return
-        self.headed = True
-        attempt.sink.head(status, headers, self.now)
-
-    def on_body(self, chunk: bytes) -> None:
-        attempt = self.attempt
-        if attempt is not None and not self.surplus:
-            attempt.sink.data(chunk, self.now)
+        self.interim += 1
+        if not 100 <= status <= 199 or status == 101 or self.interim > INTERIM or len(head) > HEAD_COUNT:
+            raise ValueError  # stops the parser: malformed
 
     def on_message_complete(self) -> None:
-        if self.status >= 200 and not self.complete:
+        if self.status and not self.complete:
             self.complete = True
+            self.kept = len(self.parts)
             self.keep = self.parser.should_keep_alive()
 
-    # ------------------------------------------------------------------ the end of an answer
+    # ------------------------------------------------------------------ delivering
 
-    def _done(self) -> None:
-        """The answer is complete: keep the connection if nothing speaks against it, then say so."""
+    def deliver(self) -> None:
+        """Tell the sink what was parsed. After each word to it, this connection may be closed or busy otherwise."""
         attempt = self.attempt
-        self.attempt = None
-        if attempt is None:  # cancelled in one of the callbacks: closed already
+        if attempt is None:  # nobody asked: whoever is next must not get this as an answer
+            self.drop()
             return
-        whole = self.unwritten is None and not self.transport.get_write_buffer_size()
-        if self.reading_paused:
-            self.resume()
-        if self.keep and whole and not self.surplus:
-            self.pool.put(self)
+        self.now = now = self.pool.client.now()
+        parts = self.parts
+        if not self.headed:
+            if self.status:
+                self.headed = True
+                attempt.sink.head(self.status, self.head, now)
+                if self.attempt is not attempt:
+                    return
+            else:
+                parts.clear()
+        if parts:
+            if self.complete:
+                del parts[self.kept :]
+            chunk = parts[0] if len(parts) == 1 else b"".join(parts)
+            parts.clear()
+            if chunk:
+                attempt.sink.data(chunk, now)
+                if self.attempt is not attempt:
+                    return
+        if self.complete:
+            self.finish(attempt, now)
+        elif self.bad:
+            sent = self.sent()
+            self.drop()
+            attempt.end("malformed", sent, now)
+
+    def finish(self, attempt: Attempt, now: float) -> None:
+        """The answer is complete: keep the connection if nothing speaks against it, then say so."""
+        written = self.written()
+        if self.served == 1:
+            self.proven()
+        if written and self.keep and not self.surplus:
+            if attempt.paused:
+                self.transport.resume_reading()
+            self.attempt = None
+            self.pool.release(self, now)
         else:
-            self.abort()
-        attempt.end("done", self.now)
+            self.drop()
+        attempt.end("done", "all" if written else "some", now)
 
-    def _end(self, how: str, now: float) -> None:
-        attempt = self.attempt
-        self.attempt = None
-        if attempt is not None:
-            attempt.end(how, now)
-
-    def _fail(self) -> None:
-        """What came is not an HTTP answer."""
-        attempt = self.attempt
-        self.attempt = None
-        self.abort()
-        if attempt is not None:
-            attempt.end("malformed", self.now)
+    def proven(self) -> None:
+        """The first answer is here: for TLS, the moment to keep the session."""
 
     # ------------------------------------------------------------------ while it is idle (core/wheel.py)
 
     def due(self, now: float) -> float:
-        settings = self.pool.settings
-        return now + settings.idle_s if self.attempt is not None else self.idle_since + settings.idle_s
+        idle_s = self.pool.settings.idle_s
+        return min(self.since + idle_s, self.retire_at) if self.state == IDLE else now + idle_s
 
     def expire(self, now: float) -> None:
-        if self.attempt is None:
-            self.transport.close()
+        if self.state == IDLE:
+            self.close()
+
+
+_FRAMING = (b"content-length", b"transfer-encoding")

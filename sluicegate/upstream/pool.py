@@ -2,31 +2,37 @@
 
 from __future__ import annotations
 
-import asyncio
-import socket
 import ssl
 from collections import deque
+from math import inf
 from typing import TYPE_CHECKING
 
 from sluicegate.core.snapshot import Instance
-from sluicegate.upstream.connection import Attempt, Connection
-from sluicegate.upstream.tls import ResumingContext, client_context
+from sluicegate.upstream.attempt import Attempt
+from sluicegate.upstream.connection import BUSY, IDLE, Connection
+from sluicegate.upstream.opening import Opening
 
 if TYPE_CHECKING:
     from sluicegate.upstream.client import Client
 
 AHEAD_S = 5.0
-"""Seconds an ahead-of-time connect may take, and the shortest pause after one failed."""
+"""How long a connect that no call waits for may take."""
 
-AHEAD_MOST_S = 60.0
+PAUSE_S = 1.0
+PAUSE_MOST_S = 60.0
+"""After a connect ahead of time failed: the first pause before the next, doubled up to the longest."""
 
 
 class Pool:
-    """Of one instance. LIFO: the connection used last is the likeliest to be alive, the others may age away."""
+    """Of one instance. LIFO: the connection used last is the likeliest to be alive, the others may age away.
+
+    Any free connection serves the call that waits longest, whichever call it was opened for; a connect that fails
+    takes that call with it, unless enough others are under way.
+    """
 
     __slots__ = (
-        "ahead_after", "ahead_pause", "busy", "client", "connecting", "fresh", "idle", "instance", "opened", "resumed",
-        "settings", "tasks", "tls", "waiting",
+        "busy", "client", "closed", "idle", "instance", "opened", "openings", "pause_s", "paused_until", "resumed",
+        "session", "settings", "slot", "waiting",
     )  # fmt: skip
 
     def __init__(self, client: Client, instance: Instance) -> None:
@@ -35,186 +41,177 @@ class Pool:
         self.settings = instance.connections
         self.idle: list[Connection] = []
         self.busy = 0
-        self.connecting = 0
+        self.openings: dict[Opening, None] = {}
+        "Connects under way, oldest first."
         self.waiting: deque[Attempt] = deque()
-        self.fresh: deque[Attempt] = deque()
-        "Waiting for a new connection, because a kept one failed them."
-        self.tasks: set[asyncio.Task[None]] = set()
-        self.tls: ResumingContext | None = client_context(instance.ca) if instance.scheme == "https" else None
+        self.session: ssl.SSLSession | None = None
+        "Of the latest TLS connection: the next one resumes it."
+        self.closed = False
         self.opened = 0
         self.resumed = 0
-        self.ahead_after = 0.0
-        self.ahead_pause = AHEAD_S
+        self.pause_s = PAUSE_S
+        self.paused_until = 0.0
+        self.slot = -1
+
+    def __repr__(self) -> str:
+        return (
+            f"Pool({self.instance.name!r}, idle={len(self.idle)}, busy={self.busy}, "
+            f"connecting={len(self.openings)}, waiting={len(self.waiting)}, closed={self.closed})"
+        )
+
+    # ------------------------------------------------------------------ calls
 
     def start(self, attempt: Attempt) -> None:
         """Put the call on a connection, now or when there is one."""
         idle = self.idle
         while idle:
-            conn = idle.pop()
-            if conn.lost or conn.transport.is_closing():
+            connection = idle.pop()
+            if connection.transport.is_closing():
+                connection.drop()
                 continue
             self.busy += 1
+            connection.send(attempt)
             if len(idle) < self.settings.idle_min:
                 self.grow()
-            conn.begin(attempt)
             return
+        self.wait(attempt)
+
+    def wait(self, attempt: Attempt) -> None:
+        """Queue it for a connection."""
+        client = self.client
+        attempt.deadline = client.now() + attempt.call.connect_s
         self.waiting.append(attempt)
-        self.client.wheel.watch(attempt, attempt.due_at)
+        client.wheel.watch(attempt, attempt.deadline)
         self.grow()
 
-    def again(self, attempt: Attempt) -> None:
+    def repeat(self, attempt: Attempt) -> None:
         """The kept connection it was on was dead: once more, on a new one."""
-        attempt.conn = None
-        attempt.fresh = True
-        attempt.due_at = self.client.now() + attempt.call.connect_s
-        self.fresh.append(attempt)
-        self.client.wheel.watch(attempt, attempt.due_at)
+        attempt.again = True
+        self.wait(attempt)
+
+    def forget(self, attempt: Attempt, late: bool = False) -> None:
+        """It waits no longer. `late`: for it took too long, so that the oldest connect is likeliest to hang."""
+        self.client.wheel.drop(attempt)
+        try:
+            self.waiting.remove(attempt)
+        except ValueError:
+            return
+        surplus = len(self.openings) - self.wanted()
+        if surplus > 0:
+            openings = list(self.openings)
+            for opening in openings[:surplus] if late else openings[-surplus:]:
+                opening.abort()
         self.grow()
 
-    def forget(self, attempt: Attempt) -> None:
-        """It waits no longer."""
-        for queue in (self.waiting, self.fresh):
-            if attempt in queue:
-                queue.remove(attempt)
+    # ------------------------------------------------------------------ connections
+
+    def wanted(self) -> int:
+        """How many connects should be under way."""
+        ahead = 0
+        if self.settings.idle_min and not self.closed and self.client.now() >= self.paused_until:
+            ahead = max(0, self.settings.idle_min - len(self.idle))
+        return min(len(self.waiting) + ahead, self.settings.handshakes)
 
     def grow(self) -> None:
-        """Open as many connections as are wanted, as far as handshakes may run at once."""
-        wanted = len(self.waiting) + len(self.fresh)
-        limit_s = max((a.call.connect_s for a in (*self.waiting, *self.fresh)), default=AHEAD_S)
-        if not wanted:
-            if self.client.now() < self.ahead_after:
-                return
-        wanted += max(0, self.settings.idle_min - len(self.idle))
-        while self.connecting < min(wanted, self.settings.handshakes) and not self.client.closed:
-            self.connecting += 1
-            task = self.client.loop.create_task(self._connect(limit_s))
-            self.tasks.add(task)
-            task.add_done_callback(self.tasks.discard)
+        """Begin as many connects as are wanted."""
+        for _ in range(self.wanted() - len(self.openings)):
+            limit_s = self.waiting[0].call.connect_s if self.waiting else AHEAD_S
+            self.openings[Opening(self, limit_s)] = None
 
-    async def _connect(self, limit_s: float) -> None:
-        """Open one connection and give it to who waits longest."""
-        client, settings = self.client, self.settings
-        retire_at = client.now() + settings.life_s * (1 - client.chance() / 4)
-        how = "connect.failed"
-        try:
-            async with asyncio.timeout(limit_s):
-                addresses = await client.resolver.addresses(self.instance.host, self.instance.port, settings.dns_s)
-                conn = await self._first(addresses, retire_at)
-        except TimeoutError:
-            how = "connect.timeout"
-        except socket.gaierror:
-            how = "connect.dns"
-        except ssl.SSLError:  # certificate errors among them
-            how = "connect.tls"
-        except ConnectionRefusedError:
-            how = "connect.refused"
-        except OSError:
-            pass
-        else:
-            self.connecting -= 1
-            self.ahead_pause, self.ahead_after = AHEAD_S, 0.0
-            self._serve(conn)
-            return
-        self.connecting -= 1
-        self._failed(how)
+    def connection(self) -> Connection:
+        """A new one, not connected yet. Retired after life_s less up to a quarter, so that not all go at once."""
+        client = self.client
+        retire_at = client.now() + self.settings.life_s * (1 - client.chance() / 4)
+        return (
+            client.sealing.connection(self, retire_at)
+            if self.instance.scheme == "https"
+            else Connection(self, retire_at)
+        )
 
-    async def _first(self, addresses: tuple[str, ...], retire_at: float) -> Connection:
-        """The first address that answers. Raises what the last one raised."""
-        error: OSError = OSError("no address")
-        for address in addresses:
-            try:
-                _, conn = await self.client.loop.create_connection(
-                    lambda: Connection(self, retire_at), address, self.instance.port, ssl=self.tls,
-                    server_hostname=self.instance.host if self.tls else None,
-                )  # fmt: skip
-            except OSError as e:  # ssl errors are OSErrors, too
-                error = e
-            else:
-                if self.tls is not None:
-                    tls = conn.transport.get_extra_info("ssl_object")
-                    self.resumed += bool(tls is not None and tls.session_reused)
-                return conn
-        raise error
-
-    def _serve(self, conn: Connection) -> None:
-        """A new connection: whoever needs a new one first, then whoever waits."""
-        if conn.lost:
-            self._failed("connect.failed")
-            return
-        for queue in (self.fresh, self.waiting):
-            if queue:
-                attempt = queue.popleft()
-                self.client.wheel.drop(attempt)
-                self.busy += 1
-                self.client.wheel.watch(conn, self.client.now() + self.settings.idle_s)
-                conn.begin(attempt)
-                return
-        self._keep(conn)
-
-    def _failed(self, how: str) -> None:
-        """A connect failed: so does who waited longest for it; nobody waited: try again later."""
-        now = self.client.now()
-        for queue in (self.fresh, self.waiting):
-            if queue:
-                attempt = queue.popleft()
-                self.client.wheel.drop(attempt)
-                attempt.end(how, now)
-                self.grow()
-                return
-        self.ahead_after = now + self.ahead_pause
-        self.ahead_pause = min(self.ahead_pause * 2, AHEAD_MOST_S)
-
-    def put(self, conn: Connection) -> None:
-        """A connection is free again: the next who waits gets it, unless it is too old."""
-        self.busy -= 1
-        now = conn.now
-        if self.tls is not None and conn.requests == 1:
-            tls = conn.transport.get_extra_info("ssl_object")
-            if tls is not None:
-                self.tls.session = tls.session
-        if now >= conn.retire_at or self.client.closed or len(self.idle) >= self.settings.idle_max:
-            conn.attempt = None
-            conn.transport.close()
-            self.busy += 1  # `lost` counts it out
-            if self.waiting:
-                self.grow()
-            return
+    def came(self, opening: Opening, connection: Connection) -> None:
+        """A connect succeeded: whoever waits longest gets it."""
+        del self.openings[opening]
+        self.opened += 1
+        self.pause_s, self.paused_until = PAUSE_S, 0.0
         if self.waiting:
+            self.give(connection, self.waiting.popleft())
+        else:
+            self.keep(connection, self.client.now())
+        self.grow()
+
+    def failed(self, opening: Opening, how: str) -> None:
+        """A connect failed. A call fails with it if more wait than connects are left; one that hung takes none with
+        it, for the calls have their own time."""
+        del self.openings[opening]
+        now = self.client.now()
+        if len(self.waiting) <= len(self.openings):
+            self.paused_until = now + self.pause_s * (1 - self.client.chance() / 4)
+            self.pause_s = min(self.pause_s * 2, PAUSE_MOST_S)
+            if self.settings.idle_min:
+                self.client.wheel.watch(self, self.paused_until)
+        elif how != "connect.timeout":
             attempt = self.waiting.popleft()
             self.client.wheel.drop(attempt)
-            self.busy += 1
-            # Not from inside the parser's callback of the answer before.
-            self.client.loop.call_soon(self._hand, conn, attempt)
+            attempt.end(how, attempt.sent, now)
+        self.grow()
+
+    def release(self, connection: Connection, now: float) -> None:
+        """A connection is free and clean: the next call that waits gets it, unless it is too old."""
+        self.busy -= 1
+        if self.waiting and not self.closed and now < connection.retire_at:
+            for i, attempt in enumerate(self.waiting):
+                if not attempt.again:
+                    del self.waiting[i]
+                    self.give(connection, attempt)
+                    return
+        self.keep(connection, now)
+
+    def give(self, connection: Connection, attempt: Attempt) -> None:
+        """This call goes on that connection."""
+        self.client.wheel.drop(attempt)
+        self.busy += 1
+        connection.send(attempt)
+
+    def keep(self, connection: Connection, now: float) -> None:
+        """Nobody waits for it: keep it for a while, if there is room."""
+        connection.state = IDLE
+        self.idle.append(connection)
+        settings = self.settings
+        if self.closed or now >= connection.retire_at or len(self.idle) > settings.idle_max:
+            connection.close()
             return
-        self._keep(conn)
+        connection.since = now
+        if connection.slot < 0:
+            self.client.wheel.watch(connection, min(now + settings.idle_s, connection.retire_at))
 
-    def _hand(self, conn: Connection, attempt: Attempt) -> None:
-        if attempt.over:
-            self.put(conn)
-        elif conn.lost or conn.transport.is_closing():
-            self.waiting.appendleft(attempt)
-            self.grow()
-        else:
-            conn.begin(attempt)
-
-    def _keep(self, conn: Connection) -> None:
-        conn.idle_since = now = self.client.now()
-        self.idle.append(conn)
-        self.client.wheel.watch(conn, now + self.settings.idle_s)
-
-    def lost(self, conn: Connection) -> None:
-        """It closed."""
-        self.client.wheel.drop(conn)
-        if conn in self.idle:
-            self.idle.remove(conn)
-        elif conn.requests:
+    def left(self, connection: Connection, state: int) -> None:
+        """It is closed; `state`: what it was."""
+        self.client.wheel.drop(connection)
+        if state == IDLE:
+            if connection in self.idle:  # not the one that `start` took out just now
+                self.idle.remove(connection)
+        elif state == BUSY:
             self.busy -= 1
-        if self.settings.idle_min > len(self.idle) and not self.client.closed:
+        if len(self.idle) < self.settings.idle_min:
             self.grow()
+
+    def open(self) -> None:
+        """Keep connections from now on, and open those that are to be ahead."""
+        self.closed = False
+        self.grow()
 
     def close(self) -> None:
-        """Close what is idle and stop connecting; calls under way go on."""
-        for conn in list(self.idle):
-            conn.transport.close()
-        for task in self.tasks:
-            task.cancel()
+        """Close what is idle, keep nothing; calls under way go on, and those that wait get their connection."""
+        self.closed = True
+        for opening in list(self.openings)[self.wanted() :]:
+            opening.abort()
+        for connection in list(self.idle):
+            connection.close()
+
+    # ------------------------------------------------------------------ after a failed connect ahead (core/wheel.py)
+
+    def due(self, now: float) -> float:
+        return self.paused_until or inf
+
+    def expire(self, now: float) -> None:
+        self.grow()
