@@ -53,7 +53,7 @@ class ChatMeter:
     """One per attempt."""
 
     __slots__ = (
-        "_asked", "_begun", "_broken", "_choices", "_ended", "_sse", "delivered", "error", "finished",
+        "_asked", "_begun", "_choices", "_ended", "_sse", "broken", "delivered", "error", "finished",
         "first_token_at", "usage",
     )  # fmt: skip
 
@@ -68,7 +68,7 @@ class ChatMeter:
         self._ended: set[int] = set()
         "Indexes of the choices that have a finish_reason."
         self._begun = False
-        self._broken = False
+        self.broken = False
         "An event was no JSON: nothing after it passes, the answer is not whole."
         self._sse = Assembler()
 
@@ -94,7 +94,7 @@ class ChatMeter:
             return Terminal.ERROR
         if self.finished:
             return Terminal.DONE
-        if self._broken or self._sse.passing:
+        if self.broken or self._sse.passing:
             return Terminal.INCOMPLETE
         rest = self._sse.rest()
         if rest in (b"data: [DONE]", b"data:[DONE]"):
@@ -110,7 +110,7 @@ class ChatMeter:
 
     def _closed(self) -> bool:
         """Nothing passes any more."""
-        return self.finished or self._broken
+        return self.finished or self.broken
 
     def _finish(self, error: str = "") -> None:
         self.error = error
@@ -123,7 +123,7 @@ class ChatMeter:
         except (msgspec.DecodeError, ValueError, RecursionError):
             odd = self._odd(data)
             if odd is None:
-                return b"" if self._broken else event
+                return b"" if self.broken else event
             e = odd
         choices = e.choices
         if choices:
@@ -180,7 +180,7 @@ class ChatMeter:
             except (msgspec.DecodeError, RecursionError):
                 pass
         if self._begun:
-            self._broken = True
+            self.broken = True
             self._sse.plain = False
         else:
             self._finish("answer.json" if tidy is None else "answer.shape")
