@@ -1,0 +1,120 @@
+"""The gateway under measurement: the configuration it is given, how it is started, and the totals it prints at its end.
+
+Started as an operator would, `sluicegate serve -c FILE`, without any PYTHON* variable.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import secrets
+import shutil
+import subprocess
+import sys
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from bench.setups import Place
+
+FILE = "gateway.yaml"
+CLIENT_KEY, UPSTREAM_KEY = "BENCH_KEY", "BENCH_UPSTREAM_KEY"
+ON = "consumer key, grant, pool of three, breaker, a usage record for each request"  # as `config` says; keep in step
+NAMES = ("one", "two", "three", "four", "five")
+
+
+def program() -> str | None:
+    """`sluicegate` of this virtual environment."""
+    return shutil.which("sluicegate", path=str(Path(sys.executable).parent)) or shutil.which("sluicegate")
+
+
+def keys() -> dict[str, str]:
+    """The environment variables that the configuration refers to; new ones for each run."""
+    return {name: secrets.token_urlsafe(32) for name in (CLIENT_KEY, UPSTREAM_KEY)}
+
+
+def environment(base: Mapping[str, str], more: Mapping[str, str]) -> dict[str, str]:
+    """Variables for the gateway: PYTHON* ones change what is measured (PYTHONDONTWRITEBYTECODE does)."""
+    return {name: value for name, value in base.items() if not name.startswith("PYTHON")} | dict(more)
+
+
+def config(place: Place) -> str:
+    """A pool of as many instances as there are ports, one model over all of them, one consumer."""
+    setup, files = place.setup, place.certificates
+    listen = f"address: 127.0.0.1:{place.port}"
+    if setup.client_tls:
+        listen += f", tls: {{certificate: {files.certificate}, key: {files.key}}}"
+    lines = ["version: 1", f"gateway: {{listen: {{{listen}}}, data: {place.folder}/data}}", "instances:"]
+    for number, (name, port) in enumerate(zip(NAMES, place.upstreams, strict=False), 1):
+        endpoint = f"https://localhost:{port}" if setup.upstream_tls else f"http://127.0.0.1:{port}"
+        lines += [f"  {name}:", f'    endpoint: "{endpoint}"', f'    auth: {{key: "${{env:{UPSTREAM_KEY}}}"}}']
+        if setup.upstream_tls:
+            lines.append(f"    tls: {{ca: {files.ca}}}")
+        lines.append(f"    deployments: {{gpt-4o-{number}: {{model: gpt-4o, version: 2024-11-20}}}}")
+    lines += ["models:", "  chat: {use: gpt-4o@2024-11-20}"]
+    lines += ["consumers:", f'  bench: {{key: "${{env:{CLIENT_KEY}}}", models: [chat]}}']
+    return "\n".join(lines) + "\n"
+
+
+def check(command: str, file: Path, env: Mapping[str, str]) -> str:
+    """What `sluicegate check` says about the configuration: what it comes to."""
+    done = subprocess.run(
+        [command, "check", "-c", str(file)], capture_output=True, text=True, env=dict(env), timeout=30
+    )
+    return (done.stdout + done.stderr).strip()
+
+
+def version(command: str) -> str:
+    env = environment(os.environ, {})
+    return subprocess.run([command, "version"], capture_output=True, text=True, env=env, timeout=30).stdout.strip()
+
+
+# ---------------------------------------------------------------- totals
+
+
+@dataclass(frozen=True)
+class Totals:
+    """What was asked and sent while one gateway process lived, as somebody counted it."""
+
+    requests: int
+    input_tokens: int
+    output_tokens: int
+
+
+def printed_totals(stderr: str) -> dict[str, Any] | None:
+    """The line with which a gateway ends; None if there is none."""
+    for line in reversed(stderr.splitlines()):
+        if line.startswith("{") and '"totals"' in line:
+            try:
+                found = json.loads(line)
+            except ValueError:
+                continue
+            if isinstance(found, dict) and found.get("event") == "totals":
+                return found
+    return None
+
+
+def wrong_totals(printed: Mapping[str, Any] | None, client: Totals, upstream: Totals, asked_all: bool) -> list[str]:
+    """Complaints: the gateway's books against what the client got and what the upstream sent. Empty is right.
+
+    Clients see no tokens in streams for which they did not ask for usage; then only the upstream's sum counts.
+    """
+    if printed is None:
+        return ["the gateway ended without its line of totals"]
+    wrong = []
+
+    def equal(what: str, booked: object, other: str, expected: int) -> None:
+        if booked != expected:
+            wrong.append(f"{what}: the gateway says {booked}, {other} {expected}")
+
+    equal("records", printed.get("records"), "answered to clients were", client.requests)
+    equal("settled", printed.get("settled"), "answered to clients were", client.requests)
+    for name in ("interrupted", "refused"):
+        equal(name, printed.get(name, 0), "expected were", 0)
+    equal("requests upstream", upstream.requests, "answered to clients were", client.requests)
+    for name in ("input_tokens", "output_tokens"):
+        equal(name, printed.get(name), "the upstream sent", getattr(upstream, name))
+        if asked_all:
+            equal(name, printed.get(name), "clients saw", getattr(client, name))
+    return wrong

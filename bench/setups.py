@@ -1,0 +1,35 @@
+"""What stands where in a run: ports, certificates, and whether there is TLS towards the client and the upstream."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from bench.certificates import Certificates
+
+
+@dataclass(frozen=True)
+class Setup:
+    """How the programs are connected."""
+
+    name: str
+    title: str
+    upstream_tls: bool = False
+    client_tls: bool = False
+
+
+PLAIN = Setup("plain", "HTTP on both sides")
+TLS = Setup("tls", "TLS to the upstream", upstream_tls=True)
+BOTH = Setup("both", "TLS on both sides", upstream_tls=True, client_tls=True)
+
+
+@dataclass(frozen=True)
+class Place:
+    """What a program's configuration needs to know."""
+
+    setup: Setup
+    folder: Path  # its own, for what it writes
+    port: int
+    stream_port: int  # where it takes streams; the same as `port` unless it needs other settings for them
+    upstreams: tuple[int, ...]
+    certificates: Certificates
