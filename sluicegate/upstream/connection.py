@@ -46,9 +46,9 @@ class Connection(asyncio.BufferedProtocol):
     """At most one attempt at a time."""
 
     __slots__ = (
-        "attempt", "bad", "complete", "fed", "head", "headed", "headers", "interim", "keep", "kept", "now", "on_body",
-        "parser", "parts", "pool", "put", "rest", "retire_at", "room", "served", "since", "slot", "state", "status",
-        "surplus", "transport", "write_paused",
+        "attempt", "bad", "complete", "fed", "head", "headed", "headers", "interim", "interim_bytes", "keep", "kept",
+        "now", "on_body", "parser", "parts", "pool", "put", "rest", "retire_at", "room", "served", "since", "slot",
+        "state", "status", "surplus", "transport", "write_paused",
     )  # fmt: skip
 
     transport: asyncio.Transport
@@ -98,6 +98,7 @@ class Connection(asyncio.BufferedProtocol):
         self.kept = 0
         "How many of `parts` belong to the complete answer."
         self.interim = 0
+        self.interim_bytes = 0
         self.fed = 0
         "Bytes of the answer, counted until its head is parsed."
 
@@ -252,9 +253,9 @@ class Connection(asyncio.BufferedProtocol):
         if not self.headed:
             self.fed = fed = fed + len(data)
             if fed > HEAD_BYTES:
-                size = sum(len(name) + len(value) + 4 for name, value in self.head)
-                if not self.status or size > HEAD_BYTES:
+                if not self.status or self.interim_bytes + size_of(self.head) > HEAD_BYTES:
                     self.status = 0
+                    self.complete = False
                     self.bad = True
 
     def on_message_begin(self) -> None:
@@ -262,6 +263,8 @@ class Connection(asyncio.BufferedProtocol):
             self.surplus = True
 
     def on_header(self, name: bytes, value: bytes) -> None:
+        if value and value[-1] <= 32:
+            value = value.rstrip()
         self.headers.append((name, value))
 
     def on_headers_complete(self) -> None:
@@ -270,13 +273,16 @@ class Connection(asyncio.BufferedProtocol):
         head = self.headers
         self.headers = []
         status = self.parser.get_status_code()
-        if 200 <= status <= 599 and len(head) <= HEAD_COUNT:
+        if len(head) > HEAD_COUNT or self.parser.get_http_version() not in _VERSIONS:
+            raise ValueError  # stops the parser: malformed
+        if 200 <= status <= 599:
             self.status = status
             self.head = head
             return
         self.interim += 1
-        if not 100 <= status <= 199 or status == 101 or self.interim > INTERIM or len(head) > HEAD_COUNT:
-            raise ValueError  # stops the parser: malformed
+        self.interim_bytes += size_of(head)
+        if not 100 <= status <= 199 or status == 101 or self.interim > INTERIM:
+            raise ValueError
 
     def on_message_complete(self) -> None:
         if self.status and not self.complete:
@@ -346,4 +352,10 @@ class Connection(asyncio.BufferedProtocol):
             self.close()
 
 
+def size_of(head: list[tuple[bytes, bytes]]) -> int:
+    """Bytes that these headers took on the wire, about."""
+    return sum(len(name) + len(value) + 4 for name, value in head)
+
+
+_VERSIONS = ("1.1", "1.0")
 _FRAMING = (b"content-length", b"transfer-encoding")
