@@ -160,13 +160,13 @@ class Answer:
         self.meter: Meter | None = None
         self.usage: Usage | None = None
 
-    def head(self, status: int, headers: Headers, now: float) -> None:
+    def head(self, status: int, headers: Headers | dict[bytes, bytes], now: float) -> None:
         drive = self.drive
         drive.last = now
         self.status = status
-        self.headers = headers
         if status != 200:
             self.mode = Answer.REFUSAL
+            self.headers = tuple(headers.items()) if isinstance(headers, dict) else headers
             return
         self.head_ = head = read_head(headers)
         if head.encoding:  # we asked for identity and unpack nothing: there is no bomb to bound
@@ -208,6 +208,8 @@ class Answer:
                         drive.event(self.ticket, Responded(now, 200, FINE, False))
             elif meter.finished and drive.relaying:
                 self.finished(b"", now)
+            if meter.broken and not self.over and not drive.done:
+                self.broke_off("stream.interrupted", now)
         elif mode == Answer.WHOLE:
             self.held.append(chunk)
             self.size += len(chunk)
@@ -298,7 +300,9 @@ class Answer:
         if drive.relaying:
             drive.event(self.ticket, self.interrupted(now, "cut", reason))
         else:
-            drive.event(self.ticket, Failed(now, "answer.endless", "all"))
+            drive.event(
+                self.ticket, Failed(now, "answer.endless" if reason == "stream.endless" else "answer.json", "all")
+            )
 
     def finished(self, out: bytes, now: float) -> None:
         """The stream said its last word. The client need not wait for the HTTP message to end; the connection may."""

@@ -34,7 +34,7 @@ from sluicegate.upstream.client import Client
 log = logging.getLogger("sluicegate")
 
 GC_THRESHOLD = (50_000, 20, 50)
-"""A request leaves no cycles behind, so looking for some every 700 objects (the default) finds nothing and costs 4 %."""
+"""A request leaves no cycles behind, so looking for them every 700 objects (the default) is 4 % for nothing."""
 
 
 class Worker:

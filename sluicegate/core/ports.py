@@ -43,7 +43,9 @@ class Sink(Protocol):
     ended before the framing said so; `reset`: by RST or error.) Timeouts after connecting are the driver's.
     """
 
-    def head(self, status: int, headers: Headers, now: float) -> None: ...
+    def head(self, status: int, headers: Headers | dict[bytes, bytes], now: float) -> None:
+        """`headers` as a dictionary is the caller's own, valid during the call only."""
+
     def data(self, chunk: bytes, now: float) -> None: ...
     def end(self, how: str, now: float) -> None: ...
 
@@ -116,6 +118,8 @@ class Meter(Protocol):
     delivered: int
     "Rough count of output tokens passed so far (events with content), for estimates when usage never came."
 
+    broken: bool
+    "An event was no event of this dialect: nothing after it passes, the answer is not whole."
     finished: bool
     "`[DONE]` (or what the dialect ends with) was seen: nothing of worth can follow."
 

@@ -8,6 +8,7 @@ deployment or a content filter are the operator's to say.
 
 from __future__ import annotations
 
+from operator import itemgetter
 from typing import Final
 
 from sluicegate.core.ports import Headers
@@ -63,6 +64,8 @@ STATUS_LINES: Final = {
 }  # fmt: skip
 
 _KNOWN_MOST: Final = 512
+_SHAPE_BYTES: Final = 4096
+_COMMON: Final = frozenset({b"application/json", b"text/event-stream"})
 _KNOWN: dict[bytes, bytes] = {}
 """Spellings seen so far: name as it came -> the beginning of its line, b"" to drop it; the names
 that we read are not here, see `_note`. A cache and nothing else; bounded, because upstreams choose the names."""
@@ -86,8 +89,69 @@ class AnswerHead:
         "Share of a provisioned deployment in use, 0.0 to 1.0 and beyond."
 
 
-def answer(headers: Headers) -> AnswerHead:
-    """Read and filter in one pass: 2.2 us for the 17 headers of an Azure answer, 1.2 us for 4."""
+class _Shape:
+    """What a sequence of header names comes to: an instance sends the same names in every answer."""
+
+    __slots__ = ("count", "encoding", "form", "length", "region", "type", "utilisation", "values")
+
+    def __init__(self, names: tuple[bytes, ...]) -> None:
+        read = {name.lower(): name for name in names}
+        passed = [name for name in names if name.lower() in ANSWER_PASS]
+        self.type = read.get(b"content-type")
+        self.length = read.get(b"content-length")
+        self.encoding = read.get(b"content-encoding")
+        self.region = read.get(b"x-ms-region")
+        self.utilisation = read.get(b"azure-openai-deployment-utilization")
+        self.count = len(passed)
+        self.form = b"".join(name.lower() + b": %b\r\n" for name in passed)
+        self.values = itemgetter(*passed) if passed else None
+
+
+_SHAPES: dict[tuple[bytes, ...], _Shape] = {}
+
+
+def _shape(names: tuple[bytes, ...]) -> _Shape:
+    shape = _Shape(names)
+    if sum(map(len, names)) <= _SHAPE_BYTES:
+        if len(_SHAPES) >= _KNOWN_MOST:
+            _SHAPES.clear()
+        _SHAPES[names] = shape
+    return shape
+
+
+def answer(headers: Headers | dict[bytes, bytes]) -> AnswerHead:
+    """Read and filter: 2.2 us for the 17 headers of an Azure answer as pairs, half of it as a dictionary, whose names
+    are looked at once for all answers that have the same."""
+    if isinstance(headers, dict):
+        return _by_shape(headers)
+    return _in_turn(headers)
+
+
+def _by_shape(headers: dict[bytes, bytes]) -> AnswerHead:
+    names = tuple(headers)
+    shape = _SHAPES.get(names) or _shape(names)
+    head = AnswerHead()
+    if shape.values is not None:
+        lines = shape.form % shape.values(headers)
+        if lines.count(b"\r") != shape.count or lines.count(b"\n") != shape.count or b"\0" in lines:
+            return _in_turn(tuple(headers.items()))
+        head.lines = lines
+    if shape.type is not None:
+        kind = headers[shape.type]
+        head.content_type = kind if kind in _COMMON else kind.partition(b";")[0].strip().lower()
+    if shape.length is not None:
+        value = headers[shape.length]
+        head.length = int(value) if value.isdigit() and len(value) < 19 else None
+    if shape.encoding is not None:
+        _note(head, b"content-encoding", headers[shape.encoding], [])
+    if shape.region is not None:
+        _note(head, b"x-ms-region", headers[shape.region], [])
+    if shape.utilisation is not None:
+        head.utilisation = utilisation(headers[shape.utilisation])
+    return head
+
+
+def _in_turn(headers: Headers) -> AnswerHead:
     head = AnswerHead()
     parts: list[bytes] = []
     known = _KNOWN.get

@@ -91,3 +91,17 @@ def test_no_credential_and_nothing_internal_goes_up() -> None:
 def test_every_status_line_is_one_line() -> None:
     for code, line in STATUS_LINES.items():
         assert line.startswith(b"HTTP/1.1 %d " % code) and line.endswith(b"\r\n") and line.count(b"\n") == 1
+
+
+NAMES = st.sampled_from(
+    [*sorted(ANSWER_PASS), b"Content-Type", b"Server", b"content-length", b"content-encoding", b"x-ms-region",
+     b"azure-openai-deployment-utilization", b"X-Request-ID"]
+)  # fmt: skip
+
+
+@given(st.dictionaries(NAMES, TEXT, max_size=12))
+def test_a_dictionary_reads_like_its_pairs(fields: dict[bytes, bytes]) -> None:
+    by_shape, in_turn = answer(fields), answer(tuple(fields.items()))
+    for slot in headers.AnswerHead.__slots__:
+        a, b = getattr(by_shape, slot), getattr(in_turn, slot)
+        assert sorted(a.split(b"\r\n")) == sorted(b.split(b"\r\n")) if slot == "lines" else a == b, slot
