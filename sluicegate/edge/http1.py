@@ -69,7 +69,7 @@ class Connection(asyncio.Protocol):
         "The request that is being answered."
         self.backlog: bytearray | None = None
         "What came while an answer is on its way: pipelined requests, not parsed yet."
-        self.host = b""
+        self.host: bytes | None = None
         "The last Host that was found well-formed."
         self.poisoned = False
         "The byte stream cannot be trusted or used any more: whatever else comes is thrown away."
@@ -371,6 +371,8 @@ class Connection(asyncio.Protocol):
         """The parser gave up: answer 400, then close."""
         self.poisoned = True
         request = self.parsing
+        if request is None and self.active is not None:
+            return  # bytes behind a request that closes the connection: nobody's, its answer comes first and last
         if request is None or request is not self.active:
             self.refuse_unparsed("request.malformed", "The request is not well-formed HTTP/1.1.")
             return
