@@ -10,7 +10,7 @@ from sluicegate.core.record import UsageRecord
 from sluicegate.core.snapshot import Instance
 
 Headers = Sequence[tuple[bytes, bytes]]
-"""Names as they came on the wire (compare with .lower()), values without surrounding blanks."""
+"""Names as they came on the wire (compare with .lower()); values may have blanks at their end."""
 
 Chunk = bytes | bytearray | memoryview
 

@@ -89,4 +89,4 @@ def read_lines(head: bytes) -> list[tuple[bytes, bytes]]:
 
 def bare_key(value: bytes) -> bytes:
     """The credential in an Authorization header: without its scheme where that is Bearer."""
-    return value[7:].strip() if value[:7].lower() == b"bearer " else value
+    return value[7:].strip() if value[:7].lower() == b"bearer " else value.rstrip()

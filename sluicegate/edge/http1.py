@@ -268,18 +268,18 @@ class Connection(asyncio.Protocol):
         if lines == len(fields):
             meaning = meaning_of(fields)
         if meaning is not None:
-            host = fields[meaning.host] if meaning.host is not None else None
-            te = fields[meaning.te] if meaning.te is not None else None
+            host = fields[meaning.host].rstrip() if meaning.host is not None else None
+            te = fields[meaning.te].rstrip() if meaning.te is not None else None
             if meaning.length is not None:
-                request.content_length = _length(fields[meaning.length])
+                request.content_length = _length(fields[meaning.length].rstrip())
             if meaning.type is not None:
                 request.content_type = fields[meaning.type]
             if meaning.encoding is not None:
-                request.encoding = fields[meaning.encoding]
+                request.encoding = fields[meaning.encoding].rstrip()
             if meaning.expect is not None:
-                request.expect = fields[meaning.expect]
+                request.expect = fields[meaning.expect].rstrip()
             request.credentials = [
-                bare_key(fields[name]) if bearer else fields[name] for name, bearer in meaning.credentials
+                bare_key(fields[name]) if bearer else fields[name].rstrip() for name, bearer in meaning.credentials
             ]
             request.forward = [(lower, fields[name]) for name, lower in meaning.forward]
         else:

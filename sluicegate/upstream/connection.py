@@ -5,7 +5,9 @@ answer and the other side keeps the connection. Everything else closes it: a con
 gets another's answer. (Blank lines between two answers are no bytes of an answer: llhttp skips them, so do we.)
 
 The parser's callbacks only collect; the sink is told after the parser returned (`deliver`), so that a sink may cancel,
-pause or start another call on this very connection. `on_body` is a list's own `append`: no Python frame per chunk.
+pause or start another call on this very connection. `on_body` is a list's own `append`, `on_header` a dictionary's own
+`__setitem__`: no Python frame per chunk or header. (Of a repeated name the last stays; a repeated Content-Length is an
+error of the parser's.)
 """
 
 from __future__ import annotations
@@ -46,9 +48,9 @@ class Connection(asyncio.BufferedProtocol):
     """At most one attempt at a time."""
 
     __slots__ = (
-        "attempt", "bad", "complete", "fed", "head", "headed", "headers", "interim", "interim_bytes", "keep", "kept",
-        "now", "on_body", "parser", "parts", "pool", "put", "rest", "retire_at", "room", "served", "since", "slot",
-        "state", "status", "surplus", "transport", "write_paused",
+        "attempt", "bad", "complete", "fed", "fields", "head", "headed", "interim", "interim_bytes", "keep", "kept",
+        "now", "on_body", "on_header", "parser", "parts", "pool", "put", "rest", "retire_at", "room", "served", "since",
+        "slot", "state", "status", "surplus", "transport", "write_paused",
     )  # fmt: skip
 
     transport: asyncio.Transport
@@ -61,6 +63,9 @@ class Connection(asyncio.BufferedProtocol):
         "Where reads go; shared by all connections, because what is read is parsed before the next read."
         self.parts: list[bytes] = []
         self.on_body: Any = self.parts.append
+        self.fields: dict[bytes, bytes] = {}
+        "Header fields being parsed; those of the final head move to `head`, later ones are trailers and dropped."
+        self.on_header: Any = self.fields.__setitem__
         self.parser: Any = httptools.HttpResponseParser(self)
         self.put: Any = None
         "Writes bytes: the transport's own `write`, so that a small request costs no frame of ours."
@@ -75,7 +80,6 @@ class Connection(asyncio.BufferedProtocol):
         "What is left to write of a large body."
         self.write_paused = False
         self.slot = -1
-        self.headers: list[tuple[bytes, bytes]] = []
         self.reset()
 
     def __repr__(self) -> str:
@@ -83,9 +87,8 @@ class Connection(asyncio.BufferedProtocol):
 
     def reset(self) -> None:
         """Ready for the next answer."""
-        self.headers = []
-        "Being parsed; those of the final head move to `head`, later ones are trailers and dropped."
-        self.head: list[tuple[bytes, bytes]] = []
+        self.fields.clear()
+        self.head: dict[bytes, bytes] = {}
         self.status = 0
         "Of the final answer, once its head is parsed."
         self.headed = False
@@ -188,7 +191,7 @@ class Connection(asyncio.BufferedProtocol):
         if self.attempt is not None and isinstance(exc, OSError):
             self.last_words()
         self.ended(exc)
-        self.parser = self.put = self.on_body = None  # they hold us, we hold them
+        self.parser = self.put = self.on_body = self.on_header = None  # they hold us, we hold them
 
     def pause_writing(self) -> None:
         self.write_paused = True
@@ -230,7 +233,7 @@ class Connection(asyncio.BufferedProtocol):
         self.drop()
         if exc is not None:
             how = "reset"
-        elif status and not any(name.lower() in _FRAMING for name, _ in head):
+        elif status and not any(name.lower() in _FRAMING for name in head):
             how = "eof"
         else:
             how = "cut"
@@ -253,7 +256,8 @@ class Connection(asyncio.BufferedProtocol):
         if not self.headed:
             self.fed = fed = fed + len(data)
             if fed > HEAD_BYTES:
-                if not self.status or self.interim_bytes + size_of(self.head) > HEAD_BYTES:
+                end = fed - len(data) + bytes(data).find(b"\r\n\r\n")  # of this head, or of an interim one before it
+                if not self.status or self.interim_bytes + size_of(self.head) > HEAD_BYTES or end > HEAD_BYTES:
                     self.status = 0
                     self.complete = False
                     self.bad = True
@@ -262,16 +266,11 @@ class Connection(asyncio.BufferedProtocol):
         if self.complete:
             self.surplus = True
 
-    def on_header(self, name: bytes, value: bytes) -> None:
-        if value and value[-1] <= 32:
-            value = value.rstrip()
-        self.headers.append((name, value))
-
     def on_headers_complete(self) -> None:
         if self.status:
             return  # of what came after the answer
-        head = self.headers
-        self.headers = []
+        head = self.fields.copy()
+        self.fields.clear()
         status = self.parser.get_status_code()
         if len(head) > HEAD_COUNT or self.parser.get_http_version() not in _VERSIONS:
             raise ValueError  # stops the parser: malformed
@@ -352,9 +351,9 @@ class Connection(asyncio.BufferedProtocol):
             self.close()
 
 
-def size_of(head: list[tuple[bytes, bytes]]) -> int:
+def size_of(head: dict[bytes, bytes]) -> int:
     """Bytes that these headers took on the wire, about."""
-    return sum(len(name) + len(value) + 4 for name, value in head)
+    return sum(len(name) + len(value) + 4 for name, value in head.items())
 
 
 _VERSIONS = ("1.1", "1.0")

@@ -128,10 +128,10 @@ class Answer:
             self.too_late.append(what)
         self._news.set()
 
-    def head(self, status: int, headers: Headers, now: float) -> None:
+    def head(self, status: int, headers: Headers | dict[bytes, bytes], now: float) -> None:
         self._hear("head")
         self.status = status
-        self.headers = headers
+        self.headers = list(headers.items() if isinstance(headers, dict) else headers)
         self.on_head()
 
     def data(self, chunk: bytes, now: float) -> None:
