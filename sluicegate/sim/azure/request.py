@@ -1,0 +1,91 @@
+"""A request as an instance reads it: which surface and deployment its URL names, and what its body asks for."""
+
+from __future__ import annotations
+
+import re
+from typing import Any, Final
+
+import msgspec
+
+Headers = list[tuple[bytes, bytes]]
+
+_DATED: Final = re.compile(r"/openai/deployments/([^/]+)/chat/completions")
+_DATE: Final = re.compile(r"\d{4}-\d{2}-\d{2}(-preview)?")
+
+DATED, V1, COMPATIBLE = "dated", "v1", "compatible"
+
+
+class Request:
+    """What arrived. `body` grows while the request is being read."""
+
+    __slots__ = (
+        "api_version",
+        "body",
+        "complete",
+        "deployment",
+        "document",
+        "head",
+        "headers",
+        "method",
+        "path",
+        "surface",
+        "target",
+    )
+
+    def __init__(self, method: str, target: str, headers: Headers, head: bytes, body: bytes | bytearray = b"") -> None:
+        self.method = method
+        self.target = target
+        self.headers = headers
+        self.head = head
+        "As it came, the empty line included."
+        self.body = body
+        self.complete = False
+        path, _, query = target.partition("?")
+        self.path = path
+        self.api_version: str | None = None
+        for pair in query.split("&"):
+            if pair.startswith("api-version="):
+                self.api_version = pair[12:]
+        self.surface = ""
+        self.deployment = ""
+        "From the path; on the other surfaces from the body, once it was read."
+        self.document: Any = None
+        "The decoded body, an object; None while unread or when it is none."
+        if path == "/openai/v1/chat/completions":
+            self.surface = V1
+        elif path == "/v1/chat/completions":
+            self.surface = COMPATIBLE
+        else:
+            match = _DATED.fullmatch(path)
+            if match:
+                self.surface, self.deployment = DATED, match[1]
+
+    def header(self, name: bytes) -> bytes | None:
+        """First value of a header, by its lower-case name."""
+        for key, value in self.headers:
+            if key.lower() == name:
+                return value
+        return None
+
+    def read(self) -> bool:
+        """Decode the body; False when it is no JSON object."""
+        try:
+            document = msgspec.json.decode(self.body)
+        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+            return False
+        if not isinstance(document, dict):
+            return False
+        self.document = document
+        if self.surface != DATED:
+            model = document.get("model")
+            self.deployment = model if isinstance(model, str) else ""
+        return True
+
+
+def dated_since(version: str | None, since: str) -> bool:
+    """Whether a dated api-version is at least `since`; undated ones (None, preview, latest) always are."""
+    return not version or not _DATE.fullmatch(version) or version[:10] >= since
+
+
+def is_date(version: str | None) -> bool:
+    return bool(version and _DATE.fullmatch(version))

@@ -1,0 +1,294 @@
+"""A fleet of simulated instances on real sockets: in the caller's loop (`Fleet`), or in a thread (`FleetThread`).
+
+    with FleetThread({"weu": {"deployments": {"gpt-4o": {}}}}) as fleet:
+        fleet.fault("throttle", instance="weu", wait_s=2, times=1)
+        ... fleet["weu"].endpoint, fleet["weu"].key, fleet.ledger ...
+"""
+
+from __future__ import annotations
+
+import asyncio
+import errno
+import threading
+import time
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any, TypeVar
+
+import msgspec
+import uvloop
+
+from sluicegate.sim.answer import Answer
+from sluicegate.sim.azure.instance import Instance
+from sluicegate.sim.azure.request import Request
+from sluicegate.sim.control import Control
+from sluicegate.sim.faults import Active, FaultBook
+from sluicegate.sim.ledger import Entry, Ledger
+from sluicegate.sim.server import Door
+from sluicegate.sim.spec import FleetSpec, InstanceSpec, changed, fleet_spec
+from sluicegate.sim.tls import Certificates
+
+T = TypeVar("T")
+Given = FleetSpec | Mapping[str, Any] | int
+
+
+class PortTaken(Exception):
+    """An address cannot be listened on; the text says which and why."""
+
+
+class Served:
+    """One instance of a fleet, with its door."""
+
+    def __init__(self, instance: Instance, tls: Certificates | None) -> None:
+        self.instance = instance
+        self.name = instance.name
+        self.tls = tls
+        self.first = instance.spec
+        self.door: Door
+
+    @property
+    def port(self) -> int:
+        return self.door.port
+
+    @property
+    def key(self) -> str:
+        return self.instance.key
+
+    @property
+    def origin(self) -> str:
+        """scheme://host:port"""
+        host = f"[{self.door.host}]" if ":" in self.door.host else self.door.host
+        if self.tls is not None and host == "127.0.0.1":
+            host = "localhost"
+        return f"{'https' if self.tls else 'http'}://{host}:{self.port}"
+
+    @property
+    def endpoint(self) -> str:
+        """As it is written into a gateway's configuration, or an SDK's `azure_endpoint`."""
+        return self.origin + ("/v1" if self.instance.spec.kind == "openai_compatible" else "")
+
+    # ------------------------------------------------------------------ as a desk (sim/server.py)
+
+    def accepting(self, now: float) -> str:
+        return self.instance.faults.accepting(self.name, now)
+
+    def arrived(self, entry: Entry) -> None:
+        self.instance.ledger.add(entry)
+
+    def early(self, request: Request, entry: Entry, now: float, wall: float) -> Answer | None:
+        return self.instance.early(request, entry, now, wall)
+
+    def answer(self, request: Request, entry: Entry, now: float, wall: float) -> Answer:
+        return self.instance.answer(request, entry, now, wall)
+
+    def ended(self, entry: Entry, how: str, now: float) -> None:
+        self.instance.ledger.end(entry, how, now)
+
+
+class Fleet:
+    """`async with Fleet(...) as fleet`: serving in the running loop until the block ends.
+
+    `given`: a spec, plain data (see sim/spec.py), or how many like instances (`i1`, `i2`, ...).
+    """
+
+    def __init__(
+        self,
+        given: Given = 1,
+        *,
+        seed: int | None = None,
+        tls: Certificates | None = None,
+        keep_bodies: bool = True,
+        wall: Callable[[], float] = time.time,
+    ) -> None:
+        self.spec = fleet_spec(given)
+        self.seed = self.spec.seed if seed is None else seed
+        self.ledger = Ledger(keep_bodies)
+        self.faults = FaultBook(self.seed)
+        self.tls = tls
+        self._wall = wall
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self.instances: dict[str, Served] = {}
+        for name, spec in self.spec.instances.items():
+            if spec.tls and tls is None:
+                raise ValueError(f"instances.{name}.tls: no certificates were given")
+            instance = Instance(name, spec, self.seed, self.ledger, self.faults)
+            self.instances[name] = Served(instance, tls if spec.tls else None)
+        self._control = Control(self)
+        self.control_door: Door | None = None
+        for given_fault in self.spec.faults:
+            self.fault(**given_fault)
+
+    def __getitem__(self, name: str) -> Served:
+        return self.instances[name]
+
+    def __iter__(self) -> Iterator[Served]:
+        return iter(self.instances.values())
+
+    def __len__(self) -> int:
+        return len(self.instances)
+
+    # ------------------------------------------------------------------ life
+
+    async def __aenter__(self) -> Fleet:
+        loop = self._loop = asyncio.get_running_loop()
+        try:
+            for served in self.instances.values():
+                spec = served.instance.spec
+                context = served.tls.context() if served.tls else None
+                served.door = Door(served, loop, spec.host, spec.port, context, self._wall)
+                self._open(served.door, "up" if spec.mode == "down" else spec.mode, f"instance {served.name}")
+                if spec.mode == "down":  # its port is known and free
+                    served.door.set_mode("down")
+            if self.spec.control is not None:
+                self.control_door = Door(self._control, loop, "127.0.0.1", self.spec.control, None)
+                self._open(self.control_door, "up", "the control API")
+        except BaseException:
+            await self.__aexit__()
+            raise
+        return self
+
+    def _open(self, door: Door, mode: str, what: str) -> None:
+        try:
+            door.set_mode(mode)
+        except OSError as e:
+            why = "is taken" if e.errno == errno.EADDRINUSE else (e.strerror or "cannot be had").lower()
+            raise PortTaken(f"{what}: {door.host}:{door.port} {why}") from None
+
+    async def __aexit__(self, *exc: object) -> None:
+        for served in self.instances.values():
+            if hasattr(served, "door"):
+                await served.door.stop()
+        if self.control_door is not None:
+            await self.control_door.stop()
+
+    # ------------------------------------------------------------------ while it runs
+
+    @property
+    def control(self) -> str:
+        """Address of the control API. Only where a control port was given (0: any)."""
+        assert self.control_door is not None, "this fleet has no control port: give control: 0"
+        return f"http://127.0.0.1:{self.control_door.port}"
+
+    def fault(self, kind: str, **fields: Any) -> Active:
+        """Put a fault in force; docs/reference/simulator.md lists kinds and fields. Raises ValueError."""
+        name = fields.get("instance")
+        if name is not None and name not in self.instances:
+            raise ValueError(f"instance: there is no {name!r}, only {', '.join(self.instances)}")
+        return self.faults.add({"kind": kind, **fields}, time.monotonic())
+
+    def heal(self) -> None:
+        """Lift all faults and bring every instance up."""
+        self.faults.remove()
+        self.patch({name: {"mode": "up"} for name in self.instances})
+
+    def mode(self, name: str, mode: str) -> None:
+        """`up`, `down` (killed: nothing listens, connections are reset), `stall` (connecting hangs)."""
+        self.patch({name: {"mode": mode}})
+
+    def patch(self, instances: Mapping[str, Any]) -> None:
+        """Change instances; all or none. Raises ValueError."""
+        specs: dict[str, InstanceSpec] = {}
+        for name, patch in instances.items():
+            if name not in self.instances:
+                raise ValueError(f"instances: there is no {name!r}, only {', '.join(self.instances)}")
+            if not isinstance(patch, Mapping):
+                raise ValueError(f"instances.{name}: write an object")
+            specs[name] = changed(self.instances[name].instance.spec, patch)
+        for name, spec in specs.items():
+            self._apply(self.instances[name], spec)
+
+    def _apply(self, served: Served, spec: InstanceSpec) -> None:
+        served.instance.configure(spec)
+        if hasattr(served, "door"):
+            served.door.set_mode(spec.mode)
+
+    def reset(self) -> None:
+        """Ledger and faults empty, instances as they were at the start."""
+        self.ledger.clear()
+        self.faults.remove()
+        for served in self.instances.values():
+            self._apply(served, served.first)
+        for given_fault in self.spec.faults:
+            self.fault(**given_fault)
+
+    def export(self) -> dict[str, Any]:
+        """The configuration in force as plain data, without keys."""
+        out = {}
+        for served in self.instances.values():
+            document = msgspec.to_builtins(served.instance.spec)
+            document.pop("key", None)
+            document["deployments"] = msgspec.to_builtins(served.instance.spec.deployments)
+            out[served.name] = {**document, "port": served.port, "endpoint": served.endpoint}
+        return {"seed": self.seed, "instances": out}
+
+    async def until(self, holds: Callable[[Ledger], Any], timeout_s: float = 10.0) -> None:
+        """Wait, without polling, until the ledger satisfies `holds`. Raises TimeoutError."""
+        changed = asyncio.Event()
+        self.ledger.on_change.append(changed.set)
+        try:
+            async with asyncio.timeout(timeout_s):
+                while not holds(self.ledger):
+                    changed.clear()
+                    await changed.wait()
+        finally:
+            self.ledger.on_change.remove(changed.set)
+
+
+class FleetThread(Fleet):
+    """`with FleetThread(...) as fleet`: the same in a thread with a loop of its own. Faults, modes and the ledger may
+    be used from outside; `fleet.ledger.wait(...)` waits for something to have happened."""
+
+    def __init__(self, given: Given = 1, **more: Any) -> None:
+        super().__init__(given, **more)
+        self._up = threading.Event()
+        self._stop: asyncio.Event | None = None
+        self._error: BaseException | None = None
+        self._thread = threading.Thread(target=self._run, name="simulated fleet", daemon=True)
+
+    def __enter__(self) -> FleetThread:
+        self._thread.start()
+        self._up.wait()
+        if self._error is not None:
+            self._thread.join()
+            raise self._error
+        return self
+
+    def __exit__(self, *exc: object) -> None:
+        if self._stop is not None and self._loop is not None and self._thread.is_alive():
+            self._loop.call_soon_threadsafe(self._stop.set)
+        self._thread.join()
+
+    def call(self, function: Callable[[], T]) -> T:
+        """Run something in the fleet's loop and wait for its value."""
+
+        async def run() -> T:
+            return function()
+
+        assert self._loop is not None
+        return asyncio.run_coroutine_threadsafe(run(), self._loop).result(20)
+
+    def patch(self, instances: Mapping[str, Any]) -> None:
+        if threading.current_thread() is self._thread or not self._thread.is_alive():
+            super().patch(instances)
+        else:
+            self.call(lambda: Fleet.patch(self, instances))
+
+    def reset(self) -> None:
+        if threading.current_thread() is self._thread or not self._thread.is_alive():
+            super().reset()
+        else:
+            self.call(lambda: Fleet.reset(self))
+
+    def _run(self) -> None:
+        try:
+            with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+                runner.run(self._main())
+        except BaseException as e:  # shown by __enter__
+            self._error = e
+        finally:
+            self._up.set()
+
+    async def _main(self) -> None:
+        self._stop = asyncio.Event()
+        async with self:
+            self._up.set()
+            await self._stop.wait()
