@@ -310,6 +310,12 @@ class Wire:
     def get_write_buffer_size(self) -> int:
         return self.unsent
 
+    def get_extra_info(self, name: str) -> Wire:
+        return self
+
+    def fileno(self) -> int:
+        return -1
+
     def set_write_buffer_limits(self, high: int, low: int) -> None: ...
     def pause_reading(self) -> None: ...
     def resume_reading(self) -> None: ...
