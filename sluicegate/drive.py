@@ -552,11 +552,11 @@ class Drive:
         plan = bound.plan(member, api, self.head.api_version)
         asked = facts.stream and plan.usage and not facts.asked_usage
         body = api.body(self.raw, self.fields, facts, plan.model, plan.usage)
-        head = [plan.head]
+        head = plan.head
         for name, value in self.head.headers:
-            head.append(b"%b: %b\r\n" % (name, value))
-        head.append(b"content-length: %d\r\n\r\n" % len(body))
-        call = Call(member.instance, api.method, b"".join(head), body, times.connect, api.repeatable)
+            head += b"%b: %b\r\n" % (name, value)
+        head += b"content-length: %d\r\n\r\n" % len(body)
+        call = Call(member.instance, api.method, head, body, times.connect, api.repeatable)
         self.answer = answer = Answer(self, self.ticket, asked)
         self.last = now
         self.deadline = action.deadline

@@ -18,7 +18,7 @@ import httptools
 
 from sluicegate.core.events import Head
 from sluicegate.drive import Drive
-from sluicegate.edge.body import BodyBuffer
+from sluicegate.edge.body import SPILL_BYTES, BodyBuffer
 from sluicegate.edge.fields import bare_key, meaning_of, read_lines
 from sluicegate.edge.request import Request
 from sluicegate.wire.headers import CREDENTIAL_HEADERS, REQUEST_PASS
@@ -35,6 +35,7 @@ _HOST = re.compile(rb"(?:[A-Za-z0-9](?:[A-Za-z0-9._-]{0,252}[A-Za-z0-9.])?|\[[0-
 _TARGET = re.compile(rb"/[!-\"$-~]*\Z")
 _VALUE = re.compile(rb"[\t -~]*\Z")
 
+_PLAIN = frozenset((b"application/json", b"*/*"))
 _BAD_LENGTH = -2
 
 
@@ -316,7 +317,8 @@ class Connection(asyncio.Protocol):
         self.host = host
         if request.method == "CONNECT":
             return "route.method", "This is not a forward proxy."
-        if not _TARGET.match(request.url):
+        request.match = self.server.seen.get((request.method, request.url))
+        if request.match is None and not _TARGET.match(request.url):
             return "request.target", "The request target must be a path beginning with '/'."
         if te is not None:
             if te.lower() != b"chunked" or request.http10:
@@ -329,7 +331,7 @@ class Connection(asyncio.Protocol):
         if request.expect and request.expect.lower() != b"100-continue":
             return "request.expect", "The only expectation known is 100-continue."
         for _, value in request.forward:
-            if not _VALUE.match(value):
+            if value not in _PLAIN and not _VALUE.match(value):
                 return "request.header", "A header that is passed on holds characters that headers may not hold."
         return None
 
@@ -342,6 +344,9 @@ class Connection(asyncio.Protocol):
             return  # refused already: what follows is thrown away
         body = request.body
         if body is None:
+            if request.only is None and len(chunk) == request.content_length and len(chunk) <= SPILL_BYTES:
+                request.only = chunk  # all of it at once: nothing to collect
+                return
             request.body = body = BodyBuffer()
         if request.reading and body.size + len(chunk) > request.max_bytes:
             request.too_large()
@@ -412,12 +417,16 @@ class Connection(asyncio.Protocol):
             self.refuse(request, *request.refused)
             return
         server = self.server
-        path, _, query = request.url.partition(b"?")
-        match = server.paths.match(request.method, path, query)
-        if isinstance(match, str):
-            if not server.health.answer(request, path):
-                self.refuse(request, match, _ROUTE[match])
-            return
+        match = request.match
+        if match is None:
+            path, _, query = request.url.partition(b"?")
+            found = server.paths.match(request.method, path, query)
+            if isinstance(found, str):
+                if not server.health.answer(request, path):
+                    self.refuse(request, found, _ROUTE[found])
+                return
+            match = found
+            server.remember(request.method, request.url, match)
         if request.encoding and request.encoding.lower() != b"identity":
             request.keep_alive = False
             self.refuse(request, "request.content_encoding", "Send the body without Content-Encoding.")
@@ -489,7 +498,8 @@ class Connection(asyncio.Protocol):
                 self.close()
                 return
             self.since = now = server.now()
-            server.wheel.watch(self, now + server.settings.keep_alive_s)
+            if self.slot < 0:
+                server.wheel.watch(self, now + server.settings.keep_alive_s)
 
     def close(self) -> None:
         """No more requests here. What the client is still sending is read and thrown away for a moment."""

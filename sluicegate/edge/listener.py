@@ -16,7 +16,7 @@ from collections.abc import Callable
 from email.utils import formatdate
 from os import urandom
 
-from sluicegate.apis import Paths
+from sluicegate.apis import Match, Paths
 from sluicegate.core.settings import Listen
 from sluicegate.drive import Bound
 from sluicegate.edge.health import Health
@@ -24,6 +24,9 @@ from sluicegate.edge.http1 import Connection
 
 ACCEPT_BURST = 32
 """Connections taken per readiness of a listening socket, so that a flood does not starve the streams."""
+
+SEEN_MOST = 1024
+SEEN_BYTES = 256
 
 RETRY_S = 0.2
 """After running out of file descriptors: when to try accepting again."""
@@ -57,6 +60,8 @@ class Server:
         self.refusals: Counter[str] = Counter()
         "Refusals before any exchange began, by reason."
         self.date_line = b""
+        self.seen: dict[tuple[str, bytes], Match] = {}
+        "Request lines that led to an operation: clients repeat theirs. Bounded, since they choose them."
         self.handshaking = 0
         self.loop: asyncio.AbstractEventLoop | None = None
         self._sockets: list[socket.socket] = []
@@ -75,6 +80,13 @@ class Server:
         """128 bits in hex: 48 of wall milliseconds, 48 of this worker, 32 that count. Sorts by time."""
         self._id = (self._id + 1) & 0xFFFFFFFF
         return f"{int(self.bound.wall() * 1000):012x}{self._id_prefix}{self._id:08x}"
+
+    def remember(self, method: str, url: bytes, match: Match) -> None:
+        """This request line is well-formed and leads there."""
+        if len(url) <= SEEN_BYTES:
+            if len(self.seen) >= SEEN_MOST:
+                self.seen.clear()
+            self.seen[method, url] = match
 
     def refused(self, reason: str) -> None:
         """A request was refused before any exchange."""

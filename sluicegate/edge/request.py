@@ -10,6 +10,7 @@ from sluicegate.edge.body import BodyBuffer
 from sluicegate.wire.headers import STATUS_LINES
 
 if TYPE_CHECKING:
+    from sluicegate.apis import Match
     from sluicegate.drive import Drive
     from sluicegate.edge.http1 import Connection
 
@@ -23,7 +24,7 @@ class Request:
     __slots__ = (
         "answered", "body", "chunked", "close_after", "complete", "conn", "content_length", "content_type",
         "credentials", "drive", "encoding", "expect", "forward", "head_length", "headers_done", "http10", "keep_alive",
-        "max_bytes", "method", "pending", "reading", "refused", "te", "url",
+        "match", "max_bytes", "method", "only", "pending", "reading", "refused", "te", "url",
     )  # fmt: skip
 
     def __init__(self, conn: Connection) -> None:
@@ -44,8 +45,12 @@ class Request:
         "Why the head is unacceptable: reason and message, answered in its turn."
         self.http10 = False
         self.keep_alive = False
+        self.match: Match | None = None
+        "The operation, where this request line was met before."
         self.drive: Drive | None = None
         # body
+        self.only: bytes | None = None
+        "The whole body, when it came in one piece."
         self.body: BodyBuffer | None = None
         self.max_bytes = 0
         self.reading = False
@@ -80,7 +85,9 @@ class Request:
         body = self.body
         self.body = None
         if self.drive is not None:
-            self.drive.body(b"" if body is None else body.take(), self.conn.server.now())
+            whole: Chunk = self.only or b"" if body is None else body.take()
+            self.only = None
+            self.drive.body(whole, self.conn.last)
 
     def too_large(self) -> None:
         """The body passed the limit: refuse now, do not wait for its end."""

@@ -107,6 +107,7 @@ class _Shape:
         self.values = itemgetter(*passed) if passed else None
 
 
+_REGIONS: dict[bytes, str] = {}
 _SHAPES: dict[tuple[bytes, ...], _Shape] = {}
 
 
@@ -145,7 +146,13 @@ def _by_shape(headers: dict[bytes, bytes]) -> AnswerHead:
     if shape.encoding is not None:
         _note(head, b"content-encoding", headers[shape.encoding], [])
     if shape.region is not None:
-        _note(head, b"x-ms-region", headers[shape.region], [])
+        region = _REGIONS.get(headers[shape.region])
+        if region is None:
+            _note(head, b"x-ms-region", headers[shape.region], [])
+            if len(_REGIONS) < _KNOWN_MOST:
+                _REGIONS[headers[shape.region]] = head.region
+        else:
+            head.region = region
     if shape.utilisation is not None:
         head.utilisation = utilisation(headers[shape.utilisation])
     return head

@@ -260,7 +260,9 @@ def test_names_come_as_they_were_on_the_wire_and_of_a_repeated_one_the_last_valu
         rig = Rig()
         async with Server() as server:
             answer = rig.start(instance(server.port))
-            await (await server.peer()).answer(ok(b"", b"X-MiXeD:   a b", b"x-twice: 1", b"X-Twice: 2", b"x-twice: 3", b"empty:"))
+            await (await server.peer()).answer(
+                ok(b"", b"X-MiXeD:   a b", b"x-twice: 1", b"X-Twice: 2", b"x-twice: 3", b"empty:")
+            )
             assert await answer.over() == "done"
             assert answer.headers == [
                 (b"content-length", b"0"), (b"X-MiXeD", b"a b"), (b"x-twice", b"3"), (b"X-Twice", b"2"), (b"empty", b""),
