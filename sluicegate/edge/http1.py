@@ -328,8 +328,11 @@ class Connection(asyncio.Protocol):
             request.te = True
         elif request.content_length == _BAD_LENGTH:
             return "request.malformed", "The Content-Length is not one number."
-        if request.expect and request.expect.lower() != b"100-continue":
-            return "request.expect", "The only expectation known is 100-continue."
+        if request.expect:
+            if request.http10:
+                request.expect = b""  # RFC 9110 10.1.1: ignored, a 1.0 client knows no interim answers
+            elif request.expect.lower() != b"100-continue":
+                return "request.expect", "The only expectation known is 100-continue."
         for _, value in request.forward:
             if value not in _PLAIN and not _VALUE.match(value):
                 return "request.header", "A header that is passed on holds characters that headers may not hold."
