@@ -75,7 +75,7 @@ class Request:
             return
         if self.complete:
             self.deliver()
-        elif self.expect:
+        elif self.expect and not self.http10:
             self.conn.transport.write(b"HTTP/1.1 100 Continue\r\n\r\n")
             self.expect = b""
 
