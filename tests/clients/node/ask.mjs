@@ -1,7 +1,7 @@
 // The official SDK for Node, unchanged, against a gateway. Prints one JSON line for each thing it did.
 //
 //   ask      jobs on stdin (tests/clients/asking.py), each asked once; answers by number
-//   matrix   every way in, every thing that clients do; one line for each
+//   matrix   every way in, everything that clients do, one line for each; words on stdin (tests/clients/site.py)
 //
 // GATEWAY, KEY and VERSION are in the environment, and NODE_EXTRA_CA_CERTS for https.
 
@@ -67,7 +67,7 @@ async function read(answer, streamed) {
 }
 
 async function ask(client, job) {
-  const said = { ok: false, said: [], usage: null, error: null, status: null, id: null };
+  const said = { ok: false, said: [], usage: null, error: null, status: null, id: null, request_id: null };
   try {
     const { data, response } = await client.chat.completions.create(params(job)).withResponse();
     said.id = response.headers.get("x-sluicegate-request-id");
@@ -78,8 +78,8 @@ async function ask(client, job) {
     said.error = e.constructor.name;
     said.status = e.status ?? null;
     said.code = e.code ?? null;
-    said.id ??= e.headers?.get?.("x-sluicegate-request-id") ?? null;
-    said.request_id ??= e.requestID ?? null;
+    said.id ??= e.headers?.get("x-sluicegate-request-id") ?? null;
+    said.headers = Object.fromEntries(e.headers ?? []);
     said.message = String(e.message).slice(0, 200);
   }
   return said;
@@ -94,57 +94,61 @@ async function asked(jobs) {
   await Promise.all(Array.from({ length: 8 }, caller));
 }
 
-async function matrix() {
+// `words`: what befalls requests that hold them; `once` is completed by the name of the way.
+async function matrix(words) {
   const ways = {
     "AzureOpenAI": azure,
-    "AzureOpenAI deployment": (more) => azure({ deployment: "chat", ...more }),
-    "OpenAI /openai/v1": (more) => plain("/openai/v1", more),
-    "OpenAI /v1": (more) => plain("/v1", more),
+    "AzureOpenAI of a deployment": (more) => azure({ deployment: "chat", ...more }),
+    "OpenAI at /openai/v1": (more) => plain("/openai/v1", more),
+    "OpenAI at /v1": (more) => plain("/v1", more),
   };
-  for (const [way, make] of Object.entries(ways)) {
-    const client = make();
-    const job = (content, more) => ({ model: "chat", content, stream: false, ...more });
-    const jobs = {
-      "plain": job("echo: plain"),
-      "stream": job("echo: streamed", { stream: true }),
-      "stream with usage": job("echo: streamed", { stream: true, include_usage: true }),
-      "two choices": job("echo: twice", { n: 2 }),
-      "two choices streamed": job("echo: twice", { n: 2, stream: true }),
-      "tools": job("use tools", { tools: true }),
-      "tools streamed": job("use tools", { tools: true, stream: true }),
-      "content filter": job("refuse: filter"),
-      "broken off": job("refuse: cut", { stream: true }),
-      "throttled": job("refuse: throttled"),
-      "no member": job("refuse: broken"),
-    };
-    for (const [what, one] of Object.entries(jobs)) print({ way, what, ...(await ask(client, one)) });
-
-    const schema = {
-      type: "json_schema",
-      json_schema: {
-        name: "place", strict: true,
-        schema: { type: "object", properties: { city: { type: "string" } }, required: ["city"], additionalProperties: false },
+  const job = (content, more) => ({ model: "chat", content, stream: false, ...more });
+  const jobs = {
+    "plain": job("[sim:echo] Grüße aus 東京 🗼"),
+    "streamed": job("[sim:echo] one two three", { stream: true }),
+    "streamed with usage": job("[sim:echo] one two three", { stream: true, include_usage: true }),
+    "two choices": job("[sim:echo] twice", { n: 2 }),
+    "two choices streamed": job("[sim:echo] twice", { n: 2, stream: true }),
+    "tools": job("[sim:tool=weather]", { tools: true }),
+    "tools streamed": job("[sim:tool=weather]", { tools: true, stream: true }),
+    "filtered": job("[sim:filter] something bad"),
+    "broken off": job(`[sim:tokens=50] ${words.cut}`, { stream: true }),
+    "all throttled": job(`hello ${words.throttled}`),
+    "no member left": job(`hello ${words.broken}`),
+  };
+  const schema = {
+    type: "json_schema",
+    json_schema: {
+      name: "place",
+      strict: true,
+      schema: {
+        type: "object",
+        properties: { city: { type: "string" }, inhabitants: { type: "integer" } },
+        required: ["city", "inhabitants"],
+        additionalProperties: false,
       },
-    };
-    const parsed = await client.chat.completions.parse({
-      model: "chat", messages: [{ role: "user", content: 'echo: {"city":"Paris"}' }], response_format: schema,
-    });
-    print({ way, what: "structured", parsed: parsed.choices[0].message.parsed, request_id: parsed._request_id });
-    const runner = client.chat.completions.stream({
-      model: "chat", messages: [{ role: "user", content: "echo: helper" }],
-    });
-    print({ way, what: "stream helper", text: (await runner.finalChatCompletion()).choices[0].message.content });
+    },
+  };
+  for (const [number, [way, make]] of Object.entries(ways).entries()) {
+    const client = make();
+    const say = (what, said) => print({ way, what, ...said });
+    for (const [what, one] of Object.entries(jobs)) say(what, await ask(client, one));
 
-    print({ way, what: "wrong key", ...(await ask(make({ apiKey: "nobody's key" }), jobs.plain)) });
-    if (way !== "AzureOpenAI deployment") {  // its path names the model, whatever the body says
-      print({ way, what: "unknown model", ...(await ask(client, { ...jobs.plain, model: "unknown" })) });
-    }
-    const retrying = make({ maxRetries: 2 });
+    const messages = [{ role: "user", content: "where" }];
+    const parsed = await client.chat.completions.parse({ model: "chat", messages, response_format: schema });
+    say("structured", { parsed: parsed.choices[0].message.parsed, request_id: parsed._request_id });
+
+    const helper = client.chat.completions.stream({ ...params(jobs.streamed) });
+    say("stream helper", { text: (await helper.finalChatCompletion()).choices[0].message.content });
+
+    say("wrong key", await ask(make({ apiKey: "nobody's" }), jobs.plain));
+    say("unknown model", await ask(client, { ...jobs.plain, model: "unknown" }));
     const began = performance.now();
-    const said = await ask(retrying, job("refuse: throttled once " + way));
-    print({ way, what: "throttled once", waited_ms: performance.now() - began, ...said });
+    const back = await ask(make({ maxRetries: 2 }), job(`[sim:echo] back ${words.once}-${number}`));
+    say("throttled once", { waited_s: (performance.now() - began) / 1000, ...back });
+    say("no member left, eager", await ask(make({ maxRetries: 5 }), jobs["no member left"]));
   }
 }
 
-const commands = { ask: () => asked(given()), matrix };
+const commands = { ask: () => asked(given()), matrix: () => matrix(given()) };
 await commands[process.argv[2]]();
