@@ -121,13 +121,14 @@ def bursts(pieces: Iterable[Piece], size: int) -> Iterable[Piece]:
     if size <= 1:
         yield from pieces
         return
-    delay, held, count = 0.0, b"", 0
+    delay = 0.0
+    held: list[bytes] = []
     for index, (after, data) in enumerate(pieces):
         delay += after
-        held += data
-        count += 1
-        if count == size or index == 0:
-            yield delay, held
-            delay, held, count = 0.0, b"", 0
-    if count:
-        yield delay, held
+        held.append(data)
+        if len(held) == size or index == 0:
+            yield delay, b"".join(held)
+            delay = 0.0
+            held.clear()
+    if held:
+        yield delay, b"".join(held)

@@ -14,21 +14,19 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any, TypeVar
 
-import msgspec
 import uvloop
 
 from sluicegate.sim.answer import Answer
 from sluicegate.sim.azure.instance import Instance
 from sluicegate.sim.azure.request import Request
 from sluicegate.sim.control import Control
-from sluicegate.sim.faults import Active, FaultBook
+from sluicegate.sim.instances import Given, Instances
 from sluicegate.sim.ledger import Entry, Ledger
 from sluicegate.sim.server import Door
-from sluicegate.sim.spec import FleetSpec, InstanceSpec, changed, fleet_spec
+from sluicegate.sim.spec import InstanceSpec
 from sluicegate.sim.tls import Certificates
 
 T = TypeVar("T")
-Given = FleetSpec | Mapping[str, Any] | int
 
 
 class PortTaken(Exception):
@@ -36,14 +34,14 @@ class PortTaken(Exception):
 
 
 class Served:
-    """One instance of a fleet, with its door."""
+    """One instance of a fleet, with its door. As a desk (sim/server.py) it hands requests to the instance."""
+
+    door: Door
 
     def __init__(self, instance: Instance, tls: Certificates | None) -> None:
         self.instance = instance
         self.name = instance.name
         self.tls = tls
-        self.first = instance.spec
-        self.door: Door
 
     @property
     def port(self) -> int:
@@ -66,8 +64,6 @@ class Served:
         """As it is written into a gateway's configuration, or an SDK's `azure_endpoint`."""
         return self.origin + ("/v1" if self.instance.spec.kind == "openai_compatible" else "")
 
-    # ------------------------------------------------------------------ as a desk (sim/server.py)
-
     def accepting(self, now: float) -> str:
         return self.instance.faults.accepting(self.name, now)
 
@@ -84,11 +80,8 @@ class Served:
         self.instance.ledger.end(entry, how, now)
 
 
-class Fleet:
-    """`async with Fleet(...) as fleet`: serving in the running loop until the block ends.
-
-    `given`: a spec, plain data (see sim/spec.py), or how many like instances (`i1`, `i2`, ...).
-    """
+class Fleet(Instances):
+    """`async with Fleet(...) as fleet`: serving in the running loop until the block ends."""
 
     def __init__(
         self,
@@ -99,39 +92,33 @@ class Fleet:
         keep_bodies: bool = True,
         wall: Callable[[], float] = time.time,
     ) -> None:
-        self.spec = fleet_spec(given)
-        self.seed = self.spec.seed if seed is None else seed
-        self.ledger = Ledger(keep_bodies)
-        self.faults = FaultBook(self.seed)
+        super().__init__(given, seed, keep_bodies)
         self.tls = tls
         self._wall = wall
         self._loop: asyncio.AbstractEventLoop | None = None
-        self.instances: dict[str, Served] = {}
-        for name, spec in self.spec.instances.items():
-            if spec.tls and tls is None:
+        self.served: dict[str, Served] = {}
+        for name, instance in self.behind.items():
+            if instance.spec.tls and tls is None:
                 raise ValueError(f"instances.{name}.tls: no certificates were given")
-            instance = Instance(name, spec, self.seed, self.ledger, self.faults)
-            self.instances[name] = Served(instance, tls if spec.tls else None)
+            self.served[name] = Served(instance, tls if instance.spec.tls else None)
         self._control = Control(self)
         self.control_door: Door | None = None
-        for given_fault in self.spec.faults:
-            self.fault(**given_fault)
 
     def __getitem__(self, name: str) -> Served:
-        return self.instances[name]
+        return self.served[name]
 
     def __iter__(self) -> Iterator[Served]:
-        return iter(self.instances.values())
+        return iter(self.served.values())
 
-    def __len__(self) -> int:
-        return len(self.instances)
+    def now(self) -> float:
+        return time.monotonic()
 
     # ------------------------------------------------------------------ life
 
     async def __aenter__(self) -> Fleet:
         loop = self._loop = asyncio.get_running_loop()
         try:
-            for served in self.instances.values():
+            for served in self.served.values():
                 spec = served.instance.spec
                 context = served.tls.context() if served.tls else None
                 served.door = Door(served, loop, spec.host, spec.port, context, self._wall)
@@ -154,7 +141,7 @@ class Fleet:
             raise PortTaken(f"{what}: {door.host}:{door.port} {why}") from None
 
     async def __aexit__(self, *exc: object) -> None:
-        for served in self.instances.values():
+        for served in self.served.values():
             if hasattr(served, "door"):
                 await served.door.stop()
         if self.control_door is not None:
@@ -168,57 +155,17 @@ class Fleet:
         assert self.control_door is not None, "this fleet has no control port: give control: 0"
         return f"http://127.0.0.1:{self.control_door.port}"
 
-    def fault(self, kind: str, **fields: Any) -> Active:
-        """Put a fault in force; docs/reference/simulator.md lists kinds and fields. Raises ValueError."""
-        name = fields.get("instance")
-        if name is not None and name not in self.instances:
-            raise ValueError(f"instance: there is no {name!r}, only {', '.join(self.instances)}")
-        return self.faults.add({"kind": kind, **fields}, time.monotonic())
-
-    def heal(self) -> None:
-        """Lift all faults and bring every instance up."""
-        self.faults.remove()
-        self.patch({name: {"mode": "up"} for name in self.instances})
-
-    def mode(self, name: str, mode: str) -> None:
-        """`up`, `down` (killed: nothing listens, connections are reset), `stall` (connecting hangs)."""
-        self.patch({name: {"mode": mode}})
-
-    def patch(self, instances: Mapping[str, Any]) -> None:
-        """Change instances; all or none. Raises ValueError."""
-        specs: dict[str, InstanceSpec] = {}
-        for name, patch in instances.items():
-            if name not in self.instances:
-                raise ValueError(f"instances: there is no {name!r}, only {', '.join(self.instances)}")
-            if not isinstance(patch, Mapping):
-                raise ValueError(f"instances.{name}: write an object")
-            specs[name] = changed(self.instances[name].instance.spec, patch)
-        for name, spec in specs.items():
-            self._apply(self.instances[name], spec)
-
-    def _apply(self, served: Served, spec: InstanceSpec) -> None:
-        served.instance.configure(spec)
+    def applied(self, name: str, spec: InstanceSpec) -> None:
+        served = self.served[name]
         if hasattr(served, "door"):
             served.door.set_mode(spec.mode)
 
-    def reset(self) -> None:
-        """Ledger and faults empty, instances as they were at the start."""
-        self.ledger.clear()
-        self.faults.remove()
-        for served in self.instances.values():
-            self._apply(served, served.first)
-        for given_fault in self.spec.faults:
-            self.fault(**given_fault)
-
     def export(self) -> dict[str, Any]:
-        """The configuration in force as plain data, without keys."""
-        out = {}
-        for served in self.instances.values():
-            document = msgspec.to_builtins(served.instance.spec)
-            document.pop("key", None)
-            document["deployments"] = msgspec.to_builtins(served.instance.spec.deployments)
-            out[served.name] = {**document, "port": served.port, "endpoint": served.endpoint}
-        return {"seed": self.seed, "instances": out}
+        """With the ports and endpoints that came of it."""
+        out = super().export()
+        for served in self:
+            out["instances"][served.name].update(port=served.port, endpoint=served.endpoint)
+        return out
 
     async def until(self, holds: Callable[[Ledger], Any], timeout_s: float = 10.0) -> None:
         """Wait, without polling, until the ledger satisfies `holds`. Raises TimeoutError."""
@@ -270,13 +217,13 @@ class FleetThread(Fleet):
         if threading.current_thread() is self._thread or not self._thread.is_alive():
             super().patch(instances)
         else:
-            self.call(lambda: Fleet.patch(self, instances))
+            self.call(lambda: super(FleetThread, self).patch(instances))
 
     def reset(self) -> None:
         if threading.current_thread() is self._thread or not self._thread.is_alive():
             super().reset()
         else:
-            self.call(lambda: Fleet.reset(self))
+            self.call(super().reset)
 
     def _run(self) -> None:
         try:

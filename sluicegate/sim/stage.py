@@ -1,0 +1,192 @@
+"""A gateway in virtual time: the real World, driver, rows and journal between a simulated fleet and recording clients.
+
+    stage = Stage({"ptu": {...}, "std": {...}})
+    client = stage.ask("hello", stream=True)
+    stage.clock.run_for(5)
+    assert client.status == 200
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from typing import Any
+
+import msgspec
+
+from sluicegate.apis import APIS
+from sluicegate.core.caller import digest
+from sluicegate.core.events import Head
+from sluicegate.core.ports import Chunk
+from sluicegate.core.secret import Secret
+from sluicegate.core.settings import Gateway
+from sluicegate.core.snapshot import Auth, ConsumerEntry, Deployment, Directory, Instance, Model, Snapshot
+from sluicegate.core.state import World
+from sluicegate.core.wheel import TICK_S, Wheel
+from sluicegate.drive import Bound, Drive
+from sluicegate.providers import PROVIDERS
+from sluicegate.sim.clock import VirtualClock
+from sluicegate.sim.instances import Given
+from sluicegate.sim.net import SimUpstream
+from sluicegate.stores.memory.journal import Journal
+
+KEY = b"a-client-key-of-the-stage"
+SECRET = Secret("the installation's secret on the stage")
+
+
+class Client:
+    """One client's side of an exchange (core.ports.Downstream): keeps what it saw, fails on what must never happen."""
+
+    __slots__ = (
+        "asked_at", "body", "drive", "ended_at", "first_at", "headers", "length", "request", "reset_at", "room",
+        "stage", "status", "waiting",
+    )  # fmt: skip
+
+    def __init__(self, stage: Stage, request: bytes, room: int | None) -> None:
+        self.stage = stage
+        self.request = request
+        self.room = room
+        "Bytes it takes before it is full and waits for `take`; None: any number."
+        self.waiting = 0
+        self.drive: Drive
+        self.asked_at = stage.clock.now()
+        self.first_at: float | None = None
+        self.ended_at: float | None = None
+        self.reset_at: float | None = None
+        self.status = 0
+        self.headers = b""
+        self.length: int | None = None
+        self.body = bytearray()
+
+    def __repr__(self) -> str:
+        return f"Client(status={self.status}, {len(self.body)} bytes, {'ended' if self.ended_at else 'open'})"
+
+    def read(self, max_bytes: int) -> None:
+        self.drive.body(self.request, self.stage.clock.now())
+
+    def head(self, status: int, headers: bytes, length: int | None) -> None:
+        assert not self.status, "two heads"
+        self.status, self.headers, self.length = status, headers, length
+
+    def data(self, chunk: Chunk) -> bool:
+        assert self.status and self.ended_at is None and self.reset_at is None, "data out of turn"
+        if self.first_at is None:
+            self.first_at = self.stage.clock.now()
+        self.body += chunk
+        self.waiting += len(chunk)
+        return self.room is None or self.waiting < self.room
+
+    def end(self) -> None:
+        assert self.status and self.ended_at is None and self.reset_at is None, "end out of turn"
+        self.ended_at = self.stage.clock.now()
+
+    def reset(self) -> None:
+        assert self.ended_at is None, "reset after the end"
+        self.reset_at = self.stage.clock.now()
+
+    # what a client does
+
+    def take(self) -> None:
+        """Read what is waiting; the gateway may go on."""
+        self.waiting = 0
+        self.drive.writable(self.stage.clock.now())
+
+    def leave(self) -> None:
+        """Close the connection."""
+        self.drive.left(self.stage.clock.now())
+
+    def header(self, name: str) -> str | None:
+        """First value of a response header."""
+        for line in self.headers.split(b"\r\n"):
+            key, _, value = line.partition(b":")
+            if key.lower() == name.lower().encode():
+                return value.strip().decode()
+        return None
+
+
+class Stage:
+    """Everything of a gateway but its sockets. One model, `chat`, over all deployments of the fleet, in their order.
+
+    `model`: more fields of core.snapshot.Model, such as timeouts.
+    """
+
+    def __init__(self, given: Given = 1, *, seed: int = 0, keep_bodies: bool = False, **model: Any) -> None:
+        self.clock = VirtualClock()
+        self.upstream = SimUpstream(self.clock, given, seed=seed, keep_bodies=keep_bodies)
+        self.ledger = self.upstream.ledger
+        self.snapshot = snapshot_of(self.upstream, **model)
+        consumer = ConsumerEntry(1, "app", "default", ("chat",), (digest(KEY, SECRET),))
+        self.journal = Journal(strict=True)
+        self.wheel = Wheel()
+        self.world = World(self.snapshot, Directory((SECRET,), (consumer,)), self.journal)
+        self.bugs: list[BaseException] = []
+        self.bound = Bound(
+            self.world, self.upstream, PROVIDERS, self.wheel, self.clock.now, self.clock.wall, self.bugs.append
+        )
+        self.asked = 0
+        self._turning = self.clock.every(TICK_S, lambda: self.wheel.turn(self.clock.now()))
+
+    def ask(
+        self, content: str | bytes = "hello", *, stream: bool = False, room: int | None = None, key: bytes = KEY,
+        api_version: str | None = "2024-10-21", **fields: Any,
+    ) -> Client:  # fmt: skip
+        """A request, now. `content`: the user's message, or a whole body as bytes; `api_version` None: undated."""
+        if isinstance(content, str):
+            document = {"model": "chat", "messages": [{"role": "user", "content": content}], **fields}
+            if stream:
+                document["stream"] = True
+            content = msgspec.json.encode(document)
+        self.asked += 1
+        client = Client(self, content, room)
+        client.drive = Drive(self.bound, APIS["chat_completions"], client)
+        chance = (self.asked * 0.6180339887) % 1.0
+        path_model = "chat" if api_version else None
+        client.drive.start(
+            Head(
+                self.clock.now(), f"{self.asked:032x}", "chat_completions", path_model, api_version, [key], [],
+                "127.0.0.1", chance,
+            )
+        )  # fmt: skip
+        return client
+
+    def play(self, times: Iterable[float], ask: Callable[[int], Any]) -> None:
+        """Call `ask(n)` at each of these times (seconds from now, ascending), without filing them all ahead."""
+        start = self.clock.now()
+        coming = enumerate(times)
+
+        def next_one() -> None:
+            found = next(coming, None)
+            if found is not None:
+                number, when = found
+
+                def now() -> None:
+                    next_one()
+                    ask(number)
+
+                self.clock.at(start + when, now)
+
+        next_one()
+
+    def settle(self, limit_s: float = 3600.0) -> None:
+        """Let time pass until every exchange is over. Raises TimeoutError."""
+        deadline = self.clock.now() + limit_s
+        while self.bound.live:
+            if self.clock.now() >= deadline:
+                raise TimeoutError(f"{len(self.bound.live)} exchanges still open after {limit_s} s")
+            self.clock.run_for(1.0)
+
+
+def snapshot_of(upstream: SimUpstream, **model: Any) -> Snapshot:
+    """A configuration that fits the fleet: provisioned deployments in tier 0, the others in tier 1."""
+    instances: list[Instance] = []
+    deployments: list[Deployment] = []
+    for number, (name, behind) in enumerate(upstream.behind.items()):
+        azure = behind.spec.kind == "azure_openai"
+        auth = Auth("key", Secret(behind.key))
+        base = "" if azure else "/v1"
+        instances.append(Instance(number, name, behind.spec.kind, "http", "127.0.0.1", 80, base, auth))
+        for label, spec in behind.spec.deployments.items():
+            tier = 0 if spec.sku.endswith("ProvisionedManaged") else 1
+            deployments.append(Deployment(len(deployments), label, number, spec.model, spec.version, spec.sku, tier))
+    order = tuple(d.number for d in sorted(deployments, key=lambda d: d.tier))
+    models = (Model(1, "chat", order, ("chat_completions",), **model),)
+    return Snapshot("0" * 12, Gateway(), tuple(instances), tuple(deployments), models)
