@@ -38,6 +38,28 @@ class Consumer:
         return self.everything or model in self.models
 
 
+class Shown:
+    """The credentials that a request showed, and whom they belong to once that was looked up. An edge that meets the
+    same head again on a connection hands in the same object, so that a client's key is digested once a connection."""
+
+    __slots__ = ("_by", "_found", "keys")
+
+    def __init__(self, keys: Sequence[bytes]) -> None:
+        self.keys = keys
+        self._by: Callers | None = None
+        self._found: Consumer | str = ""
+
+    def __repr__(self) -> str:
+        return f"Shown({len(self.keys)} keys)"
+
+    def who(self, callers: Callers) -> Consumer | str:
+        """As `callers` says; asked again when another configuration is in force."""
+        if self._by is not callers:
+            self._found = callers.who(self.keys)
+            self._by = callers
+        return self._found
+
+
 class Callers:
     """The key table."""
 

@@ -8,7 +8,10 @@ but `Relay` (there `Ended` says gone, with the usage so far).
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Final, Literal
+from typing import TYPE_CHECKING, Final, Literal
+
+if TYPE_CHECKING:
+    from sluicegate.core.caller import Shown
 
 Sent = Literal["nothing", "some", "all"]
 """How much of a request had reached the upstream's socket when an attempt failed: decides whether a retry is lawful."""
@@ -122,7 +125,7 @@ class Head:
         api: str,
         path_model: str | None,
         api_version: str | None,
-        credentials: Sequence[bytes],
+        credentials: Shown,
         headers: Sequence[tuple[bytes, bytes]],
         peer: str,
         chance: float,

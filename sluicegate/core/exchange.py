@@ -36,7 +36,7 @@ def exchange(world: World) -> Exchange:
     record = UsageRecord(head.id, head.api, head.at)
 
     # Who asks, and may they? Before a byte of body is read where the path names the model.
-    consumer = world.callers.who(head.credentials)
+    consumer = head.credentials.who(world.callers)
     if isinstance(consumer, str):
         yield _refuse(world, record, head.at, consumer, _CREDENTIAL[consumer])
         return

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
+from sluicegate.core.caller import Shown
 from sluicegate.core.ports import Chunk
 from sluicegate.edge.body import BodyBuffer
 from sluicegate.wire.headers import STATUS_LINES
@@ -14,6 +15,8 @@ if TYPE_CHECKING:
     from sluicegate.drive import Drive
     from sluicegate.edge.http1 import Connection
 
+NOTHING_SHOWN = Shown(())
+
 KEEP_FOR_DISCARD = 64 * 1024
 """Of a refused request: a body up to this is read and thrown away to keep the connection, a larger one closes it."""
 
@@ -22,9 +25,9 @@ class Request:
     """Parsed head, body in progress, answer in progress. Belongs to one connection, answered in its turn."""
 
     __slots__ = (
-        "answered", "body", "chunked", "close_after", "complete", "conn", "content_length", "content_type",
-        "credentials", "drive", "encoding", "expect", "forward", "head_length", "headers_done", "http10", "keep_alive",
-        "match", "max_bytes", "method", "only", "pending", "reading", "refused", "te", "url",
+        "after", "answered", "before", "body", "chunked", "close_after", "complete", "conn", "content_length",
+        "content_type", "credentials", "drive", "encoding", "expect", "forward", "head_length", "headers_done",
+        "http10", "keep_alive", "match", "max_bytes", "method", "only", "pending", "reading", "refused", "te", "url",
     )  # fmt: skip
 
     def __init__(self, conn: Connection) -> None:
@@ -39,12 +42,14 @@ class Request:
         self.content_type = b""
         self.encoding = b""
         self.expect = b""
-        self.credentials: Sequence[bytes] = ()
+        self.credentials = NOTHING_SHOWN
         self.forward: Sequence[tuple[bytes, bytes]] = ()
         self.refused: tuple[str, str] | None = None
         "Why the head is unacceptable: reason and message, answered in its turn."
         self.http10 = False
         self.keep_alive = False
+        self.before = self.after = b""
+        "The head before and after the digits of its Content-Length, where the connection keeps it to compare."
         self.match: Match | None = None
         "The operation, where this request line was met before."
         self.drive: Drive | None = None

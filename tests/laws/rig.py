@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from sluicegate.apis import APIS
-from sluicegate.core.caller import digest
+from sluicegate.core.caller import Shown, digest
 from sluicegate.core.events import Head
 from sluicegate.core.secret import Secret
 from sluicegate.core.settings import Gateway, OnDisconnect, Timeouts
@@ -25,7 +25,7 @@ KEY = b"a-client-key"
 SECRET = Secret("installation-secret")
 
 USAGE = b'"usage":{"prompt_tokens":11,"completion_tokens":7,"total_tokens":18}'
-PLAIN = b'{"id":"c","object":"chat.completion","choices":[{"index":0,"message":{"role":"assistant","content":"hi"},"finish_reason":"stop"}],' + USAGE + b"}"  # noqa: E501
+PLAIN = b'{"id":"c","object":"chat.completion","choices":[{"index":0,"message":{"role":"assistant","content":"hi"},"finish_reason":"stop"}],' + USAGE + b"}"
 EVENTS = (
     b'data: {"choices":[],"created":0,"id":"","model":"","object":"","prompt_filter_results":[]}\n\n',
     b'data: {"choices":[{"delta":{"content":"hi"},"finish_reason":null,"index":0}],"id":"c","usage":null}\n\n',
@@ -183,7 +183,7 @@ class Rig:
         self.drives.append(drive)
         drive.start(
             Head(self.clock, f"{len(self.drives):032x}", "chat_completions", "chat" if dated else None,
-                 "2024-10-21" if dated else None, [key], [], "127.0.0.1", 0.5)
+                 "2024-10-21" if dated else None, Shown([key]), [], "127.0.0.1", 0.5)
         )  # fmt: skip
         return drive
 
