@@ -12,7 +12,7 @@ import asyncio
 import re
 from math import inf
 from random import random
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import httptools
 
@@ -59,8 +59,8 @@ class Connection(asyncio.Protocol):
         self.server = server
         self.fields: dict[bytes, bytes] = {}
         "Header fields of the message under way, as spelled. Filled by the parser itself."
-        self.on_header = self.fields.__setitem__
-        self.parser = httptools.HttpRequestParser(self)
+        self.on_header: Any = self.fields.__setitem__
+        self.parser: Any = httptools.HttpRequestParser(self)
         self.raw = b""
         "The head under way, as it came."
         self.fed = 0
@@ -118,9 +118,14 @@ class Connection(asyncio.Protocol):
         for request in (active, self.parsing):
             if request is not None and request.body is not None:
                 request.body.close()
-        self.parsing = None
+        # These hold us and we hold them. Left alone, only a full collection would free the head and the body of a client
+        # that is gone, and there is hardly ever one: 1,200 refused heads of 100 KB were 280 MB.
+        self.parsing = self.first = self.parser = self.on_header = None
+        self.fields = {}
+        self.raw = b""
         if active is not None and active.drive is not None:
-            active.drive.left(server.now())
+            drive, active.drive = active.drive, None
+            drive.left(server.now())
 
     def data_received(self, data: bytes) -> None:
         self.last = now = self.server.now()
