@@ -118,8 +118,8 @@ class Connection(asyncio.Protocol):
         for request in (active, self.parsing):
             if request is not None and request.body is not None:
                 request.body.close()
-        # These hold us and we hold them. Left alone, only a full collection would free the head and the body of a client
-        # that is gone, and there is hardly ever one: 1,200 refused heads of 100 KB were 280 MB.
+        # These hold us and we hold them. Left alone, only a full collection would free what a client sent that is
+        # gone, and there is hardly ever one: 1,200 refused heads of 100 KB were 280 MB.
         self.parsing = self.first = self.parser = self.on_header = None
         self.fields = {}
         self.raw = b""
