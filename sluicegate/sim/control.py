@@ -62,6 +62,9 @@ class Control:
     def arrived(self, entry: Entry) -> None:
         pass
 
+    def hung(self, entry: Entry) -> None:
+        pass
+
     def ended(self, entry: Entry, how: str, now: float) -> None:
         pass
 

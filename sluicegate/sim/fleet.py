@@ -1,5 +1,7 @@
 """A fleet of simulated instances on real sockets: in the caller's loop (`Fleet`), or in a thread (`FleetThread`).
 
+In three lines:
+
     with FleetThread({"weu": {"deployments": {"gpt-4o": {}}}}) as fleet:
         fleet.fault("throttle", instance="weu", wait_s=2, times=1)
         ... fleet["weu"].endpoint, fleet["weu"].key, fleet.ledger ...
@@ -71,10 +73,17 @@ class Served:
         self.instance.ledger.add(entry)
 
     def early(self, request: Request, entry: Entry, now: float, wall: float) -> Answer | None:
-        return self.instance.early(request, entry, now, wall)
+        answer = self.instance.early(request, entry, now, wall)
+        self.instance.ledger.changed()
+        return answer
 
     def answer(self, request: Request, entry: Entry, now: float, wall: float) -> Answer:
-        return self.instance.answer(request, entry, now, wall)
+        answer = self.instance.answer(request, entry, now, wall)
+        self.instance.ledger.changed()
+        return answer
+
+    def hung(self, entry: Entry) -> None:
+        self.instance.ledger.changed()
 
     def ended(self, entry: Entry, how: str, now: float) -> None:
         self.instance.ledger.end(entry, how, now)

@@ -1,5 +1,7 @@
 """A gateway in virtual time: the real World, driver, rows and journal between a simulated fleet and recording clients.
 
+In four lines:
+
     stage = Stage({"ptu": {...}, "std": {...}})
     client = stage.ask("hello", stream=True)
     stage.clock.run_for(5)
@@ -14,7 +16,7 @@ from typing import Any
 import msgspec
 
 from sluicegate.apis import APIS
-from sluicegate.core.caller import digest
+from sluicegate.core.caller import Shown, digest
 from sluicegate.core.events import Head
 from sluicegate.core.ports import Chunk
 from sluicegate.core.secret import Secret
@@ -142,7 +144,7 @@ class Stage:
         path_model = "chat" if api_version else None
         client.drive.start(
             Head(
-                self.clock.now(), f"{self.asked:032x}", "chat_completions", path_model, api_version, [key], [],
+                self.clock.now(), f"{self.asked:032x}", "chat_completions", path_model, api_version, Shown([key]), [],
                 "127.0.0.1", chance,
             )
         )  # fmt: skip
