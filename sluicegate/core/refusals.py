@@ -29,7 +29,6 @@ REFUSALS: dict[str, Refusal] = {
     "credential.missing": Refusal(401, "401", "authentication_error"),
     "credential.unknown": Refusal(401, "401", "authentication_error"),
     "credential.ambiguous": Refusal(400, "ambiguous_credential", _REQUEST),
-    "grant.model": Refusal(403, "PermissionDenied", "permission_error"),
     "grant.operation": Refusal(403, "PermissionDenied", "permission_error"),
     "route.path": Refusal(404, "404", _REQUEST),
     "route.method": Refusal(405, "405", _REQUEST),
@@ -58,7 +57,6 @@ REFUSALS: dict[str, Refusal] = {
     "pool.failed": Refusal(503, "service_unavailable", _SERVER, False, 1.0),
     "pool.empty": Refusal(503, "service_unavailable", _SERVER, False, 1.0),
     # ourselves
-    "gateway.draining": Refusal(503, "service_unavailable", _SERVER, True, 1.0),
     "gateway.busy": Refusal(503, "service_unavailable", _SERVER, True, 1.0),
     "gateway.error": Refusal(500, "internal_error", _SERVER, False, 1.0),
 }
