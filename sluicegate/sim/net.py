@@ -236,14 +236,14 @@ class SimAttempt:
         return [framing, *answer.headers, (b"Date", self.upstream.date())]
 
     def _read(self, data: bytes) -> None:
-        entry, reader = self.entry, self.reader
-        answer = self.answer
-        assert entry is not None and reader is not None and answer is not None
+        entry, reader, answer, wire = self.entry, self.reader, self.answer, self.wire
+        assert entry is not None and reader is not None and answer is not None and wire is not None
         entry.sent_at = self.upstream.now()
         if entry.answer_at is None and data:
             entry.answer_at = entry.sent_at
             entry.status = answer.status
         entry.sent += len(data)
+        entry.sent_body = wire.body_in(entry.sent)
         reader.feed(data)
 
     def _said(self) -> None:
@@ -288,7 +288,6 @@ class SimAttempt:
         if entry is None or answer is None:
             return
         if wire is not None:
-            entry.sent_body = wire.body_in(entry.sent)
             entry.usage_sent = wire.usage_raw is not None and entry.sent >= wire.usage_raw
             entry.whole = wire.complete and wire.raw_end is not None and entry.sent >= wire.raw_end
         elif answer.usage_piece >= 0 and isinstance(answer.pieces, list):

@@ -1,5 +1,6 @@
 """Every kind of fault really produces its bytes, where and as often as it was asked to."""
 
+import asyncio
 import gzip
 import json
 import re
@@ -10,10 +11,15 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
+import uvloop
+import yaml
 
 from sluicegate.sim.faults import KINDS, fault
-from sluicegate.sim.fleet import FleetThread
+from sluicegate.sim.faults.base import Fault
+from sluicegate.sim.fleet import Fleet, FleetThread
+from sluicegate.sim.spec import CapacitySpec, DeploymentSpec, FleetSpec, InstanceSpec, LatencySpec, fleet_spec
 from tests.sim.raw import (
     LIMIT_S,
     ask,
@@ -375,6 +381,12 @@ def test_both_framings_and_none(fleet):
     assert not {"content-length", "transfer-encoding"} & set(headers) and json.loads(raw)["usage"]
 
 
+def test_an_announced_close(fleet):
+    fleet.fault("close", times=1)
+    answer, how = ask(fleet["weu"], PLAIN, close=False)
+    assert how == "fin" and split(answer)[1]["connection"] == "close" and ended(fleet).ended == "done"
+
+
 def test_interim_answers_and_surplus(fleet):
     fleet.fault("interim", times=1, count=50)
     answer = ask(fleet["weu"], PLAIN)[0]
@@ -394,17 +406,35 @@ def test_an_early_answer_comes_before_the_body(fleet):
     assert not entry.complete and entry.body_bytes == 0 and entry.status == 429
 
 
-def test_one_byte_at_a_time_is_the_same_answer(fleet):
-    whole = content(ask(fleet["weu"], PLAIN)[0])
-    fleet.fault("split", times=1, size=1)
-    with connect(fleet["weu"]) as s:
-        s.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        s.sendall(request(fleet["weu"], PLAIN))
-        reads = []
-        while piece := s.recv(65536):
-            reads.append(piece)
-    assert len(reads) > 50  # the kernel may join some
-    assert len(content(b"".join(reads))) == len(whole)
+def test_one_byte_at_a_time_is_the_same_answer():
+    class Counting(asyncio.Protocol):
+        def __init__(self) -> None:
+            self.reads: list[bytes] = []
+            self.lost = asyncio.Event()
+
+        def data_received(self, data: bytes) -> None:
+            self.reads.append(data)
+
+        def connection_lost(self, exc: Exception | None) -> None:
+            self.lost.set()
+
+    async def main() -> list[list[bytes]]:
+        out = []
+        async with Fleet({"weu": {}}, wall=lambda: 0.0) as fleet:
+            for size in (0, 1):
+                fleet["weu"].instance.served = 0
+                fleet.fault("split", times=1, size=size)
+                address = ("127.0.0.1", fleet["weu"].port)
+                transport, protocol = await asyncio.get_running_loop().create_connection(Counting, *address)
+                transport.write(request(fleet["weu"], PLAIN))
+                await protocol.lost.wait()
+                out.append(protocol.reads)
+        return out
+
+    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:  # both ends in one loop: writes stay apart
+        once, bytewise = runner.run(main())
+    assert b"".join(once) == b"".join(bytewise)
+    assert len(once) == 1 and len(bytewise) == len(once[0])
 
 
 def test_writes_end_at_chosen_offsets(fleet):
@@ -421,7 +451,7 @@ def test_slow_answers_take_their_time(fleet):
     fleet.fault("slow", times=1, first_s=0.05, piece_s=0.005)
     began = time.monotonic()
     said = streamed(fleet["weu"], "[sim:tokens=5]")
-    assert time.monotonic() - began >= 0.05 + 0.005 * (len(said) - 1)
+    assert time.monotonic() - began >= 0.048 + 0.005 * (len(said) - 1)
 
 
 def test_latency_is_what_was_declared():
@@ -430,16 +460,32 @@ def test_latency_is_what_was_declared():
         for body in (body_of("[sim:tokens=20]"), body_of("[sim:tokens=20]", stream=True)):
             began = time.monotonic()
             ask(fleet["weu"], body)
-            assert 0.05 + 20 * 0.002 <= time.monotonic() - began < LIMIT_S
+            assert 0.088 <= time.monotonic() - began < LIMIT_S  # a timer may be a millisecond early
 
 
 # ---------------------------------------------------------------- the table
 
 
 def test_every_kind_is_tested_here_and_described_on_the_page():
-    source = Path(__file__).read_text()
-    page = PAGE.read_text() if PAGE.exists() else ""
+    source, page = Path(__file__).read_text(), PAGE.read_text()
+    common = {f.name for f in msgspec.structs.fields(Fault)}
     for word, kind in KINDS.items():
         assert f'"{word}"' in source, f"{word} is not tested"
-        assert f"| `{word}` |" in page, f"{word} is not in {PAGE.name}"
-        assert kind.__doc__
+        fields = ", ".join(f"`{f.name}`" for f in msgspec.structs.fields(kind) if f.name not in common)
+        row = f"| `{word}` | {fields} | {' '.join((kind.__doc__ or '').split())} |"
+        assert row in page, f"write into {PAGE.name}: {row}"
+    for name in common:
+        assert f"`{name}`" in page
+
+
+def test_the_page_names_every_field_of_a_fleet():
+    page = PAGE.read_text()
+    for shape in (FleetSpec, InstanceSpec, DeploymentSpec, LatencySpec, CapacitySpec):
+        for field in msgspec.structs.fields(shape):
+            assert f"`{field.name}`" in page or f"{field.name}:" in page, f"{shape.__name__}.{field.name}"
+
+
+def test_the_example_on_the_page_loads():
+    text = PAGE.read_text().split("```yaml\n")[1].split("```")[0]
+    spec = fleet_spec(yaml.load(text, Loader=yaml.BaseLoader))
+    assert spec.instances["local"].deployments["mistral-small"].version == "3.2"
