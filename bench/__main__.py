@@ -10,10 +10,11 @@ import sys
 import tempfile
 from pathlib import Path
 
-from bench import gateway, report
+from bench import gateway, report, rounds
 from bench.figures import GATEWAY
-from bench.measure import SHORT, Bench, Scale, profiler
+from bench.measure import SHORT, Bench, Scale
 from bench.processes import Processes, Stop, terminable
+from bench.profilers import profiler
 from bench.references import REFERENCES
 from bench.rows import ROWS
 from bench.setups import Setup
@@ -27,7 +28,7 @@ def say(text: str) -> None:
 
 def arguments(argv: list[str]) -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="bench", description=__doc__)
-    parser.add_argument("--short", action="store_true", help="a minute and a half: errors and totals, nothing judged")
+    parser.add_argument("--short", action="store_true", help="about a minute: errors and totals, nothing judged")
     parser.add_argument("--rows", default=",".join(ROWS), help="which, with commas: %(default)s")
     parser.add_argument("--programs", default="", help=f"which, with commas: {','.join(PROGRAMS)}")
     parser.add_argument("--rounds", type=int, help="how often each program has its turn in each row (4)")
@@ -88,7 +89,7 @@ def cores() -> tuple[int, int]:
     usable = sorted(os.sched_getaffinity(0))
     if len(usable) < 2:
         say("only one core: everything shares it, and no timing means anything")
-    return usable[-1], usable[0]
+    return usable[0], usable[min(1, len(usable) - 1)]
 
 
 def open_files() -> None:
@@ -120,7 +121,7 @@ def measure(said: argparse.Namespace, folder: Path, processes: Processes) -> Ben
         setups.setdefault(ROWS[name].setup, []).append(name)
     for setup, names in setups.items():
         try:
-            bench.group(setup, [ROWS[name] for name in names])
+            rounds.group(bench, setup, [ROWS[name] for name in names])
         except Stop as stop:
             bench.failures.append(f"{setup.title}: {stop}")
             say(str(stop))

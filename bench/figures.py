@@ -23,7 +23,7 @@ class Sample:
     core_busy: float  # of the program's core
     share: float  # of that core that the program used
     own_busy: float  # of the core of load and mock
-    idle: bool = False  # the core was not busy enough, and the row needs it to be
+    spoilt: str = ""  # why it does not count
 
 
 @dataclass(frozen=True)
@@ -61,15 +61,15 @@ class Judged:
 
 
 def judge(line: Line, samples: Iterable[Sample]) -> Judged:
-    """Medians by program and the gateway's beside the bound. Idle samples count only where there are no others."""
+    """Medians by program and the gateway's beside the bound. Spoilt samples stand in only where there are no others."""
     values: dict[str, list[Sample]] = {}
     for sample in samples:
         if line.metric in sample.metrics:
             values.setdefault(sample.program, []).append(sample)
     by_program = {}
     for program, found in values.items():
-        busy = [s for s in found if not s.idle] or found
-        if made := figure(s.metrics[line.metric] for s in busy):
+        good = [s for s in found if not s.spoilt] or found
+        if made := figure(s.metrics[line.metric] for s in good):
             by_program[program] = made
     ours = by_program.get(GATEWAY)
     ratios = {

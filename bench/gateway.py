@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import os
+import pprint
 import secrets
 import shutil
 import subprocess
@@ -17,6 +18,9 @@ from pathlib import Path
 from typing import Any
 
 from bench.setups import Place
+from sluicegate.apis import APIS
+from sluicegate.spec.load import load
+from sluicegate.spec.references import Sources
 
 FILE = "gateway.yaml"
 CLIENT_KEY, UPSTREAM_KEY = "BENCH_KEY", "BENCH_UPSTREAM_KEY"
@@ -57,12 +61,10 @@ def config(place: Place) -> str:
     return "\n".join(lines) + "\n"
 
 
-def check(command: str, file: Path, env: Mapping[str, str]) -> str:
-    """What `sluicegate check` says about the configuration: what it comes to."""
-    done = subprocess.run(
-        [command, "check", "-c", str(file)], capture_output=True, text=True, env=dict(env), timeout=30
-    )
-    return (done.stdout + done.stderr).strip()
+def effective(text: str, folder: Path, env: Mapping[str, str]) -> str:
+    """What the gateway makes of the configuration: every setting, those that were not written too. Keys show as ***."""
+    loaded = load(text.encode(), FILE, str(folder), Sources(env), tuple(APIS))
+    return pprint.pformat(loaded.snapshot, width=110)
 
 
 def version(command: str) -> str:

