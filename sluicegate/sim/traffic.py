@@ -10,6 +10,10 @@ Rate = Callable[[float], float]
 """Requests a second at so many seconds from the start."""
 
 
+STEP_S = 0.05
+"""The rate is looked at this often."""
+
+
 def steady(rate: float) -> Rate:
     return lambda t: rate
 
@@ -25,16 +29,18 @@ def spike(base: float, peak: float, at_s: float, for_s: float) -> Rate:
 
 
 def arrivals(rate: Rate, for_s: float, seed: int | None = None) -> Iterator[float]:
-    """Ascending moments in seconds: evenly spaced by the rate, or, with a seed, at random as a Poisson process."""
+    """Ascending moments in seconds: spaced as the rate says, or, with a seed, at random around it (Poisson)."""
     chance = Random(seed) if seed is not None else None
-    t = 0.0
-    while True:
+    t = area = 0.0
+    wanted = 1.0
+    while t < for_s:
         now = rate(t)
-        if now <= 0:
-            t += 0.1
-        else:
-            t += (1.0 if chance is None else -log(1.0 - chance.random())) / now
-        if t >= for_s:
-            return
-        if now > 0:
+        if area + now * STEP_S < wanted:
+            area += now * STEP_S
+            t += STEP_S
+            continue
+        t += (wanted - area) / now
+        if t < for_s:
             yield t
+        area = 0.0
+        wanted = 1.0 if chance is None else -log(1.0 - chance.random())
