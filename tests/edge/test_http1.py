@@ -1,12 +1,16 @@
 """One client connection: the same bytes mean the same in any pieces, answers come in order, times are kept."""
 
+import gc
 import random
 
+import httptools
 import pytest
 
 from sluicegate.core.settings import Listen
-from sluicegate.edge.http1 import LINGER_S
-from tests.abuse.corpus import BAD, GOOD, TE
+from sluicegate.drive import Drive
+from sluicegate.edge.http1 import LINGER_S, Connection
+from sluicegate.edge.request import Request
+from tests.abuse.corpus import BAD, GOOD, TE, framed
 from tests.abuse.outside import ANSWER, CHAT, EVENTS, STREAMED, chunked, is_refusal, request, splits
 from tests.edge.line import OTHER_KEY, SSE, House
 from tests.gateway import KEY
@@ -562,3 +566,41 @@ def test_head_is_answered_without_a_body():
     first, second = line.out.split(b"\r\n\r\n")[:2]
     assert line.out.endswith(b"\r\n\r\n") and line.out.count(b"HTTP/1.1") == 2
     assert b" 200 " in first and b" 404 " in second and b"content-length: 0" not in second
+
+
+# ---------------------------------------------------------------- what is left of the gone
+
+
+def _alive() -> dict[str, int]:
+    kinds = (Connection, Request, Drive, httptools.HttpRequestParser)
+    return {kind.__name__: sum(type(o) is kind for o in gc.get_objects()) for kind in kinds}
+
+
+@pytest.mark.parametrize(
+    "said",
+    [
+        [b""], [b"POST "], [request()[:-5]], [request()], [request(), request(), request()], [request(b"Connection: close")],
+        [request(b"x-a: " + b"a" * 100_000)], [request(key="nobody")], [request(path=b"/x")], [b"\x00"], [request(body=b"{")],
+        [request(b"Upgrade: h2c", b"Connection: upgrade")], [request() + request()[:50]], [numbered(1) + numbered(2), HEALTH],
+        [framed(TE, body=chunked(CHAT)[:-9])], [request(version=b"1.0")], [request(b"Expect: 100-continue")[:-60]],
+    ],
+)  # fmt: skip
+def test_nothing_of_a_client_that_is_gone_waits_for_the_collector(said: list[bytes]):
+    """They hold each other: connection, parser, request and exchange. What does not let go is freed by a full
+    collection only, which hardly ever comes: until then it is memory that anybody can take from outside."""
+    House().line().send(request(), request()).leave()
+    house = House()
+    gc.collect()
+    gc.disable()
+    try:
+        before = _alive()
+        for _ in range(3):
+            line = house.line().send(*said)
+            line.leave()
+            line.transport.line = None  # type: ignore[assignment]
+            del line
+            house.upstream.calls.clear()
+            house.journal.recent.clear()
+        assert _alive() == before
+    finally:
+        gc.enable()
