@@ -120,7 +120,7 @@ class Connection(asyncio.Protocol):
                 request.body.close()
         # These hold us and we hold them. Left alone, only a full collection would free what a client sent that is
         # gone, and there is hardly ever one: 1,200 refused heads of 100 KB were 280 MB.
-        self.parsing = self.first = self.parser = self.on_header = None
+        self.parsing = self.first = self.like = self.parser = self.on_header = None
         self.fields = {}
         self.raw = b""
         if active is not None and active.drive is not None:
