@@ -1,0 +1,253 @@
+"""`sluicegate demo`: simulated deployments, a gateway in front of them, and requests to try, with one command.
+
+Two child processes, as it would be in earnest: the simulator and `sluicegate serve`. Their configuration, keys and logs
+live in a private directory that goes away with them.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import secrets
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+from string import Template
+from types import FrameType
+from typing import IO, Any
+
+import click
+
+READY_S = 20.0
+STOP_S = 8.0
+LOOK_S = 0.1
+
+FLEET = """\
+instances:
+  weu:
+    region: West Europe
+    key: {weu_key}
+    deployments:
+      gpt-4o-ptu: {{sku: ProvisionedManaged, latency: {{first_token_s: 0.25, per_token_s: 0.02, jitter: 0.2}}}}
+      gpt-4o: {{latency: {{first_token_s: 0.4, per_token_s: 0.03, jitter: 0.3}}}}
+  sdc:
+    region: Sweden Central
+    key: {sdc_key}
+    deployments:
+      gpt-4o-sdc: {{latency: {{first_token_s: 0.5, per_token_s: 0.03, jitter: 0.3}}}}
+"""
+
+GATEWAY = """\
+version: 1
+gateway:
+  name: demo
+  data: {directory}/data
+  drain: 1s
+  listen: {{address: "127.0.0.1:{port}"}}
+instances:
+  weu:
+    endpoint: {weu}
+    region: westeurope
+    auth: {{key: "${{env:SLUICEGATE_DEMO_WEU_KEY}}"}}
+    deployments:
+      gpt-4o-ptu: {{model: gpt-4o, version: 2024-11-20, sku: ProvisionedManaged, ptu: 100}}
+      gpt-4o: {{model: gpt-4o, version: 2024-11-20, sku: Standard}}
+  sdc:
+    endpoint: {sdc}
+    region: swedencentral
+    auth: {{key: "${{env:SLUICEGATE_DEMO_SDC_KEY}}"}}
+    deployments:
+      gpt-4o-sdc: {{model: gpt-4o, version: 2024-11-20, sku: Standard}}
+models:
+  chat: {{use: gpt-4o@2024-11-20}}
+consumers:
+  demo-app:
+    key: ${{env:SLUICEGATE_DEMO_KEY}}
+    models: [chat]
+"""
+
+TEXT = r"""
+Sluicegate runs in front of simulated Azure OpenAI instances.
+
+  gateway  $base   model "chat", consumer "demo-app"
+  weu      $weu   gpt-4o-ptu (provisioned: asked first), gpt-4o
+  sdc      $sdc   gpt-4o-sdc
+  control  $control   of the simulator: what it was asked, and how to break it
+
+Ask, as Azure's clients do
+
+    curl -s '$base/openai/deployments/chat/chat/completions?api-version=2024-10-21' \
+      -H 'api-key: $key' -H 'content-type: application/json' \
+      -d '{"messages": [{"role": "user", "content": "How high is the water?"}]}'
+
+Stream, as OpenAI's clients do
+
+    curl -sN '$base/v1/chat/completions' \
+      -H 'authorization: Bearer $key' -H 'content-type: application/json' \
+      -d '{"model": "chat", "stream": true, "messages": [{"role": "user", "content": "And tomorrow?"}]}'
+
+Throttle the provisioned deployment for 20 seconds
+
+    curl -s '$control/faults' -d '{"kind": "throttle", "deployment": "gpt-4o-ptu", "for_s": 20}'
+
+  Ask again: the answer is as before, but the next deployment gave it. Who was asked, and who said 429:
+
+    curl -s '$control/totals'
+
+Throttle everything
+
+    curl -s '$control/faults' -d '{"kind": "throttle", "for_s": 20}'
+
+  Ask again with -i: now the gateway itself says 429, and after how long asking helps.
+
+Kill an instance
+
+    curl -s -X PATCH '$control/config' -d '{"instances": {"weu": {"mode": "down"}}}'
+
+  Ask again: the other one answers. "up" instead of "down" brings it back.
+
+More ways to break things, and the ledger of every request: curl -s $control/
+
+Ctrl-C stops everything. Keys are new each time.
+"""
+
+
+class Died(Exception):
+    """A child ended that should not have; the text says which, how, and its last words."""
+
+
+class Child:
+    """One of the two processes."""
+
+    def __init__(self, name: str, args: list[str], log: Path, env: dict[str, str], say: bool = False) -> None:
+        self.name = name
+        self.log = log
+        with open(log, "wb") as to:
+            out: int | IO[bytes] = subprocess.PIPE if say else to
+            command = [sys.executable, "-P", "-m", "sluicegate.main", *args]
+            self.process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=out, stderr=to, env=env)
+
+    def check(self) -> None:
+        """Raises Died."""
+        status = self.process.poll()
+        if status is not None:
+            how = f"was killed by signal {-status}" if status < 0 else f"ended with status {status}"
+            words = self.log.read_text(errors="replace").strip().splitlines()[-12:]
+            told = "\n".join("    " + line for line in words)
+            raise Died(f"{self.name} {how}." + (f" Its last words:\n{told}" if told else ""))
+
+    def stop(self) -> None:
+        if self.process.poll() is None:
+            self.process.terminate()
+        try:
+            self.process.wait(STOP_S)
+        except subprocess.TimeoutExpired:
+            self.process.kill()
+            self.process.wait()
+        if self.process.stdout is not None:
+            self.process.stdout.close()
+
+
+@click.command()
+@click.option("--port", default=8080, show_default=True, type=click.IntRange(1, 65535), help="Of the gateway.")
+@click.option("--seed", default=0, show_default=True, help="Of what the simulated models say.")
+def command(port: int, seed: int) -> None:
+    """Try Sluicegate without Azure: it runs until Ctrl-C and leaves nothing behind."""
+    _free(port)
+    stopping = False
+
+    def stop(number: int, frame: FrameType | None) -> None:
+        nonlocal stopping
+        stopping = True
+
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, stop)
+    children: list[Child] = []
+    directory = Path(tempfile.mkdtemp(prefix="sluicegate-demo-"))  # 0700
+    try:
+        facts, keys = _start(directory, children, port, seed)
+        while not stopping and not _answers(port):
+            children[-1].check()
+            if time.monotonic() > facts["began"] + READY_S:
+                raise Died(f"the gateway did not answer within {READY_S:.0f} s.")
+            time.sleep(LOOK_S)
+        if not stopping:
+            click.echo(_text(facts, port, keys["SLUICEGATE_DEMO_KEY"]))
+        while not stopping:
+            time.sleep(LOOK_S)
+            if not stopping:
+                for child in children:
+                    child.check()
+    except Died as e:
+        if not stopping:  # Ctrl-C reaches the children as well, and may reach them first
+            raise click.ClickException(str(e)) from None
+    finally:
+        for child in reversed(children):
+            child.stop()
+        shutil.rmtree(directory, ignore_errors=True)
+        if stopping:
+            click.echo("\nStopped; nothing is left.")
+
+
+def _free(port: int) -> None:
+    """Exit status 1, with what to do, if somebody listens there."""
+    with socket.socket() as s:
+        s.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            s.bind(("127.0.0.1", port))
+        except OSError as e:
+            hint = f"Choose another: sluicegate demo --port {8090 if port != 8090 else 8091}"
+            raise click.ClickException(f"port {port}: {(e.strerror or 'error').lower()}. {hint}") from None
+
+
+def _start(directory: Path, children: list[Child], port: int, seed: int) -> tuple[dict[str, Any], dict[str, str]]:
+    """Start both; what the simulator said of itself, and the keys."""
+    names = ("SLUICEGATE_DEMO_WEU_KEY", "SLUICEGATE_DEMO_SDC_KEY", "SLUICEGATE_DEMO_KEY")
+    keys = {name: secrets.token_hex(16) for name in names}
+    env = {**os.environ, **keys}
+    fleet, gateway = directory / "fleet.yaml", directory / "gateway.yaml"
+    fleet.write_text(FLEET.format(weu_key=keys[names[0]], sdc_key=keys[names[1]]))
+    simulate = ["simulate", "--instances", str(fleet), "--seed", str(seed), "--json"]
+    simulator = Child("the simulator", simulate, directory / "simulator.log", dict(os.environ), say=True)
+    children.append(simulator)
+    assert simulator.process.stdout is not None
+    line = simulator.process.stdout.readline()
+    if not line:
+        simulator.process.wait(STOP_S)
+        simulator.check()
+    facts: dict[str, Any] = json.loads(line)
+    facts["began"] = time.monotonic()
+    endpoints = {name: instance["endpoint"] for name, instance in facts["instances"].items()}
+    gateway.write_text(GATEWAY.format(directory=directory, port=port, **endpoints))
+    children.append(Child("the gateway", ["serve", "-c", str(gateway)], directory / "gateway.log", env))
+    return facts, keys
+
+
+def _answers(port: int) -> bool:
+    """Whether the gateway is ready."""
+    try:
+        with socket.create_connection(("127.0.0.1", port), 1.0) as s:
+            s.sendall(b"GET /health/ready HTTP/1.1\r\nhost: 127.0.0.1\r\nconnection: close\r\n\r\n")
+            return s.recv(64).startswith(b"HTTP/1.1 200 ")
+    except OSError:
+        return False
+
+
+def _text(facts: dict[str, Any], port: int, key: str) -> str:
+    """What runs, and what to try: titles bold, what can be pasted in colour."""
+    base = f"http://127.0.0.1:{port}"
+    weu, sdc = (facts["instances"][name]["endpoint"] for name in ("weu", "sdc"))
+    text = Template(TEXT).substitute(base=base, weu=weu, sdc=sdc, control=facts["control"], key=key)
+    lines = []
+    for line in text.splitlines():
+        if line.startswith("    "):
+            line = click.style(line, fg="cyan")
+        elif line[:1].isupper():
+            line = click.style(line, bold=True)
+        lines.append(line)
+    return "\n".join(lines)
