@@ -42,9 +42,9 @@ class Opening:
             if self.aborted:
                 raise
             how = "connect.timeout"
-        except Exception:  # a bug; those who wait must not wait for it
-            pool.failed(self, "connect.failed")
-            raise
+        except Exception as bug:
+            pool.client.loop.call_exception_handler({"message": "opening a connection failed", "exception": bug})
+            how = "connect.failed"
         finally:
             pool.client.wheel.drop(self)
         if how and not self.aborted:

@@ -247,7 +247,7 @@ class Serving:
         self.answer = answer
         self.context = context
         self.port = 0
-        self.connections = 0
+        self.transports: list[Any] = []
 
     async def __aenter__(self) -> Serving:
         serving = self
@@ -255,7 +255,7 @@ class Serving:
         class Protocol(asyncio.Protocol):
             def connection_made(self, transport: Any) -> None:
                 self.transport = transport
-                serving.connections += 1
+                serving.transports.append(transport)
 
             def data_received(self, data: bytes) -> None:
                 self.transport.write(serving.answer)
@@ -266,7 +266,13 @@ class Serving:
 
     async def __aexit__(self, *exc: object) -> None:
         self._server.close()
+        for transport in self.transports:
+            transport.abort()
         await spin()
+
+    @property
+    def connections(self) -> int:
+        return len(self.transports)
 
 
 class Wire:
