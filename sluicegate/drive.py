@@ -62,6 +62,7 @@ PLANS = 4096
 
 FINE = AnswerFacts()
 _GIVEN_UP = "given up"
+_NO_FIELDS: Mapping[str, Any] = {}
 
 _CAUSES = {
     "eof": "answer.truncated",
@@ -164,6 +165,8 @@ class Answer:
         drive = self.drive
         drive.last = now
         self.status = status
+        if drive.timeouts.idle < drive.timeouts.first_byte:
+            drive.watch_idle()
         if status != 200:
             self.mode = Answer.REFUSAL
             self.headers = tuple(headers.items()) if isinstance(headers, dict) else headers
@@ -242,6 +245,7 @@ class Answer:
         mode = self.mode
         if mode == Answer.DRAINING:
             drive.bound.wheel.drop(drive)
+            drive.answer = None
         elif mode == Answer.WHOLE:
             if how != "done" and how != "eof":
                 drive.event(self.ticket, Failed(now, _CAUSES.get(how, how), "all"))
@@ -395,6 +399,7 @@ class Drive:
     )  # fmt: skip
 
     gen: Exchange
+    fields: Mapping[str, Any]
     facts: Facts
     timeouts: Timeouts
 
@@ -468,6 +473,7 @@ class Drive:
             self.paused_at = 0.0
             self.last = now
             if self.attempt is not None:
+                self.watch_idle()
                 self.attempt.resume()
 
     def cut(self, now: float) -> None:
@@ -580,6 +586,8 @@ class Drive:
                 else Ended(self.last, None, self.gone_how if self.gone else "done")
             )
         self.relaying = True
+        if self.timeouts.idle < self.timeouts.first_byte:
+            self.watch_idle()
         answer.ticket = self.ticket  # what comes now answers the Relay
         head = answer.head_
         assert head is not None
@@ -618,6 +626,8 @@ class Drive:
         bound = self.bound
         bound.live.discard(self)
         answer = self.answer
+        self.raw = b""
+        self.fields = _NO_FIELDS
         if self.attempt is None:
             if self.slot >= 0:
                 bound.wheel.drop(self)
@@ -701,11 +711,16 @@ class Drive:
             return min(due, self.last + self.timeouts.idle)
         return min(due, self.first_due)
 
+    def watch_idle(self) -> None:
+        """The idle time runs, and may be up before the wheel would look: it was filed for a later time."""
+        self.bound.wheel.watch(self, self.last + self.timeouts.idle)
+
     def expire(self, now: float) -> None:
         """A time is up."""
         answer = self.answer
         if self.done or answer is None or self.attempt is None:
             self.give_up()
+            self.answer = None
             return
         if now >= self.gone_due:
             self.on_gone = ABORT

@@ -51,7 +51,6 @@ class Worker:
         listen = snapshot.gateway.listen
         tls = server_context(listen.tls) if listen.tls else None
         self.server = Server(self.bound, Paths(APIS.values()), listen, snapshot.hash, tls)
-        self._ticks = 0
         self._timer: asyncio.TimerHandle | None = None
 
     def start(self, sockets: list[socket.socket]) -> None:
@@ -61,14 +60,14 @@ class Worker:
         self._turn()
 
     def _turn(self) -> None:
-        self._timer = self.loop.call_later(TICK_S, self._turn)
+        """Just after each tick: at any other moment everything would be late by up to one tick more."""
+        now = time.monotonic()
+        self._timer = self.loop.call_later(TICK_S - now % TICK_S + 0.001, self._turn)
         try:
-            self.wheel.turn(time.monotonic())
+            self.wheel.turn(now)
         except Exception as bug:
             report(bug)
-        self._ticks += 1
-        if self._ticks % 10 == 0:
-            self.server.tick()
+        self.server.tick()
 
     async def stop(self, limit_s: float, still_listen_s: float = 2.0) -> None:
         """Drain, then close what is left."""

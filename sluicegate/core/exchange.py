@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Generator
 from typing import Any
 
-from sluicegate.core.actions import Action, Read, Relay, Reply, Send
+from sluicegate.core.actions import Action, Read, Reply, Send
 from sluicegate.core.events import Ended, Failed, Gone, Head, Refused, Responded, Usage
 from sluicegate.core.pool import Member
 from sluicegate.core.record import Attempt, UsageRecord
@@ -50,7 +50,7 @@ def exchange(world: World) -> Exchange:
             return
         route = found
 
-    e = yield Read(route.body_max if route else world.routes.largest_body)
+    e = yield route.read if route else Read(world.routes.largest_body)
     if type(e) is Gone:
         record.how = "gone"
         _refuse(world, record, e.at, "client.gone", "")
@@ -81,7 +81,7 @@ def exchange(world: World) -> Exchange:
     world.in_flight += 1
     now = e.at
     deadline = now + route.timeouts.total
-    on_gone = route.on_disconnect.stream if facts.stream else route.on_disconnect.other
+    relay = route.relay_stream if facts.stream else route.relay
     tried: list[Member] = []
     faults = 0
     member: Member | None = None
@@ -95,16 +95,16 @@ def exchange(world: World) -> Exchange:
             attempt = Attempt(member.deployment.number, now)
             record.attempts.append(attempt)
 
-            e = yield Send(member, route, deadline, on_gone)
+            e = yield Send(member, route, deadline, relay.on_gone)
             now = attempt.ended_at = e.at
             if type(e) is Responded:
                 attempt.status = e.status
                 cause = attempt.cause = e.facts.cause
                 if not cause:
                     record.status = e.status
-                    e = yield Relay(on_gone)
+                    e = yield relay
                     while type(e) is not Ended:  # a Turn: nothing to settle on the way yet
-                        e = yield Relay(on_gone)
+                        e = yield relay
                     now = attempt.ended_at = e.at
                     record.how = e.how
                     record.usage = e.usage

@@ -5,6 +5,7 @@ The one authorisation point: every operation of every URL family passes through 
 
 from __future__ import annotations
 
+from sluicegate.core.actions import Read, Relay
 from sluicegate.core.caller import Consumer
 from sluicegate.core.pool import Pool
 from sluicegate.core.settings import OnDisconnect, Timeouts
@@ -14,7 +15,10 @@ from sluicegate.core.snapshot import Model
 class Route:
     """A model bound to its pool: what an exchange needs to know after it was let in."""
 
-    __slots__ = ("attempts", "body_max", "model", "name", "on_disconnect", "operations", "pool", "timeouts")
+    __slots__ = (
+        "attempts", "body_max", "model", "name", "on_disconnect", "operations", "pool", "read", "relay", "relay_stream",
+        "timeouts",
+    )  # fmt: skip
 
     def __init__(self, model: Model, pool: Pool) -> None:
         self.model = model
@@ -25,6 +29,10 @@ class Route:
         self.timeouts: Timeouts = model.timeouts
         self.on_disconnect: OnDisconnect = model.on_disconnect
         self.body_max = model.body_max
+        # Actions that are the same for every request of the model.
+        self.read = Read(model.body_max)
+        self.relay = Relay(model.on_disconnect.other)
+        self.relay_stream = Relay(model.on_disconnect.stream)
 
 
 class Routes:

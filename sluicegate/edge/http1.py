@@ -494,7 +494,7 @@ class Connection(asyncio.Protocol):
             self.refuse(request, "request.content_encoding", "Send the body without Content-Encoding.")
             return
         kind = request.content_type
-        if kind and not kind[:16].lower().startswith(b"application/json"):
+        if kind and kind != b"application/json" and not kind[:16].lower().startswith(b"application/json"):
             self.refuse(request, "request.content_type", "This operation takes Content-Type: application/json.")
             return
         api = match.api

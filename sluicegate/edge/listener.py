@@ -68,18 +68,22 @@ class Server:
         self._accepting = False
         self._starting: set[asyncio.Task[None]] = set()
         self._drained: asyncio.Event | None = None
-        self._id_prefix = urandom(6).hex()
+        self._worker = urandom(6).hex()
+        self._id_prefix = ""
         self._id = 0
         self.tick()
 
     def tick(self) -> None:
-        """Once a second: the Date line of answers."""
-        self.date_line = b"date: %b\r\n" % formatdate(self.bound.wall(), usegmt=True).encode()
+        """Every tenth of a second: what answers and ids say of the wall clock."""
+        wall = self.bound.wall()
+        self._id_prefix = f"{int(wall * 1000):012x}{self._worker}"
+        self.date_line = b"date: %b\r\n" % formatdate(wall, usegmt=True).encode()
 
     def next_id(self) -> str:
-        """128 bits in hex: 48 of wall milliseconds, 48 of this worker, 32 that count. Sorts by time."""
+        """128 bits in hex: 48 of wall milliseconds (of the latest tick), 48 of this worker, 32 that count. Sorts by
+        time."""
         self._id = (self._id + 1) & 0xFFFFFFFF
-        return f"{int(self.bound.wall() * 1000):012x}{self._id_prefix}{self._id:08x}"
+        return f"{self._id_prefix}{self._id:08x}"
 
     def remember(self, method: str, url: bytes, match: Match) -> None:
         """This request line is well-formed and leads there."""
