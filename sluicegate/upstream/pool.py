@@ -44,8 +44,8 @@ class Pool:
         self.openings: dict[Opening, None] = {}
         "Connects under way, oldest first."
         self.waiting: deque[Attempt] = deque()
-        self.session: ssl.SSLSession | None = None
-        "Of the latest TLS connection: the next one resumes it."
+        self.session: tuple[ssl.SSLContext, ssl.SSLSession] | None = None
+        "Of the latest TLS connection, and whom that believed: the next one resumes it."
         self.closed = False
         self.opened = 0
         self.resumed = 0

@@ -9,6 +9,7 @@ a record reaches a connection whose keys it does not fit, and that connection br
 from __future__ import annotations
 
 import asyncio
+import os
 import ssl
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
@@ -24,19 +25,41 @@ RECORD_BYTES = 16 * 1024
 
 
 class Contexts:
-    """One context for each set of authorities: loading the system's takes 20 ms and half a megabyte."""
+    """One context for each set of authorities: loading the system's takes 20 ms and half a megabyte.
+
+    A file that changed is read again for the next connection; while it cannot be read, what was read before counts.
+    """
 
     __slots__ = ("_made",)
 
     def __init__(self) -> None:
-        self._made: dict[str | None, ssl.SSLContext] = {}
+        self._made: dict[str | None, tuple[tuple[int, ...], ssl.SSLContext]] = {}
 
     def get(self, ca: str | None) -> ssl.SSLContext:
-        """`ca`: PEM file, None: the system's. Raises ssl.SSLError, also when the file cannot be read."""
-        context = self._made.get(ca)
-        if context is None:
-            self._made[ca] = context = client_context(ca)
+        """`ca`: PEM file, None: the system's. Raises ssl.SSLError, also when the file could never be read."""
+        version, context = self._made.get(ca, ((), None))
+        now = version_of(ca)
+        if context is None or now != version:
+            try:
+                made = client_context(ca)
+            except ssl.SSLError:
+                if context is None:
+                    raise
+                return context
+            context = made
+            self._made[ca] = now, context
         return context
+
+
+def version_of(ca: str | None) -> tuple[int, ...]:
+    """Changes when the file does."""
+    if ca is None:
+        return ()
+    try:
+        found = os.stat(ca)
+    except OSError:
+        return ()
+    return found.st_ino, found.st_mtime_ns, found.st_size
 
 
 def client_context(ca: str | None) -> ssl.SSLContext:
@@ -65,9 +88,15 @@ class Sealing:
 
     def connection(self, pool: Pool, retire_at: float) -> TlsConnection:
         """A new connection, resuming the pool's latest session. Raises ssl.SSLError when authorities are missing."""
-        instance = pool.instance
-        tls = pool.client.contexts.get(instance.ca).wrap_bio(
-            self.incoming, self.outgoing, server_hostname=instance.host.strip("[]"), session=pool.session
+        context = pool.client.contexts.get(pool.instance.ca)
+        session = pool.session
+        if session is not None and session[0] is not context:
+            session = pool.session = None  # other authorities vouched for it
+        tls = context.wrap_bio(
+            self.incoming,
+            self.outgoing,
+            server_hostname=pool.instance.host.strip("[]"),
+            session=session[1] if session else None,
         )
         return TlsConnection(pool, retire_at, tls, self)
 
@@ -201,7 +230,9 @@ class TlsConnection(Connection):
         self.seal(head + piece)
 
     def proven(self) -> None:
-        self.pool.session = self._tls.session
+        session = self._tls.session
+        if session is not None:
+            self.pool.session = self._tls.context, session
 
     def close(self) -> None:
         """With a goodbye, so that the other side need not guess."""

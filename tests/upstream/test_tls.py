@@ -398,7 +398,7 @@ def test_a_cancel_leaves_nothing_behind(authority: Authority, phase: str) -> Non
         async with Server(context) as server:
             await spin()
             before = open_files()
-            answer = rig.start(sealed(server.port, authority), LARGE * 2 if phase == "writing" else b"")
+            answer = rig.start(sealed(server.port, authority), LARGE * 10 if phase == "writing" else b"")
             if phase == "shaking hands":
                 peer = await server.peer()
                 await peer.reader.readexactly(1)
@@ -526,5 +526,28 @@ def test_contexts_are_made_once_for_the_same_authorities(authority: Authority) -
                 await exchange(rig, server, sealed(server.port, authority, number=number))
             made: Callable[[str], ssl.SSLContext] = rig.client.contexts.get
             assert len(rig.client.contexts._made) == 1 and made(str(authority.file)) is made(str(authority.file))
+
+    run(main)
+
+
+def test_authorities_that_changed_count_for_the_next_connection(authority: Authority, tmp_path: Path) -> None:
+    other = Authority(tmp_path, "other")
+    trusted = tmp_path / "trusted.pem"
+    trusted.write_bytes(authority.file.read_bytes())
+
+    async def main() -> None:
+        rig = Rig()
+        asyncio.get_running_loop().set_exception_handler(lambda *_: None)
+        async with Server(authority.server("localhost")) as one, Server(other.server("localhost")) as two:
+            before, after = (sealed(s.port, authority, ca=str(trusted), number=s.port) for s in (one, two))
+            await exchange(rig, one, before)
+            assert await rig.start(after).over() == "connect.tls"
+            trusted.write_bytes(b"half written")
+            rig.start(before).cancel()
+            await exchange(rig, one, before)
+            trusted.write_bytes(other.file.read_bytes())
+            await exchange(rig, two, after)
+            rig.start(before).cancel()
+            assert await rig.start(before).over() == "connect.tls"
 
     run(main)
