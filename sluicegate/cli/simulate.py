@@ -12,6 +12,8 @@ if TYPE_CHECKING:
     from sluicegate.sim.fleet import Fleet
 
 FIRST_PORT = 9001
+KEPT = 200_000
+"""Ledger entries, about 1 KB each: a simulator may run for days."""
 
 
 @click.command()
@@ -56,6 +58,7 @@ def command(
         wanted = directory is not None and any(instance.tls for instance in spec.instances.values())
         tls = certificates(directory) if wanted and directory is not None else None
         fleet = Fleet(spec, seed=seed, tls=tls, keep_bodies=False)
+        fleet.ledger.limit = KEPT
         with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
             runner.run(_serve(fleet, as_json))
     except (ValueError, OSError) as e:

@@ -173,7 +173,7 @@ class SimAttempt:
         entry = Entry(self.instance.name if self.instance else "", now, wall)
         entry.head_at = entry.body_at = now
         entry.method, entry.target, entry.path = call.method, target, request.path
-        entry.head, entry.head_bytes, entry.headers = call.head, len(call.head), headers
+        entry.head, entry.head_bytes = call.head, len(call.head)
         entry.body, entry.body_bytes, entry.complete = body, len(body), True
         entry.api_version = request.api_version
         return request, entry

@@ -180,7 +180,6 @@ class Connection(asyncio.Protocol):
             return False
         entry.method = head.split(b" ", 1)[0].decode("latin-1")
         entry.target = collected.url.decode("latin-1")
-        entry.headers = collected.headers
         request = Request(entry.method, entry.target, collected.headers, head, bytearray())
         entry.path, entry.deployment, entry.api_version = request.path, request.deployment, request.api_version
         self.request = request

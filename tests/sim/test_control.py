@@ -95,6 +95,14 @@ def test_what_is_wrong_is_said(fleet):
     assert control(fleet, "GET", "/")[1]["POST /faults"]
 
 
+def test_a_bounded_ledger_forgets_the_oldest():
+    with FleetThread(1) as fleet:
+        fleet.ledger.limit = 20
+        for _ in range(25):
+            plain(fleet["i1"])
+        assert 18 <= len(fleet.ledger) <= 20 and fleet.ledger[-1].number == 25
+
+
 def test_pages_in_a_browser_are_refused(fleet):
     status, _ = control(fleet, "POST", "/reset", headers={"origin": "https://evil.example"})
     assert status == 403

@@ -94,7 +94,7 @@ class Instance:
         entry.stream = bool(request.document and request.document.get("stream") is True)
         entry.claim = answer.claim
         entry.retry_s = answer.retry_s
-        entry.faults = [fault.number for fault in faults]
+        entry.faults = tuple([fault.number for fault in faults])
         return answer
 
     def _honest(self, request: Request, readable: bool, entry: Entry, now: float, wall: float) -> Answer:
