@@ -13,12 +13,14 @@ from tests.gateway import KEY
 PATH = "/openai/deployments/{}/chat/completions?api-version=2024-10-21"
 
 
-def request(text: str, stream: bool = False, model: str = "chat", key: str = KEY) -> bytes:
-    """A whole request as bytes."""
+def request(text: str, stream: bool = False, model: str = "chat", key: str = KEY, name: str = "") -> bytes:
+    """A whole request as bytes. `name`: goes up as x-ms-client-request-id, by which it is found in a ledger."""
     body = json.dumps({"messages": [{"role": "user", "content": text}], "stream": stream}).encode()
     head = (
         f"POST {PATH.format(model)} HTTP/1.1\r\nhost: gateway\r\napi-key: {key}\r\n"
-        f"content-type: application/json\r\ncontent-length: {len(body)}\r\n\r\n"
+        f"content-type: application/json\r\ncontent-length: {len(body)}\r\n"
+        + (f"x-ms-client-request-id: {name}\r\n" if name else "")
+        + "\r\n"
     )
     return head.encode() + body
 
