@@ -22,9 +22,9 @@ from sluicegate.sim.answer import Answer
 from sluicegate.sim.azure.instance import Instance
 from sluicegate.sim.azure.request import Request
 from sluicegate.sim.control import Control
+from sluicegate.sim.door import Door
 from sluicegate.sim.instances import Given, Instances
 from sluicegate.sim.ledger import Entry, Ledger
-from sluicegate.sim.server import Door
 from sluicegate.sim.spec import InstanceSpec
 from sluicegate.sim.tls import Certificates
 

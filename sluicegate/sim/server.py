@@ -1,4 +1,4 @@
-"""Answers on real sockets, byte by byte: one door per instance, one connection object per caller.
+"""Answers on real sockets, byte by byte: one connection object per caller, behind an instance's door (sim/door.py).
 
 A connection reads one request at a time (its head by llhttp, so that what a gateway sends must be proper HTTP; its body
 by itself, to count every byte) and goes on reading while it answers, because only so it notices a client that leaves.
@@ -7,15 +7,12 @@ by itself, to count every byte) and goes on reading while it answers, because on
 from __future__ import annotations
 
 import asyncio
-import errno
 import socket
-import ssl
 import time
 from collections.abc import Callable, Iterator
-from email.utils import formatdate
 from itertools import count
 from struct import pack
-from typing import Any, Protocol, cast
+from typing import TYPE_CHECKING, Protocol, cast
 
 import httptools
 
@@ -24,11 +21,13 @@ from sluicegate.sim.azure.request import Request
 from sluicegate.sim.ledger import Entry, Headers
 from sluicegate.sim.wire import Wire, whole
 
+if TYPE_CHECKING:
+    from sluicegate.sim.door import Door
+
 HEAD_BYTES = 256 * 1024
 PIPELINED_BYTES = 4 * 1024 * 1024
 CLOSE_S = 2.0
 """After our end of a connection is closed: how long the other side may take to close its own."""
-BACKLOG = 1024
 BLOCK = 64 * 1024
 """Written in one turn of the loop at most, so that an answer without end lets others live."""
 _NUMBERS = count(1)
@@ -435,6 +434,12 @@ class Connection(asyncio.Protocol):
         hung = self.answer is not None and self.answer.ending == "hang"
         self.desk.ended(entry, "hang" if hung else "client", now)
 
+    def kill(self) -> None:
+        """As when the process behind it was killed."""
+        self._finish_entry("stopped")
+        self.entry = None
+        self.reset()
+
     def stop(self) -> None:
         """The fleet ends."""
         self._finish_entry("stopped")
@@ -443,136 +448,3 @@ class Connection(asyncio.Protocol):
             self.timer.cancel()
         self.closing = True
         self.transport.abort()
-
-
-class Door:
-    """One listening address. Accepts by itself, so that it can stop accepting without closing."""
-
-    def __init__(
-        self,
-        desk: Desk,
-        loop: asyncio.AbstractEventLoop,
-        host: str,
-        port: int,
-        tls: ssl.SSLContext | None,
-        wall: Callable[[], float] = time.time,
-    ) -> None:
-        self.desk = desk
-        self.loop = loop
-        self.host = host
-        self.port = port
-        self.tls = tls
-        self.wall = wall
-        self.connections: set[Connection] = set()
-        self.mode = "down"
-        self._socket: socket.socket | None = None
-        self._starting: set[asyncio.Task[Any]] = set()
-        self._fillers: list[socket.socket] = []
-        self._dated = (0, b"")
-
-    def date(self) -> bytes:
-        """The Date header's value, made once a second."""
-        now = int(self.wall())
-        if self._dated[0] != now:
-            self._dated = (now, formatdate(now, usegmt=True).encode())
-        return self._dated[1]
-
-    def set_mode(self, mode: str) -> None:
-        """up: serve. down: as a process that was killed. stall: connecting hangs; open connections go on."""
-        if mode == self.mode:
-            return
-        if self.mode == "stall":
-            self._unfill()
-            if mode == "up":  # a socket whose backlog was flooded is not worth keeping
-                self._close()
-        if mode == "up":
-            self._open()
-        elif mode == "down":
-            self._close()
-            for connection in list(self.connections):
-                connection._finish_entry("stopped")
-                connection.entry = None
-                connection.reset()
-        else:
-            if self._socket is None:
-                self._open()
-            self._stall()
-        self.mode = mode
-
-    def _open(self) -> None:
-        if self._socket is None:
-            family = socket.AF_INET6 if ":" in self.host else socket.AF_INET
-            s = socket.socket(family, socket.SOCK_STREAM)
-            try:
-                s.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-                s.bind((self.host, self.port))
-                s.listen(BACKLOG)
-                s.setblocking(False)
-            except OSError:
-                s.close()
-                raise
-            self._socket = s
-            self.port = s.getsockname()[1]
-        self.loop.add_reader(self._socket.fileno(), self._accept)
-
-    def _close(self) -> None:
-        if self._socket is not None:
-            self.loop.remove_reader(self._socket.fileno())
-            self._socket.close()
-            self._socket = None
-
-    def _stall(self) -> None:
-        """Shrink the backlog and fill it ourselves: the kernel then ignores whoever else knocks."""
-        assert self._socket is not None
-        self.loop.remove_reader(self._socket.fileno())
-        self._socket.listen(0)
-        for _ in range(4):
-            s = socket.socket(self._socket.family, socket.SOCK_STREAM)
-            s.setblocking(False)
-            try:
-                s.connect((self.host, self.port))
-            except OSError as e:
-                if e.errno != errno.EINPROGRESS:
-                    s.close()
-                    break
-            self._fillers.append(s)
-
-    def _unfill(self) -> None:
-        for s in self._fillers:
-            s.close()
-        self._fillers.clear()
-
-    def _accept(self) -> None:
-        assert self._socket is not None
-        for _ in range(64):
-            try:
-                s, _ = self._socket.accept()
-            except OSError:
-                return
-            s.setblocking(False)
-            s.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-            task = self.loop.create_task(self._start(s))
-            self._starting.add(task)
-            task.add_done_callback(self._starting.discard)
-
-    async def _start(self, s: socket.socket) -> None:
-        try:
-            await self.loop.connect_accepted_socket(
-                lambda: Connection(self), s, ssl=self.tls, **({"ssl_handshake_timeout": 10.0} if self.tls else {})
-            )
-        except (OSError, ssl.SSLError, TimeoutError):
-            s.close()  # a handshake that failed
-
-    async def stop(self) -> None:
-        """Close everything."""
-        self._unfill()
-        self._close()
-        self.mode = "down"
-        for task in list(self._starting):
-            task.cancel()
-        for connection in list(self.connections):
-            connection.stop()
-        for _ in range(50):
-            if not self.connections:
-                return
-            await asyncio.sleep(0)
