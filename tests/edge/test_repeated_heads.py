@@ -6,7 +6,7 @@ import pytest
 
 from sluicegate.core.snapshot import Directory
 from tests.abuse.corpus import BAD, GOOD, TE
-from tests.abuse.outside import CHAT, chunked, request
+from tests.abuse.outside import CHAT, STREAMED, chunked, request
 from tests.edge.line import OTHER_KEY, House, callers
 from tests.gateway import KEY, SECRET
 
@@ -154,3 +154,13 @@ def test_a_head_seen_on_one_connection_says_nothing_about_another():
     house.line().send(USUAL, USUAL)
     other = house.line().send(USUAL.replace(KEY.encode(), b"x" * len(KEY)), USUAL)
     assert [a.status for a in other.answers()] == [401, 200]
+
+
+def test_a_repeated_head_of_http_1_0_gets_no_chunks():
+    house = House()
+    usual = request(b"Connection: keep-alive", version=b"1.0")
+    line = house.line().send(usual, usual)
+    house.upstream.at_once = None
+    line.send(request(b"Connection: keep-alive", version=b"1.0", body=STREAMED))
+    house.upstream.calls[-1].stream()
+    assert line.out.endswith(b"data: [DONE]\n\n") and b"chunked" not in line.out and line.closed
