@@ -106,7 +106,7 @@ class GatewayThread:
         try:
             with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
                 runner.run(self._main())
-        except BaseException as e:  # noqa: BLE001 - shown by __enter__
+        except BaseException as e:
             self._error = e
             self._up.set()
 

@@ -25,7 +25,11 @@ KEY = b"a-client-key"
 SECRET = Secret("installation-secret")
 
 USAGE = b'"usage":{"prompt_tokens":11,"completion_tokens":7,"total_tokens":18}'
-PLAIN = b'{"id":"c","object":"chat.completion","choices":[{"index":0,"message":{"role":"assistant","content":"hi"},"finish_reason":"stop"}],' + USAGE + b"}"
+PLAIN = (
+    b'{"id":"c","object":"chat.completion","choices":[{"index":0,"message":{"role":"assistant","content":"hi"},"finish_reason":"stop"}],'
+    + USAGE
+    + b"}"
+)
 EVENTS = (
     b'data: {"choices":[],"created":0,"id":"","model":"","object":"","prompt_filter_results":[]}\n\n',
     b'data: {"choices":[{"delta":{"content":"hi"},"finish_reason":null,"index":0}],"id":"c","usage":null}\n\n',
@@ -43,9 +47,7 @@ def snapshot(members: int = 3, **model: object) -> Snapshot:
         Instance(i, f"i{i}", "azure_openai", "http", "127.0.0.1", 80, "", Auth("key", Secret(f"up{i}")))
         for i in range(members)
     )
-    deployments = tuple(
-        Deployment(i, f"d{i}", i, "gpt-4o", "2024-11-20", "Standard", 1) for i in range(members)
-    )
+    deployments = tuple(Deployment(i, f"d{i}", i, "gpt-4o", "2024-11-20", "Standard", 1) for i in range(members))
     settings = {"timeouts": Timeouts(2.0, 10.0, 10.0, 100.0), "on_disconnect": OnDisconnect(0.0, 30.0), **model}
     models = (Model(1, "chat", tuple(range(members)), ("chat_completions",), **settings),)  # type: ignore[arg-type]
     return Snapshot("0" * 12, Gateway(), instances, deployments, models)

@@ -125,10 +125,19 @@ def mutant(old: str, new: str) -> types.ModuleType:
 
 
 MUTANTS = {
-    "forgets a member's slot when the attempt failed": ("            member.in_flight -= 1\n            record", "            record"),
-    "forgets a member's slot at the end": ("            member.in_flight -= 1\n        if record", "            pass\n        if record"),
+    "forgets a member's slot when the attempt failed": (
+        "            member.in_flight -= 1\n            record",
+        "            record",
+    ),
+    "forgets a member's slot at the end": (
+        "            member.in_flight -= 1\n        if record",
+        "            pass\n        if record",
+    ),
     "forgets the exchange's own slot": ("        world.in_flight -= 1\n", ""),
-    "settles twice": ("        world.journal.settle(record)", "        world.journal.settle(record); world.journal.settle(record)"),
+    "settles twice": (
+        "        world.journal.settle(record)",
+        "        world.journal.settle(record); world.journal.settle(record)",
+    ),
     "never settles": ("        world.journal.settle(record)", "        pass"),
 }
 
