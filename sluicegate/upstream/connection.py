@@ -82,7 +82,7 @@ class Connection(asyncio.BufferedProtocol):
         "Calls begun on it."
         self.retire_at = retire_at
         self.since = 0.0
-        "Idle since."
+        "Idle since; 0: never was."
         self.rest: memoryview | None = None
         "What is left to write of a large body."
         self.write_paused = False
@@ -240,7 +240,8 @@ class Connection(asyncio.BufferedProtocol):
             self.drop()
             return
         sent = self.sent()
-        if not fed and not status and self.served > 1 and not attempt.again and attempt.call.repeatable:
+        kept = self.served > 1 or self.since > 0
+        if kept and not fed and attempt.call.repeatable:
             attempt.detach()
             self.drop()
             self.pool.repeat(attempt)
@@ -317,6 +318,7 @@ class Connection(asyncio.BufferedProtocol):
         if not self.headed:
             if self.status:
                 self.headed = True
+                attempt.call.body = b""  # nobody sends it again, and a long answer need not keep it
                 attempt.sink.head(self.status, self.head, now)
                 if self.attempt is not attempt:
                     return
