@@ -33,7 +33,7 @@ class Mock:
         self.loop = loop
         self.every_ms = 20
         self.chunks = 50
-        self.counts = dict.fromkeys(("requests", "streams", "cut", "chunks", "input_tokens", "output_tokens"), 0)
+        self.counts = dict.fromkeys(("requests", "cut", "chunks", "input_tokens", "output_tokens"), 0)
         self.plain = cycle(PLAIN)
         self.usages = cycle(range(len(USAGES)))
         self._slots: list[list[Stream]] = [[]]
@@ -124,12 +124,13 @@ class Stream:
 class Server(asyncio.Protocol):
     """One connection. It takes requests with a content-length, one after the other."""
 
-    __slots__ = ("_held", "_mock", "_need", "_stream", "_transport")
+    __slots__ = ("_held", "_mock", "_need", "_plain", "_stream", "_transport")
 
     def __init__(self, mock: Mock) -> None:
         self._mock = mock
         self._held: list[bytes] = []  # an unfinished request
         self._need = 0  # bytes until it is finished; 0 while its head is not
+        self._plain = b""  # the last request that came in one piece and asked for no stream
         self._stream: Stream | None = None
         self._transport: asyncio.Transport
 
@@ -141,6 +142,9 @@ class Server(asyncio.Protocol):
             self._stream.cut()
 
     def data_received(self, data: bytes) -> None:
+        if data == self._plain and not self._held:  # byte for byte: 2 us less, and a fast program stays busy
+            self._answer_plainly()
+            return
         if self._need > len(data):
             self._held.append(data)
             self._need -= len(data)
@@ -160,24 +164,29 @@ class Server(asyncio.Protocol):
                 self._held.append(data)
                 self._need = whole - len(data)
                 return
-            self._answer(data[:end], data[end + 4 : whole] if whole < len(data) else data[end + 4 :])
+            self._answer(data[:whole], end)
             data = data[whole:]
 
-    def _answer(self, head: bytes, body: bytes) -> None:
-        mock = self._mock
-        line = head[: head.find(b"\r\n")]
+    def _answer(self, request: bytes, head_end: int) -> None:
+        line = request[: request.find(b"\r\n")]
         if not line.startswith(b"POST ") or b"/chat/completions" not in line:
-            self._transport.write(control(mock, line))
-            return
-        mock.counts["requests"] += 1
-        if any(word in body for word in STREAMED):
-            mock.counts["streams"] += 1
-            self._stream = Stream(mock, self._transport, any(word in body for word in ASKED))
-            mock.add(self._stream)
-            return
+            self._transport.write(control(self._mock, line))
+        elif any(request.find(word, head_end) > 0 for word in STREAMED):
+            self._mock.counts["requests"] += 1
+            asked = any(request.find(word, head_end) > 0 for word in ASKED)
+            self._stream = Stream(self._mock, self._transport, asked)
+            self._mock.add(self._stream)
+        else:
+            self._plain = request
+            self._answer_plainly()
+
+    def _answer_plainly(self) -> None:
+        mock = self._mock
+        counts = mock.counts
         answer, usage = next(mock.plain)
-        mock.counts["input_tokens"] += usage.input
-        mock.counts["output_tokens"] += usage.output
+        counts["requests"] += 1
+        counts["input_tokens"] += usage.input
+        counts["output_tokens"] += usage.output
         self._transport.write(answer)
 
 

@@ -93,7 +93,7 @@ def _remarks(bench: Bench) -> list[str]:
     for name, sizes in bench.processes_at_rest.items():
         if len(sizes) > 1:
             lines.append(f"- {name} at rest, MB by process: " + ", ".join(f"{size:.1f}" for size in sizes))
-    lines += [f"- {remark}" for remark in spoilt(bench.samples)]
+    lines += [f"- {remark}" for remark in (*spoilt(bench.samples), *shared(bench.samples))]
     if bench.failures:
         lines += ["", "**Wrong:**", "", *(f"- {failure}" for failure in bench.failures)]
     else:
@@ -110,6 +110,17 @@ def spoilt(samples: list[Sample]) -> list[str]:
         end = "they are not counted" if len(bad) < len(of) else "there were no others, so they stand here"
         why = ", ".join(dict.fromkeys(s.spoilt for s in bad))
         remarks.append(f"{row}, {program}: {len(bad)} of {len(of)} rounds spoilt ({why}); {end}")
+    return remarks
+
+
+def shared(samples: list[Sample]) -> list[str]:
+    """Rounds in which others used a tenth of the core or more: they count, but caches were not the program's alone."""
+    remarks = []
+    for row, program in dict.fromkeys((s.row, s.program) for s in samples):
+        of = [s for s in samples if (s.row, s.program) == (row, program)]
+        alien = sum(s.core_busy - s.share >= 0.1 for s in of)
+        if alien:
+            remarks.append(f"{row}, {program}: in {alien} of {len(of)} rounds others used 10 % of its core or more")
     return remarks
 
 

@@ -5,7 +5,7 @@ import pytest
 from bench.figures import Sample, figure, judge, percentile
 from bench.plan import Report, dump, read_report
 from bench.proc import core, stat_fields
-from bench.report import spoilt, table
+from bench.report import shared, spoilt, table
 from bench.rounds import why_spoilt
 from bench.rows import ROWS, Line, Over, Times, Within
 
@@ -73,6 +73,12 @@ def test_a_round_needs_a_busy_core_where_it_saturates_and_streams_that_last():
     assert why_spoilt(ROWS["request-1k"], report(core_busy=0.94)) == "core under 95% busy"
     assert why_spoilt(ROWS["chunk"], report(core_busy=0.2)) == ""  # paced: it cannot be busy
     assert why_spoilt(ROWS["chunk"], report(core_busy=0.2, early=1)) == "streams ended before the window"
+
+
+def test_a_core_that_others_used_too_is_told():
+    alone, crowded = Sample("chunk", "nginx", 0, {}, 0.25, 0.2, 0.3), Sample("chunk", "nginx", 1, {}, 0.9, 0.2, 0.3)
+    assert shared([alone]) == []
+    assert shared([alone, crowded]) == ["chunk, nginx: in 1 of 2 rounds others used 10 % of its core or more"]
 
 
 def test_cpu_per_request_is_the_time_of_the_program_over_what_it_did():

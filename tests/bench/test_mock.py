@@ -144,6 +144,35 @@ def test_streams_are_read_to_their_end(ask_usage: bool):
     assert stats["open"] == stats["cut"] == 0
 
 
+class Sink:
+    """A transport that keeps what is written."""
+
+    def __init__(self) -> None:
+        self.written = b""
+
+    def write(self, data: bytes) -> None:
+        self.written += data
+
+
+@pytest.mark.parametrize("size", [1, 100, 1700, 10_000])
+def test_the_mock_answers_each_request_once_however_its_bytes_arrive(size: int):
+    one, other = (traffic.request(8080, key, traffic.chat(1024)) for key in ("k", "another"))
+    data = one + one + one + other + one
+    loop = asyncio.new_event_loop()
+    try:
+        upstream = Mock(loop)
+        server, sink = Server(upstream), Sink()
+        server.connection_made(sink)  # type: ignore[arg-type]
+        for at in range(0, len(data), size):
+            server.data_received(data[at : at + size])
+        for request in (one, one, other, one):  # whole, as from a kept connection
+            server.data_received(request)
+    finally:
+        loop.close()
+    assert upstream.stats()["requests"] == 9
+    assert sink.written == b"".join(PLAIN[n % len(PLAIN)][0] for n in range(9))
+
+
 def test_a_stream_with_a_chunk_too_few_is_an_error():
     run, _ = uvloop.run(play({"mode": "stream", "chunks": CHUNKS + 4}, Reader))
     assert run.errors == {f"{CHUNKS + 3} events instead of {CHUNKS + 4}": 3}
