@@ -115,7 +115,7 @@ class Pool:
     def grow(self) -> None:
         """Begin as many connects as are wanted."""
         for _ in range(self.wanted() - len(self.openings)):
-            limit_s = self.waiting[0].call.connect_s if self.waiting else AHEAD_S
+            limit_s = self.waiting[-1].call.connect_s if self.waiting else AHEAD_S
             self.openings[Opening(self, limit_s)] = None
 
     def connection(self) -> Connection:

@@ -137,6 +137,26 @@ def test_a_hanging_connect_is_replaced_for_those_that_may_wait_longer() -> None:
     run(main)
 
 
+def test_of_several_connects_the_one_that_hangs_is_given_up() -> None:
+    async def main() -> None:
+        knocks = Knocks(_127_0_0_1=asyncio.Event())
+        rig = Rig(knocks)
+        here = instance(1)
+        short = rig.start(here, connect_s=3.0)
+        await spin()
+        knocks.doors["127.0.0.1"] = gate = asyncio.Event()
+        long = rig.start(here, connect_s=9.0)
+        await spin()
+        rig.pass_time(3.0)
+        assert await short.over() == "connect.timeout"
+        gate.set()
+        await until(lambda: long.attempt.connection)
+        assert len(knocks.seen) == 2
+        long.cancel()
+
+    run(main)
+
+
 def test_connects_in_progress_are_bounded_and_their_callers_served_in_order() -> None:
     async def main() -> None:
         gate = asyncio.Event()
@@ -243,8 +263,12 @@ def test_addresses_are_tried_in_turn_and_the_one_that_failed_comes_last_next_tim
         second = rig.start(here)
         await until(lambda: second.attempt.connection)
         assert knocks.seen[3:] == ["10.0.0.3"]
-        first.cancel()
-        second.cancel()
+        knocks.doors = {"10.0.0.3": ConnectionRefusedError()}
+        third = rig.start(here)
+        await until(lambda: third.attempt.connection)
+        assert knocks.seen[4:] == ["10.0.0.3", "10.0.0.1"]
+        for answer in (first, second, third):
+            answer.cancel()
 
     run_with(names, main)
 

@@ -355,6 +355,28 @@ def test_a_minimum_is_opened_ahead_and_kept_up() -> None:
     run(main)
 
 
+def test_a_connection_opened_ahead_that_died_unnoticed_is_replaced_like_any_kept_one() -> None:
+    async def main() -> None:
+        wires: list[Wire] = []
+
+        async def connect(*args):  # type: ignore[no-untyped-def]
+            wires.append(Wire())
+            return await wires[-1].connect(*args)
+
+        rig = Rig(connect)
+        here = instance(1, idle_min=1)
+        rig.client.warm([here])
+        await until(lambda: rig.counts.idle == 1)
+        answer = rig.start(here)
+        assert answer.attempt.connection is wires[0].protocol
+        wires[0].protocol.connection_lost(ConnectionResetError())
+        await until(lambda: answer.attempt.connection)
+        next(w for w in wires if w.protocol is answer.attempt.connection).read(ok())
+        assert await answer.over() == "done"
+
+    run(main)
+
+
 def test_a_failure_ahead_of_time_is_silent_and_tried_again_more_and_more_slowly() -> None:
     async def main() -> None:
         knocks = 0

@@ -241,6 +241,7 @@ def test_a_handshake_that_hangs_is_given_up(authority: Authority) -> None:
             answer = rig.start(sealed(server.port, authority), connect_s=3.0)
             peer = await server.peer()
             await peer.reader.readexactly(1)
+            await spin()
             rig.pass_time(3.0)
             assert await answer.over() == "connect.timeout"
             await peer.gone()
@@ -258,6 +259,7 @@ class Middle:
         self.limit = limit
         self.piece = piece
         self.passed = 0
+        self.heard = 0
 
     async def __aenter__(self) -> "Middle":
         self.server = await asyncio.start_server(self.serve, "127.0.0.1", 0)
@@ -288,6 +290,7 @@ class Middle:
 
         task = asyncio.create_task(down())
         while data := await reader.read(65536):
+            self.heard += len(data)
             up_writer.write(data)
         await task
 
@@ -402,6 +405,7 @@ def test_a_cancel_leaves_nothing_behind(authority: Authority, phase: str) -> Non
             if phase == "shaking hands":
                 peer = await server.peer()
                 await peer.reader.readexactly(1)
+                await spin()
             elif phase != "connecting":
                 peer = await server.peer()
                 if phase == "writing":
@@ -456,10 +460,60 @@ def test_an_idle_connection_is_closed_with_a_goodbye(authority: Authority) -> No
     async def main() -> None:
         rig = Rig()
         async with Server(authority.server("localhost")) as server:
-            peer = await exchange(rig, server, sealed(server.port, authority))
-            rig.pass_time(61)
-            assert await peer.reader.read() == b""
-            assert rig.counts.idle == 0
+            async with Middle(server.port, 1 << 30) as middle:
+                peer = await exchange(rig, server, sealed(middle.here, authority))
+                before = middle.heard
+                rig.pass_time(61)
+                assert rig.counts.idle == 0
+                assert await peer.reader.read() == b""
+                assert middle.heard > before
+
+    run(main)
+
+
+def test_a_call_started_at_the_end_of_a_last_answer_does_not_go_where_goodbye_was_said(authority: Authority) -> None:
+    async def main() -> None:
+        rig = Rig()
+        async with Server(authority.server("localhost")) as server:
+            here = sealed(server.port, authority)
+            last, following = Answer(), Answer()
+            last.on_end = lambda: rig.start(here, answer=following, repeatable=False) and None
+            rig.start(here, answer=last)
+            peer = await server.peer()
+            await peer.request()
+            connection = last.attempt.connection
+            last.attempt.pause()
+            peer.send(ok())
+            peer.close()
+            await spin(50)
+            last.attempt.resume()  # the answer and the goodbye are read at once
+            assert await last.over() == "done"
+            assert following.attempt.connection is not connection
+            await (await server.peer()).answer(ok())
+            assert await following.over() == "done"
+
+    run(main)
+
+
+def test_a_request_that_cannot_be_sealed_closes_its_connection_and_spoils_no_other(authority: Authority) -> None:
+    class Broken:
+        def write(self, data: bytes) -> int:
+            rig.client.sealing.outgoing.write(b"half of a record")
+            raise ssl.SSLError
+
+    rig: Rig
+
+    async def main() -> None:
+        nonlocal rig
+        rig = Rig()
+        async with Server(authority.server("localhost")) as server:
+            here = sealed(server.port, authority)
+            await exchange(rig, server, here)
+            connection: Any = rig.client.pool(here).idle[0]
+            connection._tls = Broken()
+            answer = rig.start(here)
+            await (await server.peer()).answer(ok())
+            assert await answer.over() == "done" and rig.counts.opened == 2
 
     run(main)
 
