@@ -115,13 +115,11 @@ def spoilt(samples: list[Sample]) -> list[str]:
 
 def shared(samples: list[Sample]) -> list[str]:
     """Rounds in which others used a tenth of the core or more: they count, but caches were not the program's alone."""
-    remarks = []
-    for row, program in dict.fromkeys((s.row, s.program) for s in samples):
-        of = [s for s in samples if (s.row, s.program) == (row, program)]
-        alien = sum(s.core_busy - s.share >= 0.1 for s in of)
-        if alien:
-            remarks.append(f"{row}, {program}: in {alien} of {len(of)} rounds others used 10 % of its core or more")
-    return remarks
+    alien = [s for s in samples if s.core_busy - s.share >= 0.1]
+    if not alien:
+        return []
+    rows = ", ".join(dict.fromkeys(s.row for s in alien))
+    return [f"in {len(alien)} of {len(samples)} rounds others used 10 % of the measured core or more: {rows}"]
 
 
 def table(header: list[str], rows: Iterable[Iterable[str]]) -> list[str]:

@@ -78,7 +78,7 @@ def test_a_round_needs_a_busy_core_where_it_saturates_and_streams_that_last():
 def test_a_core_that_others_used_too_is_told():
     alone, crowded = Sample("chunk", "nginx", 0, {}, 0.25, 0.2, 0.3), Sample("chunk", "nginx", 1, {}, 0.9, 0.2, 0.3)
     assert shared([alone]) == []
-    assert shared([alone, crowded]) == ["chunk, nginx: in 1 of 2 rounds others used 10 % of its core or more"]
+    assert shared([alone, crowded]) == ["in 1 of 2 rounds others used 10 % of the measured core or more: chunk"]
 
 
 def test_cpu_per_request_is_the_time_of_the_program_over_what_it_did():
