@@ -10,7 +10,7 @@ import pytest
 
 from bench.certificates import make
 from sluicegate.core.settings import Listen, TlsFiles
-from tests.abuse.outside import ANSWER, EVENTS, STREAMED, Broken, Client, Seen, Upstream, ask, request
+from tests.abuse.outside import ANSWER, EVENTS, STREAMED, Broken, Client, Seen, Upstream, ask, chunked, request, stream
 from tests.edge.line import House
 from tests.gateway import GatewayThread, instance, snapshot
 
@@ -98,11 +98,11 @@ def test_leaving_lets_a_stream_end_in_its_time_and_then_cuts_it_with_an_error_fr
     begun, go = threading.Event(), threading.Event()
 
     def script(seen: Seen, s: socket.socket) -> bool:
-        s.sendall(b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\n\r\n" + EVENTS[0])
+        s.sendall(stream(EVENTS[0], end=b""))
         begun.set()
         if drain_s > 1:
             go.wait(10)
-            s.sendall(b"".join(EVENTS[1:]))
+            s.sendall(chunked(*EVENTS[1:]))
         else:
             s.settimeout(10)
             s.recv(1)
