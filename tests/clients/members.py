@@ -57,12 +57,12 @@ def records(gateway: GatewayThread) -> dict[str, UsageRecord]:
     return found
 
 
-def until(true: Callable[[], Any], seconds: float = 5.0) -> float:
+def until(true: Callable[[], Any], seconds: float = 5.0, every: float = 0.002) -> float:
     """Wait until something is so; how long it took. A bound, not a delay: it returns at once when it is."""
     began = time.monotonic()
     while not true():
         assert time.monotonic() - began < seconds, f"not so within {seconds} s"
-        threading.Event().wait(0.002)
+        threading.Event().wait(every)
     return time.monotonic() - began
 
 
