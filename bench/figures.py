@@ -10,6 +10,7 @@ from bench.rows import Bound, Line
 
 GATEWAY = "gateway"
 BUSY = 0.95  # below it a saturated row says more about pauses than about work
+ALIEN = 0.25  # above it a paced row says more about what others did: who waits for the core finds work in batches
 
 
 @dataclass(frozen=True)

@@ -9,7 +9,7 @@ from __future__ import annotations
 import time
 
 from bench import proc
-from bench.figures import BUSY, GATEWAY, Sample, percentile
+from bench.figures import ALIEN, BUSY, GATEWAY, Sample, percentile
 from bench.measure import Bench, Running
 from bench.plan import Report
 from bench.rows import Row
@@ -82,6 +82,8 @@ def why_spoilt(row: Row, report: Report) -> str:
     """Why a round does not count; empty if it does."""
     if row.how == "closed" and report.core_busy < BUSY:
         return f"core under {BUSY:.0%} busy"
+    if row.how in ("stream", "open") and report.core_busy - report.share > ALIEN:
+        return f"others used over {ALIEN:.0%} of the core"
     return "streams ended before the window" if report.early else ""
 
 

@@ -68,10 +68,12 @@ def test_spoilt_rounds_stand_only_where_there_are_no_others():
     assert spoilt(mixed[:1]) == []
 
 
-def test_a_round_needs_a_busy_core_where_it_saturates_and_streams_that_last():
+def test_a_round_needs_a_busy_core_where_it_saturates_a_free_one_where_it_is_paced_and_streams_that_last():
     assert why_spoilt(ROWS["request-1k"], report(core_busy=0.95)) == ""
     assert why_spoilt(ROWS["request-1k"], report(core_busy=0.94)) == "core under 95% busy"
     assert why_spoilt(ROWS["chunk"], report(core_busy=0.2)) == ""  # paced: it cannot be busy
+    assert why_spoilt(ROWS["chunk"], report(core_busy=0.5, cpu_s=0.4)) == "others used over 25% of the core"
+    assert why_spoilt(ROWS["request-1k"], report(core_busy=1.0, cpu_s=0.4)) == ""
     assert why_spoilt(ROWS["chunk"], report(core_busy=0.2, early=1)) == "streams ended before the window"
 
 
