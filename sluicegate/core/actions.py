@@ -1,4 +1,4 @@
-"""What an exchange asks of the world. Each is answered by one event; see drive.py for who performs them."""
+"""What an exchange asks of the world. Each is answered by one event; see drive/ for who performs them."""
 
 from __future__ import annotations
 

@@ -4,7 +4,7 @@ import re
 from pathlib import Path
 
 from sluicegate.core.refusals import REFUSALS
-from sluicegate.drive import _CUT_MESSAGES
+from sluicegate.drive.answer import CUT_MESSAGES
 from sluicegate.wire.refusal import refusal
 
 PAGE = Path(__file__).parents[2] / "docs" / "reference" / "reasons.md"
@@ -18,7 +18,7 @@ def test_the_page_of_reasons_is_the_table() -> None:
 
 def test_every_reason_to_cut_a_stream_is_on_the_page() -> None:
     said = set(re.findall(r"^\| `(stream\.[a-z_]+)` \|", PAGE.read_text(), re.MULTILINE))
-    assert said == set(_CUT_MESSAGES)
+    assert said == set(CUT_MESSAGES)
 
 
 def test_a_time_to_retry_is_never_zero_and_said_in_both_forms() -> None:

@@ -16,43 +16,19 @@ from collections.abc import Callable, Mapping
 from math import inf
 from typing import Any
 
-from sluicegate.apis.base import Api, BadRequest, Malformed
+from sluicegate.apis.base import Api, BadRequest
 from sluicegate.core.actions import ABORT, Ask, Defer, Mirror, Read, Relay, Reply, Send, Wait
-from sluicegate.core.events import (
-    AnswerFacts,
-    Body,
-    Ended,
-    Event,
-    Facts,
-    Failed,
-    Gone,
-    Head,
-    How,
-    Refused,
-    Responded,
-    Sent,
-    Usage,
-)
+from sluicegate.core.events import Body, Ended, Event, Facts, Failed, Gone, Head, How, Refused
 from sluicegate.core.exchange import Exchange, exchange
 from sluicegate.core.pool import Member
-from sluicegate.core.ports import Attempt, Call, Chunk, Downstream, Headers, Meter, Terminal, Upstream
+from sluicegate.core.ports import Attempt, Call, Chunk, Downstream, Upstream
 from sluicegate.core.settings import Timeouts
 from sluicegate.core.state import World
 from sluicegate.core.wheel import Wheel
+from sluicegate.drive.answer import GIVEN_UP, Answer
 from sluicegate.providers.base import Plan, Provider
-from sluicegate.wire.headers import AnswerHead
 from sluicegate.wire.headers import answer as read_head
 from sluicegate.wire.refusal import CONTENT_TYPE, error_body, refusal
-from sluicegate.wire.sse import Endless
-
-WHOLE_BYTES = 1024 * 1024
-"""An unstreamed answer up to this is held until it is complete and well formed; beyond, it is committed and relayed."""
-
-REFUSAL_BYTES = 64 * 1024
-"""What is kept of an error answer. More than that is no error message of an API."""
-
-TAIL_BYTES = 64 * 1024
-"""What is kept of the end of a relayed large answer, to find its usage."""
 
 DRAIN_S = 1.0
 """After the last event of a stream: how long its HTTP message may take to end, so that the connection is reusable."""
@@ -60,25 +36,7 @@ DRAIN_S = 1.0
 PLANS = 4096
 """Cached plans; a client can only vary the api-version, by a strict grammar, so this is never reached in earnest."""
 
-FINE = AnswerFacts()
-_GIVEN_UP = "given up"
 _NO_FIELDS: Mapping[str, Any] = {}
-
-_CAUSES = {
-    "eof": "answer.truncated",
-    "cut": "answer.truncated",
-    "reset": "connection.reset",
-    "malformed": "answer.http",
-}
-"""How an attempt ended, from the upstream port, as causes of records; `connect.*` are causes as they are."""
-
-_CUT_MESSAGES = {
-    "stream.interrupted": "The model's answer broke off. What was received so far is incomplete.",
-    "stream.idle": "The model stopped sending. What was received so far is incomplete.",
-    "stream.total": "The answer took longer than the gateway allows. What was received so far is incomplete.",
-    "stream.drained": "The gateway is shutting down. What was received so far is incomplete.",
-    "stream.endless": "The model's answer exceeded what the gateway accepts. What was received so far is incomplete.",
-}
 
 
 class Bound:
@@ -122,244 +80,6 @@ class Bound:
     def adopted(self) -> None:
         """A new snapshot is in force in the World: what was compiled from the old one is forgotten."""
         self._plans.clear()
-
-
-class Answer:
-    """One attempt's answer on its way in: the sink of the upstream port. Decides when there is something to commit."""
-
-    __slots__ = (
-        "asked",
-        "drive",
-        "head_",
-        "headers",
-        "held",
-        "meter",
-        "mode",
-        "over",
-        "size",
-        "status",
-        "ticket",
-        "usage",
-    )
-
-    # modes, in the order of a life
-    WAITING, WHOLE, LARGE, STREAM, REFUSAL, DRAINING = range(6)
-
-    def __init__(self, drive: Drive, ticket: int, asked: bool) -> None:
-        self.drive = drive
-        self.ticket = ticket
-        self.asked = asked
-        "We injected include_usage."
-        self.mode = Answer.WAITING
-        self.over: str = ""
-        "How the HTTP message ended, empty while it has not."
-        self.status = 0
-        self.size = 0
-        self.held: list[bytes] = []
-        self.headers: Headers = ()
-        self.head_: AnswerHead | None = None
-        self.meter: Meter | None = None
-        self.usage: Usage | None = None
-
-    def head(self, status: int, headers: Headers | dict[bytes, bytes], now: float) -> None:
-        drive = self.drive
-        drive.last = now
-        self.status = status
-        if drive.timeouts.idle < drive.timeouts.first_byte:
-            drive.watch_idle()
-        if status != 200:
-            self.mode = Answer.REFUSAL
-            self.headers = tuple(headers.items()) if isinstance(headers, dict) else headers
-            return
-        self.head_ = head = read_head(headers)
-        if head.encoding:  # we asked for identity and unpack nothing: there is no bomb to bound
-            self.fail("answer.encoding", now)
-        elif drive.facts.stream:
-            if head.content_type == b"text/event-stream":
-                self.mode = Answer.STREAM
-                self.meter = drive.api.meter(drive.facts, self.asked)
-            else:
-                self.fail("answer.content_type", now)
-        elif head.content_type == b"application/json":
-            self.mode = Answer.WHOLE
-        else:
-            self.fail("answer.content_type", now)
-
-    def data(self, chunk: bytes, now: float) -> None:
-        drive = self.drive
-        drive.last = now
-        mode = self.mode
-        if mode == Answer.STREAM:
-            meter = self.meter
-            assert meter is not None
-            try:
-                out = meter.feed(chunk, now)
-            except Endless:
-                self.broke_off("stream.endless", now)
-                return
-            if out:
-                if drive.relaying:
-                    if meter.finished:
-                        self.finished(out, now)
-                    elif not drive.gone and not drive.down.data(out):
-                        drive.pause(now)
-                elif meter.error:
-                    self.fail("answer.error_event", now)
-                else:
-                    self.held.append(out)
-                    if len(self.held) == 1:
-                        drive.event(self.ticket, Responded(now, 200, FINE, False))
-            elif meter.finished and drive.relaying:
-                self.finished(b"", now)
-            if meter.broken and not self.over and not drive.done:
-                self.broke_off("stream.interrupted", now)
-        elif mode == Answer.WHOLE:
-            self.held.append(chunk)
-            self.size += len(chunk)
-            if self.size > WHOLE_BYTES:
-                self.mode = Answer.LARGE
-                drive.event(self.ticket, Responded(now, 200, FINE, False))
-        elif mode == Answer.LARGE:
-            self.held.append(chunk)
-            if drive.relaying:
-                self.keep_tail()
-                if not drive.gone and not drive.down.data(chunk):
-                    drive.pause(now)
-        elif mode == Answer.REFUSAL:
-            if self.size < REFUSAL_BYTES:
-                self.held.append(chunk)
-            self.size += len(chunk)
-            if self.size > WHOLE_BYTES:
-                self.fail("answer.too_large", now)
-        elif mode == Answer.DRAINING:
-            self.size += len(chunk)
-            if self.size > WHOLE_BYTES:
-                drive.give_up()
-
-    def end(self, how: str, now: float) -> None:
-        drive = self.drive
-        drive.last = now
-        self.over = how
-        sent: Sent = drive.attempt.sent if drive.attempt is not None else "nothing"
-        drive.attempt = None
-        mode = self.mode
-        if mode == Answer.DRAINING:
-            drive.bound.wheel.drop(drive)
-            drive.answer = None
-        elif mode == Answer.WHOLE:
-            if how != "done" and how != "eof":
-                drive.event(self.ticket, Failed(now, _CAUSES.get(how, how), "all"))
-                return
-            try:
-                self.usage = drive.api.answer(self.whole())
-            except Malformed as m:
-                drive.event(self.ticket, Failed(now, m.cause, "all"))
-                return
-            drive.event(self.ticket, Responded(now, 200, FINE, True))
-        elif mode == Answer.STREAM:
-            if drive.relaying:
-                drive.event(self.ticket, self.ended(now))
-            elif not self.held:
-                drive.event(self.ticket, Failed(now, _CAUSES.get(how, "answer.truncated"), "all"))
-            # else: responded, not relayed yet; perform_relay asks again
-        elif mode == Answer.LARGE:
-            if drive.relaying:
-                drive.event(self.ticket, self.ended(now))
-        elif mode == Answer.REFUSAL:
-            bound = drive.bound
-            assert drive.member is not None
-            provider = bound.providers[drive.member.instance.provider]
-            facts = provider.refusal(self.status, self.headers, self.whole()[:REFUSAL_BYTES], bound.wall())
-            if not facts.cause and how not in ("done", "eof"):
-                drive.event(self.ticket, Failed(now, "answer.truncated", "all"))
-            else:
-                drive.event(self.ticket, Responded(now, self.status, facts, True))
-        else:
-            drive.event(self.ticket, Failed(now, _CAUSES.get(how, "answer.http" if how == "done" else how), sent))
-
-    # ------------------------------------------------------------------ helpers
-
-    def whole(self) -> bytes:
-        """The body held so far, in one piece."""
-        if len(self.held) != 1:
-            self.held = [b"".join(self.held)]
-        return self.held[0]
-
-    def keep_tail(self) -> None:
-        """Keep the last TAIL_BYTES of a large answer, join seldom."""
-        if sum(map(len, self.held)) > 4 * TAIL_BYTES:
-            self.held = [b"".join(self.held)[-TAIL_BYTES:]]
-
-    def fail(self, cause: str, now: float) -> None:
-        """Not an answer: give the attempt up and say so. Before anything was committed."""
-        self.over = _GIVEN_UP
-        self.drive.give_up()
-        self.drive.event(self.ticket, Failed(now, cause, "all"))
-
-    def broke_off(self, reason: str, now: float) -> None:
-        """The upstream's answer cannot go on. Committed: the client gets an error frame; else a failure."""
-        drive = self.drive
-        self.over = _GIVEN_UP
-        drive.give_up()
-        if drive.relaying:
-            drive.event(self.ticket, self.interrupted(now, "cut", reason))
-        else:
-            drive.event(
-                self.ticket, Failed(now, "answer.endless" if reason == "stream.endless" else "answer.json", "all")
-            )
-
-    def finished(self, out: bytes, now: float) -> None:
-        """The stream said its last word. The client need not wait for the HTTP message to end; the connection may."""
-        drive = self.drive
-        drive.pending = out
-        assert self.meter is not None
-        e = self.counted(now, "cut" if self.meter.error else drive.gone_how if drive.gone else "done")
-        self.mode = Answer.DRAINING
-        self.size = 0
-        drive.event(self.ticket, e)
-
-    def ended(self, now: float) -> Ended:
-        """The HTTP message is over while we relay: is the answer?"""
-        drive = self.drive
-        if self.mode == Answer.LARGE:
-            if self.over in ("done", "eof"):
-                try:
-                    self.usage = drive.api.tail(b"".join(self.held)[-TAIL_BYTES:])
-                    return self.counted(now, drive.gone_how if drive.gone else "done")
-                except Malformed:
-                    pass
-            drive.broken = True
-            return self.counted(now, "cut")
-        assert self.meter is not None
-        terminal = self.meter.end()
-        if terminal == Terminal.DONE and (self.over in ("done", "eof") or self.meter.finished):
-            return self.counted(now, drive.gone_how if drive.gone else "done")
-        if terminal == Terminal.ERROR:  # the upstream's own error event went down already: nothing to add
-            return self.counted(now, "cut")
-        return self.interrupted(now, "cut", "stream.interrupted")
-
-    def interrupted(self, now: float, how: How, reason: str) -> Ended:
-        """The answer broke off after it was committed: an error frame if that is still possible, else a reset."""
-        drive = self.drive
-        frame = None if self.meter is None else self.meter.cut(reason, _CUT_MESSAGES[reason])
-        if frame is None:
-            drive.broken = True
-        else:
-            drive.pending = frame
-        return self.counted(now, how)
-
-    def counted(self, now: float, how: How) -> Ended:
-        """Ended, with the upstream's usage or, where it never said, ours from what passed, flagged."""
-        meter = self.meter
-        if meter is None:
-            usage, first = self.usage, None
-            passed = self.size // 4
-        else:
-            usage, first = meter.usage, meter.first_token_at
-            passed = meter.delivered
-        if usage is not None:
-            return Ended(now, usage, how, False, first)
-        return Ended(now, Usage(input=self.drive.facts.estimate, output=passed), how, True, first)
 
 
 class Drive:
@@ -571,7 +291,7 @@ class Drive:
         if not answer.over:
             self.attempt = attempt
             bound.wheel.watch(self, min(self.first_due, self.deadline))
-        elif answer.over is _GIVEN_UP:  # judged before `start` returned
+        elif answer.over is GIVEN_UP:  # judged before `start` returned
             attempt.cancel()
         return None
 
