@@ -96,8 +96,10 @@ def gateway(
     client_tls: bool = False,
     listen: str = "",
     model: str = "",
+    other: str = "",
 ) -> Iterator[tuple[Process, int]]:
-    """`sluicegate serve`, as an operator starts it, and its port. Model `chat` over all endpoints."""
+    """`sluicegate serve`, as an operator starts it, and its port. Model `chat` over all endpoints; model `other` over
+    the endpoint of this name alone."""
     tls = f", tls: {{certificate: {files.certificate}, key: {files.key}}}" if files and client_tls else ""
     lines = [
         "version: 1",
@@ -105,14 +107,17 @@ def gateway(
         f"          listen: {{address: '127.0.0.1:0'{tls}{', ' + listen if listen else ''}}}}}",
         "instances:",
     ]
-    for number, endpoint in enumerate(upstreams, 1):
+    for number, endpoint in enumerate([*upstreams, other] if other else upstreams, 1):
+        deploys = "gpt-4o-mini" if endpoint == other else "gpt-4o"
         ca = f", tls: {{ca: {files.ca}}}" if files and endpoint.startswith("https") else ""
         lines += [
             f"  i{number}: {{endpoint: '{endpoint}', auth: {{key: '${{env:UPSTREAM_KEY}}'}}{ca},",
-            f"       deployments: {{gpt-4o-{number}: {{model: gpt-4o, version: 2024-11-20}}}}}}",
+            f"       deployments: {{gpt-4o-{number}: {{model: {deploys}, version: 2024-11-20}}}}}}",
         ]
-    lines += [f"models: {{chat: {{use: gpt-4o@2024-11-20{', ' + model if model else ''}}}}}"]
-    lines += ["consumers: {app: {key: '${env:GATEWAY_KEY}', models: [chat]}}"]
+    more = f", {model}" if model else ""
+    names = {"chat": "gpt-4o", **({"other": "gpt-4o-mini"} if other else {})}
+    lines += ["models:", *(f"  {name}: {{use: {used}@2024-11-20{more}}}" for name, used in names.items())]
+    lines += [f"consumers: {{app: {{key: '${{env:GATEWAY_KEY}}', models: [{', '.join(names)}]}}}}"]
     (folder / "gateway.yaml").write_text("\n".join(lines) + "\n")
     process = Process(["-m", "sluicegate.main", "serve", "-c", "gateway.yaml"], folder, answers_on_stderr=True)
     try:

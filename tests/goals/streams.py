@@ -4,7 +4,8 @@
     python -m tests.goals.streams readers PORT COUNT TEXT [CA]      prints {"open"}, then counts for each line
     python -m tests.goals.streams deaf PORT COUNT TEXT [CA]         the same, but never reads
 
-The text of a request says what the upstream does: `steady EVENTS EVERY_MS`, or `flood MEGABYTES`.
+The text of a request says what the upstream does: `steady EVENTS EVERY_MS`, `flood MEGABYTES`, or `plain 0` for an
+answer at once.
 """
 
 from __future__ import annotations
@@ -22,15 +23,16 @@ from typing import Any
 
 import uvloop
 
-from tests.clients.upstream import DONE, EVENTS, LAST_CHUNK, chunk, event, head, piece, usage_event
+from tests.clients.upstream import DONE, EVENTS, LAST_CHUNK, chunk, event, head, piece, plain, usage_event, whole
 from tests.goals.calling import request
 
 HEAD = head(EVENTS)
 LAST = chunk(event(piece(finish="stop"))) + chunk(event(usage_event())) + chunk(DONE) + LAST_CHUNK
 NUMBERED = [chunk(event(piece(f"{n} "))) for n in range(1000)]
+PLAIN = plain(whole("A plain answer, at once."))
 FLOOD = chunk(event(piece("x" * 16_000)))
 SLOTS = 100
-_ASKED = re.compile(rb'"content": ?"(steady|flood) (\d+)(?: (\d+))?"')
+_ASKED = re.compile(rb'"content": ?"(steady|flood|plain) (\d+)(?: (\d+))?"')
 _NUMBER = re.compile(rb'"content":"(\d+) "')
 
 
@@ -101,6 +103,9 @@ class Stream(asyncio.Protocol):
         kind, number, every_ms = found.groups()
         upstream = self.upstream
         upstream.counts["asked"] += 1
+        if kind == b"plain":
+            self.transport.write(PLAIN)
+            return
         self.transport.write(HEAD + chunk(event(piece("", role="assistant"))))
         if kind == b"steady":
             self.sent, self.events = 0, int(number)
