@@ -14,13 +14,13 @@ from tests.clients.verdicts import Tally
 
 @pytest.mark.timeout(300)
 def test_goal_G4_no_silent_truncation(short: bool):
-    tally = Tally()
+    tally, every = Tally(), 5 if short else 1
     with lying() as (gateway, liar):
         for sdk in SDKS:
             for _ in range(1 if short else 5):
                 tell_lies(gateway, sdk, tally)
             # The short form takes every fifth offset through one SDK, another fifth through the other.
-            cut_everywhere(gateway, sdk, tally, every=5 if short else 1, start=list(SDKS).index(sdk) if short else 0)
+            cut_everywhere(gateway, sdk, tally, every, start=list(SDKS).index(sdk) if short else 0)
         direct = {sdk: without_gateway(liar, sdk)["silent"] for sdk in SDKS}
         states = gateway.call(
             lambda: (gateway.journal.strays, len(gateway.journal.open), gateway.worker.world.in_flight)
@@ -28,7 +28,7 @@ def test_goal_G4_no_silent_truncation(short: bool):
     print(f"\n{tally.table()}")
     helped_lost = sum(n for key, n in tally.counts.items() if HELPED in key and key[-1] == BEFORE)
     print(
-        f"G4 lying upstream: {tally.runs} runs ({len(LIES)} lies, cuts at every offset), {tally.of('silent')} silent, "
+        f"G4 lying upstream: {tally.runs} runs ({len(LIES)} lies, cuts at every {f'{every}th ' if short else ''}offset), {tally.of('silent')} silent, "
         f"{tally.of(WHOLE)} complete, {tally.of(BEFORE)} refused, {tally.of(AFTER)} cut with a frame or reset, "
         f"{helped_lost} refused beside a healthy member, {len(tally.wrong)} contradictions with the records; "
         f"the same lies without a gateway: silent {direct}"

@@ -253,6 +253,16 @@ def test_a_stream_that_stands_still_is_ended_when_its_idle_time_is_up(idle: floa
     assert (record.state, record.how) == ("interrupted", "idle")
 
 
+def test_a_stream_without_end_is_ended_when_its_time_is_up():
+    stage = Stage({"only": {}}, timeouts=Timeouts(total=20.0))
+    stage.upstream.fault("endless", gap_s=0.1)
+    client, record = asked(stage, stream=True)
+    assert client.ended_at - client.asked_at == pytest.approx(20.0, abs=0.2)  # type: ignore[operator]
+    assert b'"code":"upstream_interrupted"' in client.body and b"[DONE]" not in client.body
+    assert (record.state, record.how) == ("interrupted", "cut")
+    assert record.usage is not None and record.usage.output == pytest.approx(200, abs=5)
+
+
 def test_the_idle_time_rests_while_the_client_does_not_read():
     paced = {"only": {"deployments": {"d": {"latency": {"per_token_s": 0.1}}}}}
     stage = Stage(paced, timeouts=Timeouts(first_byte=10.0, idle=3.0))
