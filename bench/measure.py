@@ -221,11 +221,13 @@ class Bench:
         }  # fmt: skip
         return Plan(**values)  # type: ignore[arg-type]
 
-    def stream_plan(self, running: Running, count: int, every_ms: int, slack_s: float, **more: object) -> Plan:
+    def stream_plan(
+        self, running: Running, count: int, every_ms: int, slack_s: float, together: int = 1, **more: object
+    ) -> Plan:
         """Streams that all live longer than the window: the pace is set at the mock."""
         plan = self.plan(running, mode="stream", port=running.place.stream_port, connections=count, **more)
         chunks = math.ceil((plan.ramp_s + plan.warm_s + plan.seconds + slack_s) * 1000 / every_ms)
-        self.control(f"/_pace?every={every_ms}&chunks={chunks}")
+        self.control(f"/_pace?every={every_ms}&chunks={chunks}&together={together}")
         patience = chunks * every_ms / 1000 + 30.0
         events = chunks + (3 if plan.ask_usage else 2)
         return Plan(**{**plan.__dict__, "chunks": events, "patience_s": patience})

@@ -1,8 +1,9 @@
 """The mock upstream: an Azure OpenAI that answers at once, and writes streams at a steady pace.
 
 It shares a core with the load generator and must not be what is measured: answers are bytes made once, heads are
-looked at only for their length, and one timer a millisecond drives every stream. Counts of what it sent are on
-`GET /_stats`; `POST /_pace?every=20&chunks=250` sets milliseconds between chunks and content chunks per stream.
+looked at only for their length, and one timer drives every stream. Counts of what it sent are on `GET /_stats`.
+`POST /_pace?every=20&chunks=250&together=1` sets the milliseconds between chunks, the content chunks of a stream, and
+how many streams have their turn at the same moment.
 """
 
 from __future__ import annotations
@@ -15,11 +16,13 @@ import ssl
 import sys
 import urllib.parse
 from itertools import cycle
+from random import Random
 
 import uvloop
 
 from bench.answers import PLAIN, STREAM_HEAD, STREAMS, USAGES
 from bench.answers import Stream as Pieces
+from bench.ticks import PER_MS, Ticks
 
 HEAD_END = b"\r\n\r\n"
 STREAMED = (b'"stream":true', b'"stream": true')
@@ -33,44 +36,48 @@ class Mock:
         self.loop = loop
         self.every_ms = 20
         self.chunks = 50
+        self.together = 1
         self.counts = dict.fromkeys(("requests", "cut", "chunks", "input_tokens", "output_tokens"), 0)
         self.plain = cycle(PLAIN)
         self.usages = cycle(range(len(USAGES)))
         self._slots: list[list[Stream]] = [[]]
-        self._next_slot = 0
+        self._begun = 0
+        self._slot = 0
+        self._lots = Random(20)  # the same in every run
         self._open = 0
         self._tick = 0
-        self._timer: asyncio.TimerHandle | None = None
+        self._ticks = Ticks(loop, self._turn)
 
-    def pace(self, every_ms: int, chunks: int) -> None:
+    def pace(self, every_ms: int, chunks: int, together: int = 1) -> None:
         """Of the streams that begin from now on; there must be none under way."""
-        self.every_ms, self.chunks = every_ms, chunks
+        self.every_ms, self.chunks, self.together = every_ms, chunks, together
 
     def add(self, stream: Stream) -> None:
-        """Streams are spread evenly over the interval, whenever they began: bursts would make batches cheap."""
+        """Streams have their turn at any moment of the interval, or `together` at one: who waits for many at a time
+        finds a batch at each waking, which makes each of them cheap."""
         if not self._open:
-            self._slots = [[] for _ in range(self.every_ms)]
-            self._tick = int(self.loop.time() * 1000)
-            self._timer = self.loop.call_later(0.001, self._turn)
+            self._slots = [[] for _ in range(self.every_ms * PER_MS)]
+            self._ticks.start()
+        if self._begun % self.together == 0 or self._slot >= len(self._slots):
+            self._slot = self._lots.randrange(len(self._slots))
+        self._begun += 1
         self._open += 1
-        self._slots[self._next_slot % len(self._slots)].append(stream)
-        self._next_slot += 1
+        self._slots[self._slot].append(stream)
 
-    def _turn(self) -> None:
+    def _turn(self, passed: int) -> None:
         """Every slot that is due. A timer that comes late makes up for it, so that the rate holds."""
-        now = int(self.loop.time() * 1000)
         slots = self._slots
-        while self._tick < now:
-            self._tick += 1
-            at = self._tick % len(slots)
+        for tick in range(self._tick + 1, self._tick + passed + 1):
+            due = slots[tick % len(slots)]
             ended = False
-            for stream in slots[at]:
+            for stream in due:
                 ended |= stream.step()
             if ended:
-                still = [stream for stream in slots[at] if not stream.ended]
-                self._open -= len(slots[at]) - len(still)
-                slots[at] = still
-        self._timer = self.loop.call_later(0.001, self._turn) if self._open else None
+                slots[tick % len(slots)] = still = [stream for stream in due if not stream.ended]
+                self._open -= len(due) - len(still)
+        self._tick += passed
+        if not self._open:
+            self._ticks.stop()
 
     def stats(self) -> dict[str, int]:
         return {**self.counts, "open": self._open}
@@ -205,7 +212,7 @@ def control(mock: Mock, line: bytes) -> bytes:
     status, shown = "200 OK", mock.stats()
     if target.path == "/_pace":
         said = dict(urllib.parse.parse_qsl(target.query))
-        mock.pace(int(said["every"]), int(said["chunks"]))
+        mock.pace(int(said["every"]), int(said["chunks"]), int(said.get("together", 1)))
     elif target.path != "/_stats":
         status, shown = "404 Not Found", {}
     body = json.dumps(shown).encode()

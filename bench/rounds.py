@@ -105,8 +105,8 @@ def open_loop(bench: Bench, row: Row, running: Running, number: int) -> Sample:
 def streamed(bench: Bench, row: Row, running: Running, number: int) -> Sample:
     """CPU per chunk, paced streams."""
     scale = bench.scale
-    more = {"ramp_s": scale.ramp_s, "ask_usage": row.ask_usage}
-    plan = bench.stream_plan(running, scale.streams, 20, scale.slack_s, **more)
+    more: dict[str, object] = {"ramp_s": scale.ramp_s, "ask_usage": row.ask_usage}
+    plan = bench.stream_plan(running, scale.streams, 20, scale.slack_s, row.together, **more)
     report = bench.load(running, plan, f"{row.name}, {running.name}")
     per_s = report.units / report.window_s if report.window_s else 0.0
     return sample(row, running, number, report, {"cpu_us": report.cpu_us, "per_s": per_s})

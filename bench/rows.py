@@ -84,6 +84,7 @@ class Row:
     lines: tuple[Line, ...]
     size_kb: int = 1
     ask_usage: bool = True
+    together: int = 1  # streams that get their chunks at the same moment
 
 
 def _request(kb: int, setup: Setup, bound: Bound | None) -> Row:
@@ -109,6 +110,11 @@ ROWS = {
         _request(SIZES_KB[1], PLAIN, None),
         _request(SIZES_KB[2], PLAIN, Times(3.0, 1.5, "nginx")),
         _chunk(PLAIN, Times(1.5, 1.15, "nginx")),
+        Row(
+            "chunk-bursts", "stream", PLAIN,
+            (Line("cpu_us", "CPU per streamed chunk, ten streams at a time", "us", Times(1.5, 1.15, "nginx"), 2),),
+            together=10,
+        ),
         Row(
             "chunk-injected", "stream", PLAIN,
             (Line("cpu_us", "CPU per streamed chunk, not asking for usage (the gateway does)", "us", None, 2),),

@@ -13,7 +13,7 @@ from bench import traffic
 from bench.answers import PLAIN, STREAM_HEAD, STREAMS, USAGES
 from bench.callers import Caller, Reader, Run
 from bench.load import closed, streams
-from bench.mock import Mock, Server, length_in
+from bench.mock import Mock, Server, Stream, length_in
 from bench.plan import Plan
 
 CHUNKS = 7
@@ -171,6 +171,27 @@ def test_the_mock_answers_each_request_once_however_its_bytes_arrive(size: int):
         loop.close()
     assert upstream.stats()["requests"] == 9
     assert sink.written == b"".join(PLAIN[n % len(PLAIN)][0] for n in range(9))
+
+
+def placed(together: int) -> list[int]:
+    """How many streams each moment of the interval has."""
+    loop = uvloop.new_event_loop()
+    try:
+        upstream = Mock(loop)
+        upstream.pace(20, CHUNKS, together)
+        for _ in range(200):
+            upstream.add(Stream(upstream, Sink(), True))  # type: ignore[arg-type]
+        upstream._ticks.stop()
+        return [len(slot) for slot in upstream._slots]
+    finally:
+        loop.close()
+
+
+def test_streams_have_their_turn_at_any_moment_or_ten_at_one():
+    alone, bursts = placed(1), placed(10)
+    assert len(alone) == len(bursts) == 200 and sum(alone) == sum(bursts) == 200
+    assert max(alone) <= 6 and alone.count(0) < 100  # as drawn by lot
+    assert all(count % 10 == 0 for count in bursts)
 
 
 def test_a_stream_with_a_chunk_too_few_is_an_error():
