@@ -198,7 +198,7 @@ class TimeoutsSpec:
     connect: Annotated[float, Duration(0.01, 60)] | None = otherwise(_T.connect)
     "Resolving, connecting and the TLS handshake of one attempt."
     first_byte: Annotated[float, Duration(0.1, DAY)] | None = otherwise(_T.first_byte)
-    "From the request sent to the first byte of the answer."
+    "From the start of an attempt, connecting included, to its first byte; of a stream, to its first event."
     idle: Annotated[float, Duration(0.1, DAY)] | None = otherwise(_T.idle)
     "Longest gap inside an answer."
     total: Annotated[float, Duration(0.1, DAY)] | None = otherwise(_T.total)
