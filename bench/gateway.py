@@ -24,7 +24,10 @@ from sluicegate.spec.references import Sources
 
 FILE = "gateway.yaml"
 CLIENT_KEY, UPSTREAM_KEY = "BENCH_KEY", "BENCH_UPSTREAM_KEY"
-ON = "consumer key, grant, pool of three, breaker, a usage record for each request"  # as `config` says; keep in step
+ON = (
+    "consumer key, grant, pool of three with failover, a usage record in memory for each request; "
+    "not there yet: breakers, limits, clamps, the journal on disk, metrics, access log"
+)  # as `config` says; keep in step
 NAMES = ("one", "two", "three", "four", "five")
 
 
