@@ -80,7 +80,7 @@ class Request:
             return
         if self.complete:
             self.deliver()
-        elif self.expect and not self.http10:
+        elif self.expect:
             self.conn.transport.write(b"HTTP/1.1 100 Continue\r\n\r\n")
             self.expect = b""
 

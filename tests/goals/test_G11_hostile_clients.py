@@ -109,7 +109,7 @@ def test_goal_G11_slow_clients_slow_nobody_else(short: bool, tmp_path: Path):
     for kind, (victim, slow, _) in found.items():
         assert victim.failed == 0, kind
         assert slow["open"] > count * 0.5, "the attack was one"
-        assert victim.p99 < max(20 * alone.p99, 3.0), kind  # a shared machine may be busy; the figures are printed
+        assert victim.p99 < max(20 * alone.p99, 1.0), kind  # a machine may be busy; the figures are printed
         # Who sends too slowly is sent away and comes again; who takes a little now and then may stay until `total`.
         assert kind == "read" or slow["opened"] > count, kind
     assert again.failed == alone.failed == 0
