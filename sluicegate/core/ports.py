@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, Protocol
+from typing import Any, ClassVar, Protocol
 
 from sluicegate.core.events import Sent, Usage
 from sluicegate.core.record import UsageRecord
@@ -99,9 +99,9 @@ class Downstream(Protocol):
 class Terminal:
     """What a meter knows at the end of a stream."""
 
-    DONE = "done"
-    INCOMPLETE = "incomplete"
-    ERROR = "error"
+    DONE: ClassVar[str] = "done"
+    INCOMPLETE: ClassVar[str] = "incomplete"
+    ERROR: ClassVar[str] = "error"
 
 
 class Meter(Protocol):

@@ -77,6 +77,55 @@ class Connections:
 
 
 @dataclass(frozen=True, slots=True)
+class Spill:
+    """What else than throttling sends a request to the next member."""
+
+    long_context: bool = True
+    "A 400 for a prompt too long for this member."
+    soft_ceiling: float | None = None
+    "Share of the declared capacity beyond which a member is passed over; None: never."
+    platform: bool = False
+    "The platform's own spillover headers pass."
+
+
+@dataclass(frozen=True, slots=True)
+class Rollout:
+    """A second arm of a model: its deployments, its share, and what keeps a caller on one arm."""
+
+    deployments: tuple[int, ...]
+    "Numbers, in order, as those of the model."
+    share: float
+    "0.0 to 1.0."
+    stick_to: str = "consumer"
+    "end_user, consumer or conversation."
+
+
+@dataclass(frozen=True, slots=True)
+class Admin:
+    """Where metrics and the management API listen, in the keeper."""
+
+    host: str = "127.0.0.1"
+    port: int = 8081
+
+
+@dataclass(frozen=True, slots=True)
+class Telemetry:
+    """What is written about the traffic."""
+
+    access_log: str = ""
+    "`stdout`, `stderr` or a path; empty: none."
+    prometheus: bool = True
+
+
+@dataclass(frozen=True, slots=True)
+class Retention:
+    """How long things are kept, seconds."""
+
+    records: float = 400 * 86400.0
+    journal: float = 7 * 86400.0
+
+
+@dataclass(frozen=True, slots=True)
 class Gateway:
     """The process itself."""
 
@@ -86,3 +135,9 @@ class Gateway:
     listen: Listen = field(default_factory=Listen)
     drain_s: float = 600.0
     "How long running exchanges may take after SIGTERM before they are cut with an error frame."
+    workers: int = 1
+    admin: Admin = field(default_factory=Admin)
+    telemetry: Telemetry = field(default_factory=Telemetry)
+    retention: Retention = field(default_factory=Retention)
+    retry_budget: float = 0.2
+    "Retries after faults, as a share of all requests of the gateway."

@@ -9,8 +9,11 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
+from sluicegate.core.breaker import BreakerSpec, ThrottleSpec
+from sluicegate.core.limits.base import LimitSpec
+from sluicegate.core.params import ParamSpec
 from sluicegate.core.secret import Secret
-from sluicegate.core.settings import Connections, Gateway, OnDisconnect, Timeouts
+from sluicegate.core.settings import Connections, Gateway, OnDisconnect, Rollout, Spill, Timeouts
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,6 +58,16 @@ class Deployment:
     sku: str
     tier: int
     "0 provisioned, 1 standard; batch kinds never serve live calls."
+    weight: int = 1
+    capacity: int | None = None
+    "Tokens per minute it may take, as declared."
+    ptu: int | None = None
+    quota_group: str = ""
+    "Deployments that share a quota: throttled together. Empty: its own."
+    processing: str = "regional"
+    "regional, data_zone or global."
+    max_input: int | None = None
+    "Longest prompt, tokens; None: not known."
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,6 +84,16 @@ class Model:
     "Attempts that may end in a fault; throttled answers do not count."
     on_disconnect: OnDisconnect = field(default_factory=OnDisconnect)
     body_max: int = 32 * 1024 * 1024
+    balance: str = "least_tokens"
+    "Inside a tier: least_tokens, weighted, round_robin, least_busy or latency."
+    breaker: BreakerSpec = field(default_factory=BreakerSpec)
+    throttle: ThrottleSpec = field(default_factory=ThrottleSpec)
+    spill: Spill = field(default_factory=Spill)
+    rollout: Rollout | None = None
+    fallback: tuple[str, ...] = ()
+    "Public names of other models, tried in order when no member of this one can serve; within the grant only."
+    params: tuple[ParamSpec, ...] = ()
+    mixed_versions: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,6 +118,23 @@ class ConsumerEntry:
     "Public names it may use; ('*',) for `models: all`."
     digests: tuple[bytes, ...]
     "Keyed BLAKE2b of its keys, see caller.digest()."
+    limits: tuple[LimitSpec, ...] = ()
+    params: tuple[ParamSpec, ...] = ()
+    operations: tuple[str, ...] = ()
+    "Operations it may use; empty: all that its models offer."
+    labels: tuple[tuple[str, str], ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class TenantEntry:
+    """A group of consumers that is billed and isolated together."""
+
+    number: int
+    name: str
+    limits: tuple[LimitSpec, ...] = ()
+    params: tuple[ParamSpec, ...] = ()
+    labels: tuple[tuple[str, str], ...] = ()
+    boundary: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,3 +144,4 @@ class Directory:
     secrets: tuple[Secret, ...]
     "The installation's own secret(s), `gateway.secrets`, first is current."
     consumers: tuple[ConsumerEntry, ...]
+    tenants: tuple[TenantEntry, ...] = ()

@@ -1,0 +1,1 @@
+"""Limits: ceilings over a short time, one file a kind."""
