@@ -13,6 +13,7 @@ from msgspec import Raw
 
 from sluicegate.apis.base import BadRequest, Malformed
 from sluicegate.apis.chat_media import media
+from sluicegate.apis.chat_shapes import Answer
 from sluicegate.apis.chat_stream import ChatMeter
 from sluicegate.apis.chat_usage import usage_of
 from sluicegate.core.events import Facts, Usage
@@ -32,13 +33,7 @@ _integer: Final = msgspec.json.Decoder(int).decode
 _ASK: Final = b'{"include_usage":true}'
 
 
-class _Answer(msgspec.Struct, gc=False):
-    choices: list[Raw] | None = None
-    usage: Raw = Raw()
-    error: Raw = Raw()
-
-
-_answer: Final = msgspec.json.Decoder(_Answer).decode
+_answer: Final = msgspec.json.Decoder(Answer).decode
 
 
 class ChatCompletions:
@@ -145,7 +140,7 @@ class ChatCompletions:
             raise _invalid("stream_options", "an object") from None
 
 
-def _lenient(body: Chunk) -> _Answer:
+def _lenient(body: Chunk) -> Answer:
     """An answer that our strict reader does not take but the SDKs do, as NaN among the logprobs."""
     tidy = tidied(body)
     if tidy is None:

@@ -11,6 +11,8 @@ from typing import Final
 import msgspec
 from msgspec import Raw
 
+from sluicegate.apis.chat_shapes import Image, Message, Part
+
 IMAGE_TOKENS: Final = 765
 """85 + 4 tiles of 170."""
 
@@ -25,23 +27,9 @@ CROWDED: Final = 100_000
 _LIST: Final = ord("[")
 
 
-class _Message(msgspec.Struct, gc=False):
-    content: Raw = Raw()
-
-
-class _Part(msgspec.Struct, gc=False):
-    image_url: Raw = Raw()
-    input_audio: Raw = Raw()
-    file: Raw = Raw()
-
-
-class _Image(msgspec.Struct, gc=False):
-    detail: str | None = None
-
-
-_messages: Final = msgspec.json.Decoder(list[_Message]).decode
-_parts: Final = msgspec.json.Decoder(list[_Part]).decode
-_image: Final = msgspec.json.Decoder(_Image).decode
+_messages: Final = msgspec.json.Decoder(list[Message]).decode
+_parts: Final = msgspec.json.Decoder(list[Part]).decode
+_image: Final = msgspec.json.Decoder(Image).decode
 _ODD: Final = (msgspec.DecodeError, ValueError, RecursionError)
 
 

@@ -15,6 +15,7 @@ from typing import Final
 import msgspec
 from msgspec import Raw
 
+from sluicegate.apis.chat_shapes import ErrorSaid, EventSaid
 from sluicegate.apis.chat_usage import usage_of
 from sluicegate.core.events import Usage
 from sluicegate.core.ports import Terminal
@@ -27,25 +28,8 @@ _MEMBER: Final = b',"usage":null'
 _LAST: Final = _MEMBER + b"}\n\n"
 
 
-class _Choice(msgspec.Struct, gc=False):
-    delta: Raw = Raw()
-    finish_reason: str | None = None
-    index: int = 0
-
-
-class _Event(msgspec.Struct, gc=False):
-    choices: list[_Choice] | None = None
-    usage: Raw = Raw()
-    error: Raw = Raw()
-
-
-class _Error(msgspec.Struct):
-    code: str | int | None = None
-    type: str | None = None
-
-
-_decode: Final = msgspec.json.Decoder(_Event).decode
-_error: Final = msgspec.json.Decoder(_Error).decode
+_decode: Final = msgspec.json.Decoder(EventSaid).decode
+_error: Final = msgspec.json.Decoder(ErrorSaid).decode
 _fields: Final = msgspec.json.Decoder(dict[str, Raw]).decode
 
 
@@ -148,7 +132,7 @@ class ChatMeter:
             return self._usage(event, data, e)
         return event
 
-    def _usage(self, event: bytes, data: bytes, e: _Event) -> bytes:
+    def _usage(self, event: bytes, data: bytes, e: EventSaid) -> bytes:
         """Note usage; take out what is there only because we asked: the null of each event, the event of its own."""
         if e.usage != _NULL:
             self.usage = usage_of(e.usage) or self.usage
@@ -168,7 +152,7 @@ class ChatMeter:
         except (BadJson, ValueError):
             return event
 
-    def _odd(self, data: bytes) -> _Event | None:
+    def _odd(self, data: bytes) -> EventSaid | None:
         """Data that is no event as our strict reader knows it. None: nothing to read in it."""
         if data.strip() == b"[DONE]":
             self._finish("" if self._begun else "answer.empty")

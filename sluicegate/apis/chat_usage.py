@@ -10,27 +10,14 @@ from typing import Final
 import msgspec
 from msgspec import Raw
 
+from sluicegate.apis.chat_shapes import UsageSaid
 from sluicegate.core.events import Usage
 
 MOST: Final = 10**9
 """Tokens. No answer is larger."""
 
 
-class _Details(msgspec.Struct, gc=False):
-    cached_tokens: int | None = None
-    cache_write_tokens: int | None = None
-    reasoning_tokens: int | None = None
-
-
-class _Usage(msgspec.Struct, gc=False):
-    prompt_tokens: int
-    completion_tokens: int | None = None
-    total_tokens: int | None = None
-    prompt_tokens_details: _Details | None = None
-    completion_tokens_details: _Details | None = None
-
-
-_decode: Final = msgspec.json.Decoder(_Usage).decode
+_decode: Final = msgspec.json.Decoder(UsageSaid).decode
 
 
 def usage_of(raw: Raw) -> Usage | None:

@@ -14,7 +14,7 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Callable, Mapping
 from math import inf
-from typing import Any
+from typing import Any, Final
 
 from sluicegate.apis.base import Api, BadRequest
 from sluicegate.core.actions import ABORT, Ask, Defer, Mirror, Read, Relay, Reply, Send, Wait
@@ -25,18 +25,18 @@ from sluicegate.core.ports import Attempt, Call, Chunk, Downstream, Upstream
 from sluicegate.core.settings import Timeouts
 from sluicegate.core.state import World
 from sluicegate.core.wheel import Wheel
-from sluicegate.drive.answer import GIVEN_UP, Answer
+from sluicegate.drive.answer import DRAINING, GIVEN_UP, LARGE, REFUSAL, STREAM, WAITING, WHOLE, Answer
 from sluicegate.providers.base import Plan, Provider
 from sluicegate.wire.headers import answer as read_head
 from sluicegate.wire.refusal import CONTENT_TYPE, error_body, refusal
 
-DRAIN_S = 1.0
+DRAIN_S: Final = 1.0
 """After the last event of a stream: how long its HTTP message may take to end, so that the connection is reusable."""
 
-PLANS = 4096
+PLANS: Final = 4096
 """Cached plans; a client can only vary the api-version, by a strict grammar, so this is never reached in earnest."""
 
-_NO_FIELDS: Mapping[str, Any] = {}
+_NO_FIELDS: Final[Mapping[str, Any]] = {}
 
 
 class Bound:
@@ -299,7 +299,7 @@ class Drive:
         answer = self.answer
         assert answer is not None
         self.on_gone = action.on_gone
-        if answer.mode == Answer.WHOLE or answer.mode == Answer.REFUSAL:
+        if answer.mode == WHOLE or answer.mode == REFUSAL:
             return (
                 answer.counted(self.last, self.gone_how if self.gone else "done")
                 if answer.status == 200
@@ -312,7 +312,7 @@ class Drive:
         head = answer.head_
         assert head is not None
         held = answer.held
-        if answer.mode == Answer.STREAM:
+        if answer.mode == STREAM:
             out = b"".join(held) if len(held) != 1 else held[0]
             answer.held = []
             length = None
@@ -352,7 +352,7 @@ class Drive:
             if self.slot >= 0:
                 bound.wheel.drop(self)
             self.answer = None  # they hold each other: left alone, only the garbage collector would free them
-        elif answer is not None and answer.mode == Answer.DRAINING:
+        elif answer is not None and answer.mode == DRAINING:
             bound.wheel.watch(self, self.last + DRAIN_S)
         else:
             self.give_up()
@@ -427,7 +427,7 @@ class Drive:
         due = min(self.deadline, self.gone_due)
         if self.paused_at:
             return due
-        if self.relaying or answer.mode in (Answer.WHOLE, Answer.REFUSAL, Answer.LARGE):
+        if self.relaying or answer.mode in (WHOLE, REFUSAL, LARGE):
             return min(due, self.last + self.timeouts.idle)
         return min(due, self.first_due)
 
@@ -452,16 +452,16 @@ class Drive:
         if self.relaying:
             reason = "stream.total" if total else "stream.idle"
             self.event(self.ticket, answer.interrupted(now, "cut" if total else "idle", reason))
-        elif answer.mode == Answer.WAITING or answer.mode == Answer.STREAM:
+        elif answer.mode == WAITING or answer.mode == STREAM:
             self.event(self.ticket, Failed(now, "timeout.total" if total else "timeout.first_byte", sent))
         else:
             self.event(self.ticket, Failed(now, "timeout.total" if total else "timeout.idle", "all"))
 
 
-_REPLIED: Event = Gone(0.0)
+_REPLIED: Final = Gone(0.0)
 """What performing a Reply gives (compared by identity): the exchange is told nothing more, and ends."""
 
-PERFORM: dict[type, Callable[[Drive, Any], Event | None]] = {
+PERFORM: Final[dict[type, Callable[[Drive, Any], Event | None]]] = {
     Read: Drive.perform_read,
     Send: Drive.perform_send,
     Relay: Drive.perform_relay,
@@ -483,4 +483,4 @@ def watch_leaks() -> None:
         if not self.done and self.ticket:
             LEAKS.append(repr(self))
 
-    Drive.__del__ = __del__  # type: ignore[attr-defined]
+    setattr(Drive, "__del__", __del__)  # noqa: B010 - a compiled class has none, and refuses here

@@ -6,7 +6,7 @@ error. Until then whatever is wrong with it is a failure that another member can
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from sluicegate.apis.base import Malformed
 from sluicegate.core.events import AnswerFacts, Ended, Failed, How, Responded, Sent, Usage
@@ -18,19 +18,27 @@ from sluicegate.wire.sse import Endless
 if TYPE_CHECKING:
     from sluicegate.drive import Drive
 
-WHOLE_BYTES = 1024 * 1024
+WHOLE_BYTES: Final = 1024 * 1024
 """An unstreamed answer up to this is held until it is complete and well formed; beyond, it is committed and relayed."""
 
-REFUSAL_BYTES = 64 * 1024
+REFUSAL_BYTES: Final = 64 * 1024
 """What is kept of an error answer. More than that is no error message of an API."""
 
-TAIL_BYTES = 64 * 1024
+TAIL_BYTES: Final = 64 * 1024
 """What is kept of the end of a relayed large answer, to find its usage."""
 
-FINE = AnswerFacts()
-GIVEN_UP = "given up"
+FINE: Final = AnswerFacts()
+GIVEN_UP: Final = "given up"
 
-CAUSES = {
+# modes of an answer, in the order of a life
+WAITING: Final = 0
+WHOLE: Final = 1
+LARGE: Final = 2
+STREAM: Final = 3
+REFUSAL: Final = 4
+DRAINING: Final = 5
+
+CAUSES: Final = {
     "eof": "answer.truncated",
     "cut": "answer.truncated",
     "reset": "connection.reset",
@@ -38,7 +46,7 @@ CAUSES = {
 }
 """How an attempt ended, from the upstream port, as causes of records; `connect.*` are causes as they are."""
 
-CUT_MESSAGES = {
+CUT_MESSAGES: Final = {
     "stream.interrupted": "The model's answer broke off. What was received so far is incomplete.",
     "stream.idle": "The model stopped sending. What was received so far is incomplete.",
     "stream.total": "The answer took longer than the gateway allows. What was received so far is incomplete.",
@@ -65,15 +73,12 @@ class Answer:
         "usage",
     )
 
-    # modes, in the order of a life
-    WAITING, WHOLE, LARGE, STREAM, REFUSAL, DRAINING = range(6)
-
     def __init__(self, drive: Drive, ticket: int, asked: bool) -> None:
         self.drive = drive
         self.ticket = ticket
         self.asked = asked
         "We injected include_usage."
-        self.mode = Answer.WAITING
+        self.mode = WAITING
         self.over: str = ""
         "How the HTTP message ended, empty while it has not."
         self.status = 0
@@ -91,7 +96,7 @@ class Answer:
         if drive.timeouts.idle < drive.timeouts.first_byte:
             drive.watch_idle()
         if status != 200:
-            self.mode = Answer.REFUSAL
+            self.mode = REFUSAL
             self.headers = tuple(headers.items()) if isinstance(headers, dict) else headers
             return
         self.head_ = head = read_head(headers)
@@ -99,12 +104,12 @@ class Answer:
             self.fail("answer.encoding", now)
         elif drive.facts.stream:
             if head.content_type == b"text/event-stream":
-                self.mode = Answer.STREAM
+                self.mode = STREAM
                 self.meter = drive.api.meter(drive.facts, self.asked)
             else:
                 self.fail("answer.content_type", now)
         elif head.content_type == b"application/json":
-            self.mode = Answer.WHOLE
+            self.mode = WHOLE
         else:
             self.fail("answer.content_type", now)
 
@@ -112,7 +117,7 @@ class Answer:
         drive = self.drive
         drive.last = now
         mode = self.mode
-        if mode == Answer.STREAM:
+        if mode == STREAM:
             meter = self.meter
             assert meter is not None
             try:
@@ -136,25 +141,25 @@ class Answer:
                 self.finished(b"", now)
             if meter.broken and not self.over and not drive.done:
                 self.broke_off("stream.interrupted", now)
-        elif mode == Answer.WHOLE:
+        elif mode == WHOLE:
             self.held.append(chunk)
             self.size += len(chunk)
             if self.size > WHOLE_BYTES:
-                self.mode = Answer.LARGE
+                self.mode = LARGE
                 drive.event(self.ticket, Responded(now, 200, FINE, False))
-        elif mode == Answer.LARGE:
+        elif mode == LARGE:
             self.held.append(chunk)
             if drive.relaying:
                 self.keep_tail()
                 if not drive.gone and not drive.down.data(chunk):
                     drive.pause(now)
-        elif mode == Answer.REFUSAL:
+        elif mode == REFUSAL:
             if self.size < REFUSAL_BYTES:
                 self.held.append(chunk)
             self.size += len(chunk)
             if self.size > WHOLE_BYTES:
                 self.fail("answer.too_large", now)
-        elif mode == Answer.DRAINING:
+        elif mode == DRAINING:
             self.size += len(chunk)
             if self.size > WHOLE_BYTES:
                 drive.give_up()
@@ -166,10 +171,10 @@ class Answer:
         sent: Sent = drive.attempt.sent if drive.attempt is not None else "nothing"
         drive.attempt = None
         mode = self.mode
-        if mode == Answer.DRAINING:
+        if mode == DRAINING:
             drive.bound.wheel.drop(drive)
             drive.answer = None
-        elif mode == Answer.WHOLE:
+        elif mode == WHOLE:
             if how != "done" and how != "eof":
                 drive.event(self.ticket, Failed(now, CAUSES.get(how, how), "all"))
                 return
@@ -179,16 +184,16 @@ class Answer:
                 drive.event(self.ticket, Failed(now, m.cause, "all"))
                 return
             drive.event(self.ticket, Responded(now, 200, FINE, True))
-        elif mode == Answer.STREAM:
+        elif mode == STREAM:
             if drive.relaying:
                 drive.event(self.ticket, self.ended(now))
             elif not self.held:
                 drive.event(self.ticket, Failed(now, CAUSES.get(how, "answer.truncated"), "all"))
             # else: responded, not relayed yet; perform_relay asks again
-        elif mode == Answer.LARGE:
+        elif mode == LARGE:
             if drive.relaying:
                 drive.event(self.ticket, self.ended(now))
-        elif mode == Answer.REFUSAL:
+        elif mode == REFUSAL:
             bound = drive.bound
             assert drive.member is not None
             provider = bound.providers[drive.member.instance.provider]
@@ -237,14 +242,14 @@ class Answer:
         drive.pending = out
         assert self.meter is not None
         e = self.counted(now, "cut" if self.meter.error else drive.gone_how if drive.gone else "done")
-        self.mode = Answer.DRAINING
+        self.mode = DRAINING
         self.size = 0
         drive.event(self.ticket, e)
 
     def ended(self, now: float) -> Ended:
         """The HTTP message is over while we relay: is the answer?"""
         drive = self.drive
-        if self.mode == Answer.LARGE:
+        if self.mode == LARGE:
             if self.over in ("done", "eof"):
                 try:
                     self.usage = drive.api.tail(b"".join(self.held)[-TAIL_BYTES:])

@@ -44,8 +44,9 @@ _PLAIN = frozenset((b"application/json", b"*/*"))
 _BAD_LENGTH = -2
 
 
-class Connection(asyncio.Protocol):
-    """A client connection. At most one exchange at a time; pipelined requests wait in order."""
+class Connection:
+    """A client connection: an asyncio.Protocol in all but the base class, which would keep it from being compiled
+    (docs/decisions/0012). At most one exchange at a time; pipelined requests wait in order."""
 
     __slots__ = (
         "active", "backlog", "fed", "fields", "first", "host", "last", "like", "lingering", "lost", "on_header",

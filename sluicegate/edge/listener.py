@@ -15,6 +15,7 @@ from collections import Counter
 from collections.abc import Callable
 from email.utils import formatdate
 from os import urandom
+from typing import Any
 
 from sluicegate.apis import Match, Paths
 from sluicegate.core.settings import Listen
@@ -153,16 +154,19 @@ class Server:
             self._starting.add(task)
             task.add_done_callback(self._started)
 
+    def _connection(self) -> Any:
+        return Connection(self)
+
     async def _start(self, s: socket.socket) -> None:
         """Make a connection of an accepted socket; with TLS this is the handshake."""
         assert self.loop is not None
         if self.tls is None:
-            await self.loop.connect_accepted_socket(lambda: Connection(self), s)
+            await self.loop.connect_accepted_socket(self._connection, s)
             return
         self.handshaking += 1
         try:
             await self.loop.connect_accepted_socket(
-                lambda: Connection(self), s, ssl=self.tls, ssl_handshake_timeout=self.settings.head_s,
+                self._connection, s, ssl=self.tls, ssl_handshake_timeout=self.settings.head_s,
                 ssl_shutdown_timeout=2.0,
             )  # fmt: skip
         except (OSError, TimeoutError, ssl.SSLError, asyncio.CancelledError):

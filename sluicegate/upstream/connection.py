@@ -15,7 +15,7 @@ from __future__ import annotations
 import asyncio
 import os
 import socket
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import httptools
 
@@ -51,8 +51,9 @@ LAST_READS = 4
 OPENING, IDLE, BUSY, CLOSED = range(4)
 
 
-class Connection(asyncio.BufferedProtocol):
-    """At most one attempt at a time."""
+class Connection:
+    """At most one attempt at a time. An asyncio.BufferedProtocol in all but the base class, which would keep it from
+    being compiled (docs/decisions/0012): uvloop asks for the methods only."""
 
     __slots__ = (
         "attempt", "bad", "complete", "fed", "fields", "head", "headed", "interim", "interim_bytes", "keep", "kept",
@@ -61,7 +62,7 @@ class Connection(asyncio.BufferedProtocol):
     )  # fmt: skip
 
     transport: asyncio.Transport
-    piece_bytes = 256 * 1024
+    piece_bytes: ClassVar[int] = 256 * 1024
     """Bodies above JOIN_BYTES leave in pieces of this, the next one when the socket took the last."""
 
     def __init__(self, pool: Pool, retire_at: float) -> None:

@@ -17,7 +17,7 @@ import asyncio
 import os
 import ssl
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
 
 from sluicegate.core.ports import Chunk
 from sluicegate.upstream.connection import IDLE, OPENING, Connection
@@ -123,7 +123,7 @@ class TlsConnection(Connection):
 
     __slots__ = ("_done", "_sealing", "_shaken", "_tls")
 
-    piece_bytes = 64 * 1024  # sealed pieces are copies
+    piece_bytes: ClassVar[int] = 64 * 1024  # sealed pieces are copies
 
     def __init__(self, pool: Pool, retire_at: float, tls: ssl.SSLObject, sealing: Sealing) -> None:
         super().__init__(pool, retire_at)

@@ -18,6 +18,7 @@ import msgspec
 from msgspec import Raw
 
 from sluicegate.core.ports import Chunk
+from sluicegate.wire.any_key import AnyKey
 
 MOST_KEYS: Final = 1000
 """Top-level keys a body may have; the largest real ones have about 40."""
@@ -36,15 +37,6 @@ class BadJson(Exception):
         super().__init__(reason, message)
         self.reason = reason
         self.message = message
-
-
-class _AnyKey(type):
-    def __instancecheck__(cls, instance: object) -> bool:
-        return True
-
-
-class _Key(metaclass=_AnyKey):
-    """Stands for `str` where every key must be seen, repeated ones too: msgspec asks its hook for unknown types."""
 
 
 _decode: Final[Callable[[Chunk], dict[str, Raw]]] = msgspec.json.Decoder(dict[str, Raw]).decode
@@ -88,7 +80,7 @@ def _one_by_one(body: Chunk) -> dict[str, Raw]:
             raise _too_many()
         return key
 
-    fields: dict[str, Raw] = msgspec.json.Decoder(dict[_Key, Raw], dec_hook=look).decode(body)  # type: ignore[assignment]
+    fields: dict[str, Raw] = msgspec.json.Decoder(dict[AnyKey, Raw], dec_hook=look).decode(body)  # type: ignore[assignment]
     if len(seen) != len(fields):
         left = set(fields)
         for key in seen:
