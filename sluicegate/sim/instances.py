@@ -7,6 +7,7 @@ from typing import Any
 
 import msgspec
 
+from sluicegate.sim.azure.capacity import Standard
 from sluicegate.sim.azure.instance import Instance
 from sluicegate.sim.faults import Active, FaultBook
 from sluicegate.sim.ledger import Ledger
@@ -24,8 +25,9 @@ class Instances:
         self.seed = self.spec.seed if seed is None else seed
         self.ledger = Ledger(keep_bodies)
         self.faults = FaultBook(self.seed)
+        self.quotas = {name: Standard(spec) for name, spec in self.spec.quotas.items()}
         self.behind = {
-            name: Instance(name, spec, self.seed, self.ledger, self.faults)
+            name: Instance(name, spec, self.seed, self.ledger, self.faults, self.quotas)
             for name, spec in self.spec.instances.items()
         }
         self._first = {name: instance.spec for name, instance in self.behind.items()}
@@ -68,7 +70,7 @@ class Instances:
         for name, patch in instances.items():
             if not isinstance(patch, Mapping):
                 raise ValueError(f"instances.{name}: write an object")
-            specs[name] = changed(self._known(name).spec, patch)
+            specs[name] = changed(self._known(name).spec, patch, self.quotas)
         for name, spec in specs.items():
             self._apply(name, spec)
 

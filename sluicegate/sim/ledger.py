@@ -32,8 +32,8 @@ class Entry:
     __slots__ = (
         "_digest", "answer_at", "api_version", "authorized", "body", "body_at", "body_bytes", "claim", "complete",
         "connection", "deployment", "ended", "ended_at", "faults", "first_at", "head", "head_at", "head_bytes",
-        "id", "instance", "left_at", "method", "nth", "number", "path", "retry_s", "sent", "sent_at",
-        "sent_body", "status", "stream", "target", "usage_sent", "wall", "whole",
+        "id", "instance", "left_at", "method", "nth", "number", "on_end", "path", "retry_s", "sent", "sent_at",
+        "sent_body", "spilled_to", "status", "stream", "target", "usage_sent", "wall", "whole",
     )  # fmt: skip
 
     def __init__(self, instance: str, first_at: float, wall: float, connection: int = 0, nth: int = 1) -> None:
@@ -93,6 +93,10 @@ class Entry:
         self.left_at: float | None = None
         "The client closed or reset the connection before the answer was over."
         self.faults: Sequence[int] = ()
+        self.spilled_to = ""
+        "Deployment that the platform's own spillover gave it to."
+        self.on_end: Callable[[Entry], None] | None = None
+        "Told when it is over: capacity is settled then."
 
     def __repr__(self) -> str:
         return f"Entry({self.number}, {self.instance}/{self.deployment}, {self.status}, {self.ended or 'open'})"
@@ -146,7 +150,7 @@ class Entry:
 _EXPORTED = (
     "number", "instance", "deployment", "id", "connection", "nth", "wall", "first_at", "head_at", "body_at", "method",
     "path", "api_version", "stream", "head_bytes", "body_bytes", "complete", "authorized", "status", "answer_at",
-    "sent", "sent_body", "sent_at", "whole", "retry_s", "ended", "ended_at", "left_at", "faults",
+    "sent", "sent_body", "sent_at", "whole", "retry_s", "ended", "ended_at", "left_at", "faults", "spilled_to",
 )  # fmt: skip
 
 
@@ -187,6 +191,9 @@ class Ledger:
         if not entry.ended:
             entry.ended = how
             entry.ended_at = now
+            if entry.on_end is not None:
+                entry.on_end(entry)
+                entry.on_end = None
             if not self.keep_bodies:
                 entry.forget_body()
             self.changed()

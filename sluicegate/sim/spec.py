@@ -5,10 +5,12 @@ The same shapes are read from a file (`sluicegate simulate --instances`), from t
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import Any, Literal
 
 import msgspec
+
+from sluicegate.sim.azure.facts import PROVISIONED, ptu
 
 Kind = Literal["azure_openai", "openai_compatible"]
 Mode = Literal["up", "down", "stall"]
@@ -31,11 +33,19 @@ class CapacitySpec(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """What a deployment takes before it says 429. Absent: anything."""
 
     tokens_per_minute: int = 0
-    "Standard kinds: estimated at arrival (prompt + max_tokens), in a window of 60 s. 0: no bound."
-    requests_per_10s: int = 0
-    "Standard kinds: default is tokens_per_minute / 1000, rounded up."
+    "Standard kinds: estimated at arrival (prompt + max_tokens); the count is reset each minute. 0: no bound."
+    requests_per_minute: int = 0
+    "Standard kinds: default is 6 for each 1,000 tokens per minute."
+    slice_s: Literal[1, 10] = 10
+    "Requests are counted in slices of so many seconds, each with its part of the minute's."
+    ptu: int = 0
+    "Provisioned kinds: units; tokens per minute and weights of the model are known (sluicegate/data/ptu.csv)."
     ptu_tokens_per_minute: int = 0
-    "Provisioned kinds: at this rate utilisation is 100 %; a bucket that leaks, 429 with retry-after-ms above it."
+    "Instead of `ptu`: normalised tokens per minute at which utilisation is 100 %."
+    bucket_s: float = 60.0
+    "Provisioned kinds: so many seconds of that rate fill the bucket."
+    unsaid: int = 4096
+    "Provisioned kinds: output tokens assumed of a request that names no maximum."
 
 
 class DeploymentSpec(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -64,6 +74,12 @@ class DeploymentSpec(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     utilisation: float | None = None
     "Provisioned kinds: the share shown in azure-openai-deployment-utilization; default: computed from capacity."
     capacity: CapacitySpec = CapacitySpec()
+    quota: str = ""
+    "Name of a quota of the fleet that it shares with other deployments, besides its own capacity."
+    max_input: int = 0
+    "Longest prompt in tokens; a longer one is a 400 context_length_exceeded. 0: any."
+    spillover: str = ""
+    "Provisioned kinds: deployment of this instance to which the platform itself sends what this one refuses."
     headers: dict[str, str] = {}
     "More response headers."
 
@@ -74,7 +90,7 @@ class InstanceSpec(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     deployments: dict[str, DeploymentSpec] = msgspec.field(default_factory=lambda: {"gpt-4o": DeploymentSpec()})
     kind: Kind = "azure_openai"
     region: str = "West Europe"
-    "Shown in x-ms-region."
+    "Shown in x-ms-region; `westeurope` is shown as `West Europe`."
     key: str = ""
     "What callers must show; default: made from the seed for tests, at random by `sluicegate simulate`."
     host: str = "127.0.0.1"
@@ -95,6 +111,8 @@ class FleetSpec(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """All instances of one process."""
 
     instances: dict[str, InstanceSpec] = {}
+    quotas: dict[str, CapacitySpec] = {}
+    "Subscription-wide quotas by name: deployments that name one share it."
     seed: int = 0
     control: int | None = None
     "Port of the control API; absent: none in tests, a free one for `sluicegate simulate`."
@@ -117,23 +135,49 @@ def fleet_spec(given: FleetSpec | Mapping[str, Any] | int) -> FleetSpec:
         spec = msgspec.convert(given, FleetSpec, strict=False)
     except msgspec.ValidationError as e:
         raise ValueError(_located(given) or str(e)) from None
+    for name, quota in spec.quotas.items():
+        if quota.ptu or quota.ptu_tokens_per_minute:
+            raise ValueError(f"quotas.{name}: PTU are quota of a deployment; write tokens_per_minute")
     for name, instance in spec.instances.items():
-        for label, deployment in instance.deployments.items():
-            if not 0 < deployment.tokens[0] <= deployment.tokens[1]:
-                raise ValueError(f"instances.{name}.deployments.{label}.tokens: write [from, to], at least 1")
+        _checked(instance, spec.quotas, f"instances.{name}.")
     return spec
 
 
-def changed(spec: InstanceSpec, patch: Mapping[str, Any]) -> InstanceSpec:
+def _checked(instance: InstanceSpec, quotas: Collection[str], where: str) -> None:
+    """What the shapes cannot say. Raises ValueError."""
+    for label, deployment in instance.deployments.items():
+        at = f"{where}deployments.{label}."
+        capacity = deployment.capacity
+        provisioned = deployment.sku.endswith(PROVISIONED)
+        if not 0 < deployment.tokens[0] <= deployment.tokens[1]:
+            raise ValueError(f"{at}tokens: write [from, to], at least 1")
+        if (capacity.ptu or capacity.ptu_tokens_per_minute) and not provisioned:
+            raise ValueError(f"{at}capacity: {deployment.sku} has tokens_per_minute, not PTU")
+        if (capacity.tokens_per_minute or capacity.requests_per_minute) and provisioned:
+            raise ValueError(f"{at}capacity: {deployment.sku} has PTU, not tokens_per_minute")
+        if capacity.ptu and ptu(deployment.model, deployment.sku) is None:
+            raise ValueError(f"{at}capacity.ptu: nothing is known of {deployment.model}; write ptu_tokens_per_minute")
+        if capacity.bucket_s <= 0:
+            raise ValueError(f"{at}capacity.bucket_s: write seconds above 0")
+        if deployment.quota and deployment.quota not in quotas:
+            raise ValueError(f"{at}quota: there is no {deployment.quota!r} under quotas")
+        target = instance.deployments.get(deployment.spillover)
+        if deployment.spillover and (not provisioned or target is None or target.sku.endswith(PROVISIONED)):
+            raise ValueError(f"{at}spillover: from a provisioned deployment to a standard one of the same instance")
+
+
+def changed(spec: InstanceSpec, patch: Mapping[str, Any], quotas: Collection[str] = ()) -> InstanceSpec:
     """The spec with a patch (maps merge, everything else replaces). Raises ValueError."""
     fixed = {"kind", "host", "port", "tls"} & set(patch)
     if fixed:
         raise ValueError(f"{', '.join(sorted(fixed))}: cannot change while it runs")
     whole = _merged(msgspec.to_builtins(spec), patch)
     try:
-        return msgspec.convert(whole, InstanceSpec, strict=False)
+        made = msgspec.convert(whole, InstanceSpec, strict=False)
     except msgspec.ValidationError as e:
         raise ValueError(str(e)) from None
+    _checked(made, quotas, "")
+    return made
 
 
 def _located(given: Mapping[str, Any]) -> str:

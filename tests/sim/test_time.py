@@ -1,12 +1,10 @@
-"""Virtual time, traffic, and what a deployment takes before it says 429."""
+"""Virtual time and traffic."""
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sluicegate.sim.azure.capacity import Capacity
 from sluicegate.sim.clock import VirtualClock
-from sluicegate.sim.spec import CapacitySpec
 from sluicegate.sim.traffic import STEP_S, arrivals, ramp, spike, steady
 
 # ---------------------------------------------------------------- the clock
@@ -88,49 +86,3 @@ def test_random_traffic_is_the_same_for_a_seed():
     one, same, other = (list(arrivals(steady(50), 20.0, seed=s)) for s in (1, 1, 2))
     assert one == same != other
     assert len(one) == pytest.approx(1000, rel=0.15)
-
-
-# ---------------------------------------------------------------- capacity
-
-
-def test_no_declared_capacity_takes_anything():
-    capacity = Capacity(CapacitySpec())
-    assert capacity.take(10**9, now=0) == 0.0 and capacity.utilisation(0) == 0.0
-
-
-def test_a_minute_holds_so_many_tokens():
-    capacity = Capacity(CapacitySpec(tokens_per_minute=1000, requests_per_10s=100))
-    assert capacity.take(600, now=0) == 0.0
-    assert capacity.take(400, now=9.9) == 0.0
-    assert capacity.left(9.9) == (98, 0)
-    assert capacity.take(100, now=20) == pytest.approx(40)  # when the first ones leave the window
-    assert capacity.take(700, now=20) == pytest.approx(49.9)
-    assert capacity.take(600, now=60) == 0.0
-    assert capacity.take(2000, now=200) == 60.0  # never fits
-
-
-def test_ten_seconds_hold_so_many_requests():
-    capacity = Capacity(CapacitySpec(tokens_per_minute=6000))
-    assert [capacity.take(1, now=0.5) for _ in range(7)] == [0.0] * 6 + [10.0]
-    assert capacity.take(1, now=10.5) == 0.0
-
-
-@given(st.lists(st.tuples(st.floats(0, 5), st.integers(1, 500)), max_size=200))
-def test_no_minute_ever_holds_more(steps):
-    capacity = Capacity(CapacitySpec(tokens_per_minute=1000, requests_per_10s=1000))
-    taken: list[tuple[float, int]] = []
-    now = 0.0
-    for gap, tokens in steps:
-        now += gap
-        wait = capacity.take(tokens, now)
-        if not wait:
-            taken.append((now, tokens))
-        assert sum(n for at, n in taken if at > now - 60) <= 1000
-
-
-def test_a_provisioned_bucket_leaks_and_says_when():
-    capacity = Capacity(CapacitySpec(ptu_tokens_per_minute=6000))  # 100 a second, 1000 make 100 %
-    assert capacity.take(900, now=0) == 0.0 and capacity.utilisation(0) == pytest.approx(0.9)
-    assert capacity.take(300, now=0) == 0.0 and capacity.utilisation(0) == pytest.approx(1.2)
-    assert capacity.take(1, now=0) == pytest.approx(2.0, abs=0.01)
-    assert capacity.take(1, now=2.1) == 0.0

@@ -93,7 +93,7 @@ class Chat:
         self.claim = Claim(
             prompt_count,
             sum(s.size for s in self.sayings) + reasoning,
-            min(deployment.cached, prompt_count),
+            min(int(self.marks.get("cached") or deployment.cached), prompt_count),
             reasoning,
         )
 

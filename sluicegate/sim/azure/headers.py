@@ -5,6 +5,7 @@ from __future__ import annotations
 from hashlib import blake2b
 
 from sluicegate.sim.answer import Headers
+from sluicegate.sim.azure.facts import PROVISIONED, region_shown
 from sluicegate.sim.azure.request import Request
 from sluicegate.sim.spec import DeploymentSpec, InstanceSpec
 
@@ -61,23 +62,24 @@ class HeaderBook:
             (b"x-ms-client-request-id", request.header(b"x-ms-client-request-id") or apim_id),
             *static,
         ]
-        if deployment is not None and not deployment.sku.endswith("ProvisionedManaged"):
+        if deployment is not None and not deployment.sku.endswith(PROVISIONED):
             headers.append((b"x-ratelimit-remaining-requests", b"%d" % left[0]))
             headers.append((b"x-ratelimit-remaining-tokens", b"%d" % left[1]))
         return headers, request_id.decode()
 
     def _fixed(self, name: str, deployment: DeploymentSpec | None) -> Headers:
         spec = self._spec
-        headers = [*_FIXED, (b"x-ms-region", spec.region.encode())]
+        headers = [*_FIXED, (b"x-ms-region", region_shown(spec.region).encode())]
         if spec.cookies:
             headers.append((b"set-cookie", b"ARRAffinity=7f3c2a; Path=/; HttpOnly; Secure; Domain=simulated.example"))
             headers.append((b"set-cookie", b"session=upstream-secret; Path=/"))
         if deployment is not None:
             headers.append((b"azureml-model-session", b"d%d-%b" % (len(name), name.encode())))
             headers.append((b"x-ms-deployment-name", name.encode()))
-            if not deployment.sku.endswith("ProvisionedManaged"):
+            if not deployment.sku.endswith(PROVISIONED):
                 tokens = deployment.capacity.tokens_per_minute or 450_000
-                headers.append((b"x-ratelimit-limit-requests", b"%d" % max(1, tokens // 1000 * 6)))
+                requests = deployment.capacity.requests_per_minute or max(1, tokens // 1000 * 6)
+                headers.append((b"x-ratelimit-limit-requests", b"%d" % requests))
                 headers.append((b"x-ratelimit-limit-tokens", b"%d" % tokens))
             headers += [(k.encode(), v.encode()) for k, v in deployment.headers.items()]
         return headers

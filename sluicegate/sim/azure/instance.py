@@ -11,10 +11,11 @@ from hashlib import blake2b
 from hmac import compare_digest
 from typing import Any, Final
 
-from sluicegate.sim.answer import Answer
+from sluicegate.sim.answer import Answer, Claim
 from sluicegate.sim.azure import refusals
-from sluicegate.sim.azure.capacity import Capacity
+from sluicegate.sim.azure.capacity import SHOWN, UNSAID, Capacity, Provisioned, Standard, capacity
 from sluicegate.sim.azure.chat import Chat
+from sluicegate.sim.azure.facts import PROVISIONED, ptu
 from sluicegate.sim.azure.headers import HeaderBook
 from sluicegate.sim.azure.request import COMPATIBLE, DATED, V1, Request, dated_since, is_date
 from sluicegate.sim.faults import FaultBook
@@ -24,12 +25,18 @@ from sluicegate.sim.spec import DeploymentSpec, InstanceSpec, changed
 STREAM_OPTIONS_SINCE: Final = "2024-09-01"
 JSON_SCHEMA_SINCE: Final = "2024-08-01"
 N_MOST: Final = 128
+SPILLED: Final = frozenset({429, 500, 503})
+"""What the platform's own spillover catches; besides these, a prompt that is too long."""
+TOO_LONG: Final = b"context_length_exceeded"
 
 
 class Instance:
     """A resource with its deployments, in force."""
 
-    def __init__(self, name: str, spec: InstanceSpec, seed: int, ledger: Ledger, faults: FaultBook) -> None:
+    def __init__(
+        self, name: str, spec: InstanceSpec, seed: int, ledger: Ledger, faults: FaultBook,
+        quotas: Mapping[str, Standard],
+    ) -> None:  # fmt: skip
         self.name = name
         self.seed = seed
         self.ledger = ledger
@@ -37,24 +44,28 @@ class Instance:
         self.served = 0
         "Answers so far: it numbers their ids."
         self.key = spec.key or made_key(seed, name)
-        self.capacity: dict[str, Capacity] = {}
+        self.quotas = quotas
+        self.capacity: dict[str, Capacity | None] = {}
+        self.spec = spec
         self.configure(spec)
 
     def configure(self, spec: InstanceSpec) -> None:
         """Take another spec; what deployments have used so far stays."""
-        self.spec = spec
+        before, self.spec = self.spec, spec
         self.key = spec.key or self.key
         self._keys = (self.key.encode(), b"Bearer " + self.key.encode())
         self.book = HeaderBook(self.name, spec, self.seed)
-        self.capacity = {
-            name: self.capacity[name] if name in self.capacity and self.capacity[name].spec == d.capacity
-            else Capacity(d.capacity)
-            for name, d in spec.deployments.items()
-        }  # fmt: skip
+        used, self.capacity = self.capacity, {}
+        for name, d in spec.deployments.items():
+            old = before.deployments.get(name)
+            if name in used and old is not None and (old.capacity, old.model, old.sku) == (d.capacity, d.model, d.sku):
+                self.capacity[name] = used[name]
+            else:
+                self.capacity[name] = capacity(d.capacity, ptu(d.model, d.sku))
 
     def patch(self, patch: Mapping[str, Any]) -> None:
         """Change part of the spec. Raises ValueError."""
-        self.configure(changed(self.spec, patch))
+        self.configure(changed(self.spec, patch, self.quotas))
 
     # ------------------------------------------------------------------ a request
 
@@ -70,9 +81,34 @@ class Instance:
         readable = request.read()
         entry.deployment = request.deployment
         entry.api_version = request.api_version
+        answer = self._answered(request, readable, entry, now, wall)
+        target = self._spillover(request)
+        if target and (answer.status in SPILLED or (answer.status == 400 and TOO_LONG in answer.body())):
+            source, error = request.deployment, answer.status
+            if entry.on_end is not None:  # it was taken, and then failed: nothing was used
+                entry.on_end(entry)
+                entry.on_end = None
+            request.deployment = entry.spilled_to = target
+            answer = self._answered(request, readable, entry, now, wall)
+            answer.headers.append((b"x-ms-spillover-from-deployment", source.encode()))
+            answer.headers.append((b"x-ms-spillover-error", b"%d" % error))
+        return answer
+
+    def _answered(self, request: Request, readable: bool, entry: Entry, now: float, wall: float) -> Answer:
         answer = self._honest(request, readable, entry, now, wall)
         faults = self.faults.matching(self.name, request, now)
         return self._finished(answer, request, entry, faults, now, wall)
+
+    def _spillover(self, request: Request) -> str:
+        """Where the platform itself sends what a provisioned deployment refuses: as the request or the deployment
+        says; empty: nowhere."""
+        deployment = self.spec.deployments.get(request.deployment)
+        if deployment is None or not deployment.sku.endswith(PROVISIONED):
+            return ""
+        asked = request.header(b"x-ms-spillover-deployment")
+        name = deployment.spillover if asked is None else asked.decode("latin-1")
+        target = self.spec.deployments.get(name)
+        return name if target is not None and not target.sku.endswith(PROVISIONED) else ""
 
     def _finished(
         self, answer: Answer, request: Request, entry: Entry, faults: list[Any], now: float, wall: float
@@ -80,14 +116,21 @@ class Instance:
         """With its headers, and with what the faults make of it."""
         self.served += 1
         deployment = self.spec.deployments.get(request.deployment)
-        capacity = self.capacity.get(request.deployment)
-        left = capacity.left(now) if capacity is not None else (0, 0)
+        own = self.capacity.get(request.deployment)
+        left = SHOWN if deployment is not None else (0, 0)
+        if deployment is not None:
+            shared = self.quotas.get(deployment.quota)
+            if own is not None:
+                left = own.left(now)
+            if shared is not None:
+                (a, b), (c, d) = left, shared.left(now)
+                left = min(a, c), min(b, d)
         headers, entry.id = self.book.of(request.deployment, deployment, request, self.served, left)
         answer.headers = [*answer.headers, *headers]
-        if deployment is not None and deployment.sku.endswith("ProvisionedManaged"):
+        if deployment is not None and deployment.sku.endswith(PROVISIONED):
             used = deployment.utilisation
-            if used is None and capacity is not None:
-                used = capacity.utilisation(now)
+            if used is None and own is not None:
+                used = own.utilisation(now)
             answer.headers.append((b"azure-openai-deployment-utilization", b"%.1f%%" % (100 * (used or 0.0))))
         for fault in faults:
             answer = fault.act(answer, request, now, wall)
@@ -123,16 +166,32 @@ class Instance:
 
     def _spoken(self, request: Request, deployment: DeploymentSpec, entry: Entry, now: float, wall: float) -> Answer:
         chat = Chat(request.document, request.body, deployment, self.spec.kind == "azure_openai", self.seed)
-        wait_s = self.capacity[request.deployment].take(
-            chat.claim.prompt + (chat.cap if chat.cap is not None else 16), now
-        )
-        if wait_s > 0:
-            form: refusals.RetryForm = "both" if deployment.sku.endswith("ProvisionedManaged") else "s"
-            return refusals.throttled(wait_s, wall, "rate", form, request.api_version)
-        if "filter" in chat.marks:
-            return refusals.filtered_prompt()
+        claim = chat.claim
+        request.estimate = claim.prompt + (UNSAID if chat.cap is None else chat.cap) * len(chat.sayings)
         if "too_long" in chat.marks:
-            return refusals.too_long(128_000, 128_000 + chat.claim.prompt)
+            return refusals.too_long(128_000, 128_000 + claim.prompt)
+        if 0 < deployment.max_input < claim.prompt:
+            return refusals.too_long(deployment.max_input, claim.prompt)
+        own, shared = self.capacity[request.deployment], self.quotas.get(deployment.quota)
+        if own is not None or shared is not None:
+            refused = _lacking(own, shared, deployment, now, wall, request)
+            if refused is not None:
+                return refused
+            for counted in (own, shared):
+                if counted is not None:
+                    counted.take(counted.estimate(claim.prompt, claim.cached, chat.cap, len(chat.sayings)), now)
+        if "filter" in chat.marks:
+            answer = refusals.filtered_prompt()
+            answer.claim = Claim(claim.prompt, 0, claim.cached)
+        else:
+            answer = self._written(chat, deployment, wall)
+        if isinstance(own, Provisioned):
+            estimate = own.estimate(claim.prompt, claim.cached, chat.cap, len(chat.sayings))
+            bucket = own
+            entry.on_end = lambda entry: bucket.settle(estimate, _used(entry, answer), entry.ended_at or now)
+        return answer
+
+    def _written(self, chat: Chat, deployment: DeploymentSpec, wall: float) -> Answer:
         jitter = deployment.latency.jitter
         draw = blake2b(b"%d %b %d" % (self.seed, self.name.encode(), self.served), digest_size=24).digest()
         speed = 1.0 if not jitter else 1.0 + jitter * (2.0 * int.from_bytes(draw[:4], "big") / 2**32 - 1.0)
@@ -147,6 +206,31 @@ class Instance:
         if key is not None:
             return compare_digest(key, self._keys[0])
         return bearer is not None and compare_digest(bearer, self._keys[1])
+
+
+def _lacking(
+    own: Capacity | None, shared: Standard | None, deployment: DeploymentSpec, now: float, wall: float, request: Request
+) -> Answer | None:
+    """The 429 of a deployment that has no capacity left, or shares a quota that has none."""
+    wait_s, of = own.lacks(now) if own is not None else (0.0, "")
+    if shared is not None:
+        shared_s, shared_of = shared.lacks(now)
+        if shared_s > wait_s:
+            wait_s, of = shared_s, shared_of
+    if not of:
+        return None
+    form: refusals.RetryForm = "both" if deployment.sku.endswith(PROVISIONED) else "s"
+    return refusals.throttled(wait_s, wall, "rate", form, request.api_version, of)
+
+
+def _used(entry: Entry, answer: Answer) -> Claim | None:
+    """What was computed: all of it, or as much as had been said when the client left a stream."""
+    claim = entry.claim
+    if claim is None or entry.ended != "client" or not answer.stream:
+        return claim if isinstance(claim, Claim) else None
+    size = len(answer.body()) if isinstance(answer.pieces, list) else 0
+    said = min(1.0, entry.sent_body / size) if size else 1.0
+    return Claim(claim.prompt, round(claim.completion * said), claim.cached)
 
 
 def _wrong(request: Request) -> Answer | None:

@@ -110,14 +110,16 @@ def too_long(limit: int, tokens: int) -> Answer:
 
 
 def throttled(
-    wait_s: float, wall: float, reason: Reason = "rate", form: RetryForm = "both", version: str | None = None
-) -> Answer:
-    """429. `wait_s`: seconds until the next call is accepted; `wall`: now, for the date form."""
+    wait_s: float, wall: float, reason: Reason = "rate", form: RetryForm = "both", version: str | None = None,
+    of: str = "tokens",
+) -> Answer:  # fmt: skip
+    """429. `wait_s`: seconds until the next call is accepted; `wall`: now, for the date form; `of`: tokens or requests,
+    whichever there were too many of."""
     seconds = max(1, ceil(wait_s))
     if reason == "rate":
         text = (
             f"Requests to the ChatCompletions_Create Operation under Azure OpenAI API version {version or 'v1'} have "
-            "exceeded token rate limit of your current OpenAI S0 pricing tier. "
+            f"exceeded {'token' if of == 'tokens' else 'call'} rate limit of your current OpenAI S0 pricing tier. "
             f"Please retry after {seconds} second{'s' if seconds > 1 else ''}. "
             "Please go here: https://aka.ms/oai/quotaincrease if you would like to further increase the default "
             "rate limit."
@@ -142,7 +144,7 @@ def throttled(
     if form == "date":
         answer.set_header(b"retry-after", formatdate(ceil(wall + wait_s), usegmt=True).encode())
     if form in ("both", "s", "ms") and reason == "rate":
-        answer.set_header(b"x-ratelimit-reset-tokens", b"%d" % seconds)
+        answer.set_header(b"x-ratelimit-reset-" + of.encode(), b"%d" % seconds)
     answer.retry_s = None if form == "none" else float(seconds) if form == "s" else wait_s
     return answer
 

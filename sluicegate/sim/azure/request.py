@@ -24,6 +24,7 @@ class Request:
         "complete",
         "deployment",
         "document",
+        "estimate",
         "head",
         "headers",
         "method",
@@ -51,6 +52,8 @@ class Request:
         "From the path; on the other surfaces from the body, once it was read."
         self.document: Any = None
         "The decoded body, an object; None while unread or when it is none."
+        self.estimate = 0
+        "Tokens that it counts as at its arrival, prompt and maximum; 0 while that is not known."
         if path == "/openai/v1/chat/completions":
             self.surface = V1
         elif path == "/v1/chat/completions":

@@ -124,6 +124,8 @@ class FaultBook:
         if request is not None:
             if fault.deployment is not None and fault.deployment != request.deployment:
                 return False
+            if fault.above_tokens is not None and request.estimate <= fault.above_tokens:
+                return False
             marker = active.marker
             if marker is not None and marker not in request.head and marker not in request.body:
                 return False

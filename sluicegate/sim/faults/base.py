@@ -17,6 +17,8 @@ class Fault(msgspec.Struct, tag_field="kind", tag="", forbid_unknown_fields=True
     deployment: str | None = None
     marker: str | None = None
     "Only requests that hold this text anywhere in head or body."
+    above_tokens: int | None = None
+    "Only requests that count as more tokens at their arrival: prompt and maximum."
     times: int | None = None
     "Only so many times."
     skip: int = 0
