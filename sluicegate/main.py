@@ -1,27 +1,20 @@
-"""The `sluicegate` program: its verbs, and how a worker is started. Nothing imports this file.
+"""The `sluicegate` program: its verbs, and what each needs of the living house. Nothing imports this file.
 
-`serve` reads the configuration here, where the language and its libraries are loaded, and then becomes the worker by
-exec: same process id, a fresh interpreter, the compiled configuration in an anonymous file and the listening socket
-already open. So the process that carries traffic never had YAML or a validator in its memory, and a supervisor sees
-one process.
+`serve` is the keeper: it reads the configuration, where the language and its libraries are loaded, and starts workers
+as programs of their own. So the processes that carry traffic never had YAML or a validator in their memory.
 """
 
 from __future__ import annotations
 
-import errno
+import asyncio
 import importlib
-import os
-import socket
-import sys
-import tempfile
-from typing import IO, Any, NoReturn
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING
 
 import click
 
-from sluicegate.core.settings import Listen
-from sluicegate.core.snapshot import Directory, Snapshot
-
-BACKLOG = 2048
+if TYPE_CHECKING:
+    from sluicegate.spec.load import Loaded
 
 VERBS = {
     "serve": "Carry traffic until SIGTERM.",
@@ -60,65 +53,22 @@ class Verbs(click.Group):
 class Live:
     """What verbs need of the living house, handed in."""
 
-    def start(self, snapshot: Snapshot, directory: Directory) -> NoReturn:
-        """Become a worker."""
-        from sluicegate.link.parcel import pack
+    def serve(self, loaded: Loaded, compile_: Callable[[], Loaded], files: Sequence[str]) -> int:
+        """Be the keeper until told to leave. The exit status."""
+        from sluicegate.keeper.keeper import Keeper
+        from sluicegate.keeper.sockets import CannotListen, listen
 
-        with listen(snapshot.gateway.listen) as listener, anonymous() as parcel:
-            parcel.write(pack(snapshot, directory))
-            parcel.flush()
-            for fd in (parcel.fileno(), listener.fileno()):
-                os.set_inheritable(fd, True)
-            sys.stdout.flush()
-            sys.stderr.flush()
-            fds = ["--parcel-fd", str(parcel.fileno()), "--listen-fd", str(listener.fileno())]
-            # -P: what lies in the current directory is not part of the program.
-            os.execv(sys.executable, [sys.executable, "-P", "-m", "sluicegate.worker", *fds])
+        assert loaded.snapshot is not None
+        gateway = loaded.snapshot.gateway
+        try:
+            sockets = listen(gateway.listen, gateway.workers)
+        except CannotListen as e:
+            raise click.ClickException(str(e)) from None
 
+        async def run() -> int:
+            return await Keeper(loaded, sockets, compile_, files).run()
 
-def listen(where: Listen) -> socket.socket:
-    """A listening socket, ready to be shared by workers. Exit status 1 with what to do when there is none to be had."""
-    try:
-        family, _, _, _, address = socket.getaddrinfo(
-            where.host, where.port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
-        )[0]
-        if where.port:
-            # Without SO_REUSEPORT first: with it, two gateways by mistake would share the port and its traffic.
-            bound(family, address, socket.SO_REUSEADDR).close()
-        listener = bound(family, address, socket.SO_REUSEADDR, socket.SO_REUSEPORT)
-        listener.listen(BACKLOG)
-    except OSError as e:
-        label = f"[{where.host}]:{where.port}" if ":" in where.host else f"{where.host}:{where.port}"
-        hint = _ADVICE.get(e.errno or 0, "Write another gateway.listen.address.")
-        raise click.ClickException(f"cannot listen on {label}: {(e.strerror or 'error').lower()}. {hint}") from None
-    return listener
-
-
-def bound(family: int, address: Any, *options: int) -> socket.socket:
-    """A socket with these options, bound."""
-    made = socket.socket(family, socket.SOCK_STREAM)
-    try:
-        for option in options:
-            made.setsockopt(socket.SOL_SOCKET, option, 1)
-        made.bind(address)
-    except OSError:
-        made.close()
-        raise
-    return made
-
-
-_ADVICE = {
-    errno.EADDRINUSE: "Stop what listens there (ss -ltnp shows it), or write another gateway.listen.address.",
-    errno.EADDRNOTAVAIL: "This machine has no such address: 0.0.0.0 means every address it has.",
-    errno.EACCES: "Ports below 1024 need a privilege: write a higher one, such as 8443.",
-}
-
-
-def anonymous() -> IO[bytes]:
-    """A file without a name, that ends with the last process that holds it: a parcel has secrets in it."""
-    if hasattr(os, "memfd_create"):
-        return os.fdopen(os.memfd_create("sluicegate-parcel"), "w+b")
-    return tempfile.TemporaryFile()
+        return asyncio.run(run())
 
 
 @click.group(cls=Verbs, no_args_is_help=True)

@@ -13,9 +13,12 @@ import logging
 import os
 import signal
 import socket
+import ssl
 import sys
 import time
+from collections.abc import Callable
 from random import random
+from typing import Any
 
 import uvloop
 
@@ -24,9 +27,23 @@ from sluicegate.core.snapshot import Directory, Snapshot
 from sluicegate.core.state import World
 from sluicegate.core.wheel import TICK_S, Wheel
 from sluicegate.drive import Bound
-from sluicegate.edge.listener import Server
+from sluicegate.edge.listener import STILL_LISTEN_S, Server
 from sluicegate.edge.tls import server_context
-from sluicegate.link.parcel import unpack
+from sluicegate.link.channel import (
+    Adopt,
+    Answer,
+    Channel,
+    Down,
+    Drain,
+    Forget,
+    Leaving,
+    Left,
+    Offer,
+    Query,
+    Taken,
+    open_channel,
+)  # fmt: skip
+from sluicegate.link.parcel import Unreadable, unpack
 from sluicegate.providers import PROVIDERS
 from sluicegate.stores.memory.journal import Journal
 from sluicegate.upstream.client import Client
@@ -72,9 +89,33 @@ class Worker:
         if self._turns % 2 == 0:
             self.server.tick()
 
-    async def stop(self, limit_s: float, still_listen_s: float = 2.0) -> None:
+    def prepare(self, snapshot: Snapshot) -> ssl.SSLContext | None:
+        """What can fail about a new configuration, done before anything changes. Raises OSError (ssl.SSLError is one)
+        or LookupError."""
+        for instance in snapshot.instances:
+            PROVIDERS[instance.provider]
+        listen = snapshot.gateway.listen
+        return server_context(listen.tls) if listen.tls else None
+
+    def adopt(self, snapshot: Snapshot, directory: Directory | None, tls: ssl.SSLContext | None) -> None:
+        """Put a configuration in force, between two turns of the loop. Running exchanges end as they began; live state
+        goes on by identity. No directory: the one in force still applies."""
+        world = self.world
+        assert world.directory is not None
+        gone = {i.number for i in self.snapshot.instances} - {i.number for i in snapshot.instances}
+        world.adopt(snapshot, directory or world.directory)
+        self.snapshot = snapshot
+        self.bound.adopted()
+        self.server.config_hash = snapshot.hash
+        self.server.tls = tls
+        self.upstream.warm(snapshot.instances)
+        self.upstream.retire(gone)
+        gc.collect(1)
+        gc.freeze()
+
+    async def stop(self, limit_s: float, still_listen_s: float = STILL_LISTEN_S, replaced: bool = False) -> None:
         """Drain, then close what is left."""
-        await self.server.drain(limit_s, still_listen_s)
+        await self.server.drain(limit_s, still_listen_s, replaced)
         self.upstream.close()
         if self._timer is not None:
             self._timer.cancel()
@@ -93,46 +134,164 @@ def report(bug: BaseException) -> None:
     log.error("unexpected %s", type(bug).__name__, exc_info=bug)
 
 
-async def serve(snapshot: Snapshot, directory: Directory, sockets: list[socket.socket]) -> dict[str, object]:
-    """Carry traffic until SIGTERM or SIGINT, then drain. Returns the totals."""
-    worker = Worker(snapshot, directory)
+class Told:
+    """What the keeper says to this worker, and what it says back.
+
+    When the keeper is gone the worker goes on with what it has, until somebody sends it SIGTERM.
+    """
+
+    def __init__(self, worker: Worker) -> None:
+        self.worker = worker
+        self.channel: Channel | None = None
+        self.leave = asyncio.Event()
+        self.drain: Drain | None = None
+        self.on_news: dict[str, Callable[[Any], None]] = {}
+        "Who wants to know, by topic."
+        self.answers: dict[str, Callable[[], Any]] = {}
+        "Who answers a query, by what is asked."
+        self._offered: tuple[int, Snapshot, Directory | None, ssl.SSLContext | None] | None = None
+
+    async def connect(self, end: socket.socket) -> None:
+        """Listen to the keeper, and say that this worker is ready."""
+        self.channel = await open_channel(end, Down, self.take, self.lost)
+        self.channel.send(Taken(0, self.worker.snapshot.hash, "in force"))
+
+    def take(self, message: Down) -> None:
+        """One message."""
+        if isinstance(message, Offer):
+            self._prepare(message)
+        elif isinstance(message, Adopt):
+            self._adopt(message.version)
+        elif isinstance(message, Forget):
+            self._offered = None
+        elif isinstance(message, Query):
+            self._answer(message)
+        elif isinstance(message, Drain):
+            self.drain = message
+            self.leave.set()
+        elif (hear := self.on_news.get(message.topic)) is not None:
+            hear(message.value)
+
+    def _prepare(self, offer: Offer) -> None:
+        try:
+            snapshot, directory = unpack(offer.parcel)
+            self._offered = (offer.version, snapshot, directory, self.worker.prepare(snapshot))
+        except Exception as bad:
+            self._offered = None
+            self._say(offer.version, "refused", why(bad))
+        else:
+            self._say(offer.version, "prepared")
+
+    def _adopt(self, version: int) -> None:
+        if self._offered is None or self._offered[0] != version:
+            self._say(version, "refused", "not prepared")
+            return
+        _, snapshot, directory, tls = self._offered
+        self._offered = None
+        self.worker.adopt(snapshot, directory, tls)
+        self._say(version, "in force")
+
+    def _answer(self, query: Query) -> None:
+        answer = self.answers.get(query.what)
+        value = None
+        try:
+            value = answer() if answer is not None else None
+        except Exception as bug:
+            report(bug)
+        if self.channel is not None:
+            self.channel.send(Answer(query.id, value))
+
+    def _say(self, version: int, state: str, error: str = "") -> None:
+        if self.channel is not None:
+            self.channel.send(Taken(version, self.worker.snapshot.hash, state, error))
+
+    def lost(self) -> None:
+        """The keeper is gone."""
+        self.channel = None
+        log.warning("the keeper is gone; this worker goes on with what it has until SIGTERM")
+
+    def leaving(self) -> None:
+        """Say that nobody will accept here soon."""
+        if self.channel is not None:
+            self.channel.send(Leaving())
+
+    def end(self, totals: dict[str, object]) -> bool:
+        """Say the totals; False when there is nobody to say them to."""
+        if self.channel is None:
+            return False
+        self.channel.send(Left(totals))
+        self.channel.close()
+        return True
+
+
+def why(bad: BaseException) -> str:
+    """One line for the operator. Only errors of files say more than their kind: others may quote what is secret."""
+    if isinstance(bad, OSError):
+        return f"{(bad.strerror or type(bad).__name__).lower()}{': ' + str(bad.filename) if bad.filename else ''}"
+    return str(bad) if isinstance(bad, Unreadable) else f"cannot use this configuration ({type(bad).__name__})"
+
+
+async def serve(
+    snapshot: Snapshot, directory: Directory, sockets: list[socket.socket], end: socket.socket | None = None
+) -> dict[str, object]:
+    """Carry traffic until SIGTERM, SIGINT or the keeper's word, then drain. Returns the totals that nobody was told."""
+    try:
+        worker = Worker(snapshot, directory)
+    except OSError as bad:
+        if end is None:
+            raise
+        channel = await open_channel(end, Down, lambda _: None, lambda: None)
+        channel.send(Taken(0, "", "refused", why(bad)))
+        channel.close()
+        await asyncio.sleep(0)
+        return {}
+    told = Told(worker)
     worker.start(sockets)
-    told = asyncio.Event()
     for sig in (signal.SIGTERM, signal.SIGINT):
-        worker.loop.add_signal_handler(sig, told.set)
+        worker.loop.add_signal_handler(sig, told.leave.set)
     gc.collect()
     gc.freeze()
     gc.set_threshold(*GC_THRESHOLD)
-    host, port = snapshot.gateway.listen.host, sockets[0].getsockname()[1]
-    ready = {"event": "ready", "config": snapshot.hash, "host": host, "port": port}
-    print(json.dumps(ready), file=sys.stderr, flush=True)
-    await told.wait()
+    if end is not None:
+        await told.connect(end)
+    else:
+        host, port = snapshot.gateway.listen.host, sockets[0].getsockname()[1]
+        ready = {"event": "ready", "config": snapshot.hash, "host": host, "port": port}
+        print(json.dumps(ready), file=sys.stderr, flush=True)
+    await told.leave.wait()
     for sig in (signal.SIGTERM, signal.SIGINT):  # a second signal does not wait
         worker.loop.remove_signal_handler(sig)
-    await worker.stop(snapshot.gateway.drain_s)
-    return worker.totals()
+    drain = told.drain
+    if drain is None:  # a signal
+        told.leaving()
+        drain = Drain(worker.snapshot.gateway.drain_s, STILL_LISTEN_S, False)
+    await worker.stop(drain.limit_s, drain.still_listen_s, drain.replaced)
+    totals = worker.totals()
+    if not told.end(totals):
+        return totals
+    await asyncio.sleep(0)  # the channel writes at once or in this turn
+    return {}
 
 
 def main(argv: list[str]) -> int:
-    """`--parcel-fd N --listen-fd M [M ...]`: both inherited from whoever started us."""
-    parcel_fd, listen_fds = -1, []
-    args = iter(argv)
-    for arg in args:
-        if arg == "--parcel-fd":
-            parcel_fd = int(next(args))
-        elif arg == "--listen-fd":
-            listen_fds.append(int(next(args)))
-    if parcel_fd < 0 or not listen_fds:
+    """`--parcel-fd N --listen-fd M [--channel-fd C]`: all inherited from whoever started us."""
+    given = dict(zip(argv[::2], argv[1::2], strict=False))
+    parcel_fd, listen_fd, channel_fd = (int(given.get(f"--{n}-fd", -1)) for n in ("parcel", "listen", "channel"))
+    if parcel_fd < 0 or listen_fd < 0:
         print("a worker is started by `sluicegate serve`, not by hand", file=sys.stderr)
         return 2
-    with open(parcel_fd, "rb") as parcel:
-        parcel.seek(0)
-        snapshot, directory = unpack(parcel.read())
-    sockets = [socket.socket(fileno=fd) for fd in listen_fds]
+    for sig in (signal.SIGHUP, signal.SIGUSR1, signal.SIGUSR2):  # meant for the keeper, but a terminal tells everybody
+        signal.signal(sig, signal.SIG_IGN)
+    end = socket.socket(fileno=channel_fd) if channel_fd >= 0 else None
+    # Not read(): several workers share this file, and with it one position in it.
+    snapshot, directory = unpack(os.pread(parcel_fd, os.fstat(parcel_fd).st_size, 0))
+    os.close(parcel_fd)
+    assert directory is not None
     logging.basicConfig(level=logging.INFO, format="%(levelname)s %(message)s")
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-        totals = runner.run(serve(snapshot, directory, sockets))
-    print(json.dumps(totals), file=sys.stderr, flush=True)
+        totals = runner.run(serve(snapshot, directory, [socket.socket(fileno=listen_fd)], end))
+    if totals:
+        print(json.dumps(totals), file=sys.stderr, flush=True)
     return 0
 
 

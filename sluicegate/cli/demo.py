@@ -144,11 +144,13 @@ class Child:
     def stop(self) -> None:
         if self.process.poll() is None:
             self.process.terminate()
-        try:
-            self.process.wait(STOP_S)
-        except subprocess.TimeoutExpired:
-            self.process.kill()
-            self.process.wait()
+        for again in (self.process.terminate, self.process.kill):  # a keeper told twice does not wait for its workers
+            try:
+                self.process.wait(STOP_S)
+                break
+            except subprocess.TimeoutExpired:
+                again()
+        self.process.wait()
         if self.process.stdout is not None:
             self.process.stdout.close()
 

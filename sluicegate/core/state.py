@@ -12,13 +12,14 @@ from sluicegate.core.snapshot import Directory, Snapshot
 class World:
     """What an exchange may read and change: callers, routes, members, journal. No clock: `now` comes with events."""
 
-    __slots__ = ("callers", "in_flight", "journal", "members", "routes", "snapshot")
+    __slots__ = ("callers", "directory", "in_flight", "journal", "members", "routes", "snapshot")
 
     def __init__(self, snapshot: Snapshot, directory: Directory, journal: Journal) -> None:
         self.journal = journal
         self.in_flight = 0
         "Admitted exchanges that have not settled."
         self.members: dict[int, Member] = {}
+        self.directory: Directory | None = None
         self.adopt(snapshot, directory)
 
     def adopt(self, snapshot: Snapshot, directory: Directory) -> None:
@@ -33,5 +34,7 @@ class World:
             members[d.number] = new
         self.members = members
         self.routes = Routes({m.name: Route(m, Pool([members[n] for n in m.deployments])) for m in snapshot.models})
-        self.callers = Callers(directory)
+        if directory is not self.directory:  # 100,000 consumers are not bound again because a timeout changed
+            self.callers = Callers(directory)
+            self.directory = directory
         self.snapshot = snapshot

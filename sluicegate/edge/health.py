@@ -29,7 +29,7 @@ class Health:
         if path == b"/health/live":
             status, body = 200, b'{"status":"live"}'
         elif path == b"/health/ready":
-            if self.server.draining:
+            if self.server.draining and not self.server.replaced:
                 status, body = 503, b'{"status":"draining"}'
             else:
                 status, body = 200, b'{"status":"ready","config":"%b"}' % self.server.config_hash.encode()

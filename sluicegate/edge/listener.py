@@ -62,6 +62,8 @@ class Server:
         self.tls = tls
         self.connections: set[Connection] = set()
         self.draining = False
+        self.replaced = False
+        "Draining, but another worker has our sockets: readiness of the gateway goes on."
         self.health = Health(self)
         self.refusals: Counter[str] = Counter()
         "Refusals before any exchange began, by reason."
@@ -190,18 +192,21 @@ class Server:
 
     # ------------------------------------------------------------------ leaving
 
-    async def drain(self, limit_s: float, still_listen_s: float = STILL_LISTEN_S) -> None:
+    async def drain(self, limit_s: float, still_listen_s: float = STILL_LISTEN_S, replaced: bool = False) -> None:
         """Leave: readiness off at once, `Connection: close` on answers, new connections served for a moment more,
-        then none; running exchanges end in their time, at `limit_s` they are cut with an error frame."""
+        then none; running exchanges end in their time, at `limit_s` they are cut with an error frame.
+
+        `replaced`: another worker accepts on the same sockets, so none is accepted here from now on; clients on kept
+        connections have the same moment to be told `Connection: close` before idle ones are closed."""
         assert self.loop is not None
         self.draining = True
+        self.replaced = replaced
         self._drained = asyncio.Event()
         began = self.loop.time()
+        if replaced:
+            self._leave_sockets()
         await asyncio.sleep(min(still_listen_s, limit_s))
-        self._pause()
-        for s in self._sockets:
-            s.close()
-        self._sockets.clear()
+        self._leave_sockets()
         self._close_idle()
         try:
             async with asyncio.timeout(max(0.0, began + limit_s - self.loop.time())):
@@ -221,6 +226,13 @@ class Server:
                 connection.abort()
         for task in self._starting:
             task.cancel()
+
+    def _leave_sockets(self) -> None:
+        """Accept no more. Whoever else holds the sockets still does."""
+        self._pause()
+        for s in self._sockets:
+            s.close()
+        self._sockets.clear()
 
     def _close_idle(self) -> None:
         for connection in list(self.connections):

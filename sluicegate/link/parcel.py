@@ -14,7 +14,7 @@ import msgspec
 from sluicegate.core.secret import Secret
 from sluicegate.core.snapshot import Directory, Snapshot
 
-FORMAT = 1
+FORMAT = 2
 """Both ends come from one installation, but a rolling restart may pair two: a worker refuses what it cannot read."""
 
 
@@ -28,15 +28,15 @@ class Parcel:
 
     format: int
     snapshot: Snapshot
-    directory: Directory
+    directory: Directory | None
 
 
-def pack(snapshot: Snapshot, directory: Directory) -> bytes:
-    """Both as msgpack."""
+def pack(snapshot: Snapshot, directory: Directory | None) -> bytes:
+    """Both as msgpack. No directory: the one that the reader has still applies."""
     return msgspec.msgpack.encode(Parcel(FORMAT, snapshot, directory), enc_hook=_encode)
 
 
-def unpack(packed: bytes) -> tuple[Snapshot, Directory]:
+def unpack(packed: bytes) -> tuple[Snapshot, Directory | None]:
     """The inverse of `pack`. Raises Unreadable."""
     try:
         parcel = msgspec.msgpack.decode(packed, type=Parcel, dec_hook=_decode)

@@ -1,5 +1,6 @@
-"""`serve` as a process: it becomes the worker it starts, keeps its process id, and ends with its totals."""
+"""`serve` as a process: it keeps the worker it starts, and ends with its totals."""
 
+import contextlib
 import http.client
 import json
 import os
@@ -12,6 +13,7 @@ from pathlib import Path
 
 import pytest
 
+from bench.proc import tree
 from tests.spec.reading import ENV, SMALLEST
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -32,7 +34,9 @@ def process(tmp_path: Path) -> Iterator[subprocess.Popen[str]]:
         yield started
     finally:
         guard.cancel()
-        started.kill()
+        for pid in tree(started.pid):
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
         started.communicate()
 
 
@@ -46,9 +50,11 @@ def event(process: subprocess.Popen[str], name: str) -> dict[str, object]:
     raise AssertionError(f"ended without {name}")
 
 
-def test_serve_becomes_the_worker_and_ends_with_its_totals(process: subprocess.Popen[str]):
+def test_serve_keeps_a_worker_and_ends_with_its_totals(process: subprocess.Popen[str]):
     ready = event(process, "ready")
-    command = Path(f"/proc/{process.pid}/cmdline").read_bytes().split(b"\0")
+    keeper, worker = tree(process.pid)
+    assert ready["workers"] == [worker]
+    command = Path(f"/proc/{worker}/cmdline").read_bytes().split(b"\0")
     assert b"sluicegate.worker" in command
     assert not any(value.encode() in word for word in command for value in ENV.values())
 

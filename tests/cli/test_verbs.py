@@ -1,20 +1,14 @@
 """The program: its verbs, its exit statuses, and what it says when something is missing."""
 
-import errno
 import json
 import os
-import socket
 import sys
 from pathlib import Path
-from typing import Any
 
-import click
 import pytest
 from click.testing import CliRunner, Result
 
 from sluicegate import __version__, main
-from sluicegate.core.settings import Listen
-from sluicegate.link.parcel import unpack
 from tests.spec.reading import ENV, SMALLEST
 
 
@@ -72,7 +66,7 @@ def test_check_of_a_bad_file_says_everything_and_exits_2(there: Path):
 
 
 def test_serve_of_a_bad_file_starts_nothing_and_exits_2(there: Path, monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr(os, "execv", lambda *_: pytest.fail("started"))
+    monkeypatch.setattr(main.Live, "serve", lambda *_: pytest.fail("started"))
     monkeypatch.delenv("APP_KEY")
     result = run("serve")
     assert result.exit_code == 2
@@ -98,69 +92,3 @@ def test_several_files_arrive_later(there: Path):
 def test_the_schema_is_json_and_the_page_is_markdown():
     assert json.loads(run("schema").output)["title"] == "Sluicegate configuration"
     assert run("schema", "--page").output.startswith("# Configuration reference\n")
-
-
-def test_serve_hands_parcel_and_socket_to_a_fresh_interpreter(there: Path, monkeypatch: pytest.MonkeyPatch):
-    """Up to the exec, which a test cannot survive: what it is given, and that both files are inherited."""
-    seen: dict[str, Any] = {}
-
-    def exec_(program: str, argv: list[str]) -> None:
-        fds = dict(zip(argv[4::2], map(int, argv[5::2]), strict=True))
-        seen.update(program=program, argv=argv[:4], inherited=[os.get_inheritable(fd) for fd in fds.values()])
-        with open(os.dup(fds["--parcel-fd"]), "rb") as f:
-            f.seek(0)
-            seen["parcel"] = unpack(f.read())
-        with socket.socket(fileno=os.dup(fds["--listen-fd"])) as listener:
-            seen["listening"] = listener.getsockopt(socket.SOL_SOCKET, socket.SO_ACCEPTCONN)
-            seen["shared"] = listener.getsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT)
-            seen["host"] = listener.getsockname()[0]
-        raise SystemExit(0)
-
-    monkeypatch.setattr(os, "execv", exec_)
-    text = SMALLEST.replace("gateway:\n", "gateway:\n  listen: {address: '127.0.0.1:0'}\n")
-    (there / "gateway.yaml").write_text(text)
-    result = run("serve")
-    assert result.exit_code == 0
-    assert seen["program"] == sys.executable
-    assert seen["argv"] == [sys.executable, "-P", "-m", "sluicegate.worker"]
-    assert seen["inherited"] == [True, True]
-    assert (seen["listening"], seen["shared"], seen["host"]) == (1, 1, "127.0.0.1")
-    snapshot, directory = seen["parcel"]
-    assert snapshot.models[0].name == "chat" and directory.consumers[0].name == "my-app"
-
-
-def test_a_taken_port_is_said_with_what_to_do():
-    with main.listen(Listen(port=0)) as first:
-        port = first.getsockname()[1]
-        with pytest.raises(click.ClickException) as caught:
-            main.listen(Listen(port=port))
-    assert caught.value.message.startswith(
-        f"cannot listen on 127.0.0.1:{port}: address already in use. Stop what listens"
-    )
-    assert caught.value.exit_code == 1
-
-
-@pytest.mark.parametrize(
-    ("error", "said"),
-    [
-        (
-            OSError(errno.EADDRNOTAVAIL, "Cannot assign"),
-            "cannot assign. This machine has no such address: 0.0.0.0 means",
-        ),
-        (PermissionError(errno.EACCES, "Permission denied"), "permission denied. Ports below 1024 need a privilege"),
-        (socket.gaierror(-2, "Name or service not known"), "name or service not known. Write another"),
-    ],
-)
-def test_what_cannot_be_bound_is_said_with_what_to_do(monkeypatch: pytest.MonkeyPatch, error: OSError, said: str):
-    def fail(*_: object, **__: object) -> None:
-        raise error
-
-    monkeypatch.setattr(socket, "getaddrinfo", fail)
-    with pytest.raises(click.ClickException) as caught:
-        main.listen(Listen(host="2001:db8::1", port=9))
-    assert caught.value.message.startswith(f"cannot listen on [2001:db8::1]:9: {said}")
-
-
-def test_the_parcel_has_no_name_in_the_file_system():
-    with main.anonymous() as f:
-        assert not os.path.exists(os.readlink(f"/proc/self/fd/{f.fileno()}"))

@@ -58,8 +58,14 @@ class Process:
         self.child.stdin.flush()
         return self.told()
 
+    def kill(self) -> None:
+        """It and its children: workers go on when their keeper is killed."""
+        for pid in proc.tree(self.pid):
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
+
     def end(self) -> None:
-        self.child.kill()
+        self.kill()
         for pipe in (self.child.stdin, self.child.stdout, self.child.stderr):
             if pipe is not None:
                 with contextlib.suppress(OSError):
@@ -75,7 +81,7 @@ class Process:
         return proc.cpu_s(self.pid)
 
     def descriptors(self) -> int:
-        return len(os.listdir(f"/proc/{self.pid}/fd"))
+        return sum(len(os.listdir(f"/proc/{pid}/fd")) for pid in proc.tree(self.pid))
 
 
 @contextlib.contextmanager
@@ -130,7 +136,7 @@ def gateway(
 
 def totals(process: Process, seconds: float = 20.0) -> dict[str, Any]:
     """Ask a gateway to end; the line it leaves."""
-    guard = threading.Timer(seconds, process.child.kill)
+    guard = threading.Timer(seconds, process.kill)
     guard.start()
     process.child.send_signal(signal.SIGTERM)
     try:

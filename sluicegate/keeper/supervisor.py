@@ -1,0 +1,306 @@
+"""The supervisor: as many workers as there are seats, whatever happens to them.
+
+A worker that ends is replaced on the same socket, later each time if it ended young. A new configuration is in force
+on all of them or on none: first every worker prepares it, then all adopt it. Workers are replaced one at a time, the
+new one accepting before the old one stops.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import socket
+import time
+from collections.abc import Callable, Coroutine, Sequence
+from typing import IO, Any
+
+from sluicegate.keeper.sockets import anonymous
+from sluicegate.keeper.workers import STILL_LISTEN_S, Seat, Worker, spawn
+from sluicegate.link.channel import Adopt, Forget, News, Offer, packed
+
+BACKOFF_S = (0.0, 0.2, 0.5, 1.0, 2.0, 5.0, 10.0)
+"""Before the next worker starts, by how many ended young in a row. Meanwhile its connections wait in the backlog."""
+
+YOUNG_S = 10.0
+START_S = 30.0
+"""A worker that is not ready by then is replaced."""
+
+PREPARE_S = 20.0
+ADOPT_S = 5.0
+"""A worker that prepared and does not adopt in this time hangs: it is replaced, by one that starts with the new
+configuration."""
+
+SAME_SIGNAL_S = 0.2
+
+LATE_S = 5.0
+"""Beyond its time to drain, before a worker is killed."""
+
+Say = Callable[..., None]
+
+
+class CannotStart(Exception):
+    """A worker could not take the configuration it was started with."""
+
+
+class Supervisor:
+    """The workers of one gateway. `say(event, **facts)` is told what happens; it must not raise."""
+
+    def __init__(self, sockets: Sequence[socket.socket], say: Say, counters_fd: int = -1) -> None:
+        self.seats = [Seat(n, s) for n, s in enumerate(sockets)]
+        self.say = say
+        self.workers: set[Worker] = set()
+        "Every process that has not been reaped."
+        self.version = 0
+        self.config = ""
+        "Hash of the configuration that is in force."
+        self.stopping = False
+        self.changing = asyncio.Lock()
+        "One reload or rolling restart at a time."
+        self.totals: dict[str, Any] = {}
+        "What workers that left had done."
+        self.on_news: Callable[[Worker, News], None] = self.pass_on
+        self._parcel: IO[bytes] | None = None
+        self._counters_fd = counters_fd
+        self._free = list(range(regions(len(self.seats))))
+        self._tasks: set[asyncio.Task[None]] = set()
+
+    # ------------------------------------------------------------------ starting
+
+    async def start(self, parcel: bytes, config: str) -> None:
+        """All workers, ready. Raises CannotStart; then none is left."""
+        self._keep(parcel, config)
+        workers = [await self._seat(seat) for seat in self.seats]
+        for taken in await asyncio.gather(*(w.took(0, START_S) for w in workers)):
+            if taken.state == "refused":
+                self.stopping = True
+                await self._end_all()
+                raise CannotStart(taken.error)
+        for worker in workers:
+            worker.state = "ready"
+
+    def _keep(self, parcel: bytes, config: str) -> None:
+        """What workers start with from now on."""
+        before = self._parcel
+        self._parcel = anonymous()
+        self._parcel.write(parcel)
+        self._parcel.flush()
+        self.config = config
+        if before is not None:
+            before.close()
+
+    async def _seat(self, seat: Seat) -> Worker:
+        """A worker on this seat, not ready yet."""
+        seat.worker = worker = await self._spawn(seat)
+        return worker
+
+    async def _spawn(self, seat: Seat) -> Worker:
+        assert self._parcel is not None
+        region = self._free.pop(0)
+        try:
+            worker = await spawn(seat, self._parcel.fileno(), self._counters_fd, region)
+        except OSError:
+            self._free.append(region)
+            raise
+        worker.on_news = self.on_news
+        worker.on_leaving = self.leaving
+        self.workers.add(worker)
+        return worker
+
+    # ------------------------------------------------------------------ a worker ended
+
+    def reap(self) -> None:
+        """To be called on SIGCHLD, and now and then: see who ended, and replace them."""
+        for worker in [w for w in self.workers if w.reaped()]:
+            self.workers.discard(worker)
+            self._free.append(worker.region)
+            add(self.totals, worker.totals)
+            seat = worker.seat
+            if seat.worker is not worker:
+                continue
+            seat.worker = None
+            if self.stopping:
+                continue
+            young = time.monotonic() - worker.began < YOUNG_S
+            seat.failures = seat.failures + 1 if young else 0
+            delay = BACKOFF_S[min(seat.failures, len(BACKOFF_S) - 1)]
+            self.say("worker.ended", pid=worker.pid, status=worker.popen.returncode, restart_in_s=delay)
+            self._go(self._revive(seat, delay))
+
+    def leaving(self, worker: Worker) -> None:
+        """Somebody sent it SIGTERM. Perhaps to all of us: the keeper's own signal has a moment to arrive."""
+        if self.stopping or worker.state == "leaving":
+            return
+        worker.state = "leaving"
+        if worker.seat.worker is worker:
+            worker.seat.worker = None
+            self.say("worker.leaves", pid=worker.pid)
+            self._go(self._revive(worker.seat, SAME_SIGNAL_S))
+
+    async def _revive(self, seat: Seat, delay: float) -> None:
+        await asyncio.sleep(delay)
+        if self.stopping or seat.worker is not None:
+            return
+        seat.restarts += 1
+        try:
+            worker = await self._seat(seat)
+        except OSError as e:
+            seat.failures += 1
+            self.say("worker.not_started", error=(e.strerror or "error").lower())
+            self._go(self._revive(seat, BACKOFF_S[min(seat.failures, len(BACKOFF_S) - 1)]))
+            return
+        taken = await worker.took(0, START_S)
+        if taken.state == "refused":
+            if not self.stopping:
+                self.say("worker.not_ready", pid=worker.pid, error=taken.error)
+            worker.kill()
+            return
+        await self._bring_up(worker)
+        self.say("worker.ready", pid=worker.pid, config=worker.config)
+
+    async def _bring_up(self, worker: Worker) -> None:
+        """It is ready, and a new configuration may have come in force while it started."""
+        worker.state = "ready"
+        if worker.config != self.config and self._parcel is not None and not self.stopping:
+            version = self.version
+            parcel = os.pread(self._parcel.fileno(), os.fstat(self._parcel.fileno()).st_size, 0)
+            worker.expect(version)
+            worker.send(Offer(version, parcel))
+            taken = await worker.took(version, PREPARE_S)
+            if taken.state == "prepared":
+                worker.send(Adopt(version))
+            else:
+                worker.kill()
+
+    # ------------------------------------------------------------------ a new configuration
+
+    async def adopt(self, whole: bytes, changed: bytes, config: str) -> str:
+        """Put a configuration in force on all workers. Empty when it is, else why it is on none.
+
+        `whole` is what workers start with from now on, `changed` what running ones need.
+        """
+        async with self.changing:
+            self.version += 1
+            version = self.version
+            workers = self._ready()
+            offer = packed(Offer(version, changed))
+            for worker in workers:
+                worker.expect(version)
+                worker.send_packed(offer)
+            taken = await asyncio.gather(*(w.took(version, PREPARE_S) for w in workers))
+            errors = [t.error for t in taken if t.state == "refused"]
+            if errors or self.stopping:
+                for worker in workers:
+                    worker.send(Forget(version))
+                return errors[0] if errors else "the gateway is leaving"
+            self._keep(whole, config)  # from here on there is no way back: who fails now starts with the new one
+            for worker in workers:
+                worker.expect(version)
+                worker.send(Adopt(version))
+            for worker, result in zip(
+                workers, await asyncio.gather(*(w.took(version, ADOPT_S) for w in workers)), strict=True
+            ):
+                if result.state == "refused" and worker.state != "gone":
+                    self.say("worker.hangs", pid=worker.pid, error=result.error)
+                    worker.kill()
+            for worker in self._ready():
+                if worker not in workers:
+                    await self._bring_up(worker)
+            return ""
+
+    def _ready(self) -> list[Worker]:
+        return [s.worker for s in self.seats if s.worker is not None and s.worker.state == "ready"]
+
+    # ------------------------------------------------------------------ replacing, leaving
+
+    async def roll(self, drain_s: float) -> str:
+        """Replace every worker, one at a time, on its own socket. Empty when all are, else what is in the way."""
+        if self.changing.locked():
+            return "another change is under way"
+        async with self.changing:
+            if any(w.state == "leaving" for w in self.workers):
+                return "workers of the restart before this one are still draining"
+            for seat in self.seats:
+                old = seat.worker
+                if old is None or old.state != "ready":
+                    continue  # its successor is on its way already
+                new = await self._spawn(seat)
+                taken = await new.took(0, START_S)
+                if taken.state == "refused" or self.stopping:
+                    new.kill()
+                    return taken.error or "the gateway is leaving"
+                new.state = "ready"
+                seat.worker = new
+                self.say("worker.replaced", pid=old.pid, by=new.pid)
+                old.leave(drain_s, replaced=True)
+            return ""
+
+    async def stop(self, drain_s: float) -> None:
+        """Drain all workers; kill who does not end in time."""
+        self.stopping = True
+        for task in self._tasks:
+            task.cancel()
+        for worker in self.workers:
+            if worker.state in ("ready", "leaving"):
+                worker.leave(drain_s, replaced=False)
+            else:
+                worker.popen.terminate()
+        # As long as workers accept, the backlog is served; then nobody would, and clients must see that.
+        ended = self._go(self._all_ended())
+        await asyncio.wait([ended], timeout=min(STILL_LISTEN_S, drain_s))
+        self._close_sockets()
+        await asyncio.wait([ended], timeout=drain_s + LATE_S)
+        await self._end_all()
+
+    async def _all_ended(self) -> None:
+        for worker in list(self.workers):
+            await worker.ended.wait()
+
+    async def _end_all(self) -> None:
+        for worker in self.workers:
+            worker.kill()
+        await self._all_ended()
+        self.reap()
+        for task in self._tasks:
+            task.cancel()
+        self._close_sockets()
+        if self._parcel is not None:
+            self._parcel.close()
+
+    def _close_sockets(self) -> None:
+        for seat in self.seats:
+            seat.listening.close()
+
+    # ------------------------------------------------------------------ small things
+
+    async def ask(self, what: str) -> list[tuple[Worker, Any]]:
+        """Live state of every worker that is ready and answers."""
+        workers = self._ready()
+        answers = await asyncio.gather(*(w.ask(what) for w in workers))
+        return [(w, a) for w, a in zip(workers, answers, strict=True) if a is not None]
+
+    def pass_on(self, worker: Worker, news: News) -> None:
+        """News of one worker goes to all others."""
+        data = packed(news)
+        for other in self._ready():
+            if other is not worker:
+                other.send_packed(data)
+
+    def _go(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
+        task = asyncio.get_running_loop().create_task(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+        return task
+
+
+def regions(seats: int) -> int:
+    """Places in the shared counters: every worker may have a successor while it drains."""
+    return 2 * seats + 1
+
+
+def add(sums: dict[str, Any], more: dict[str, Any]) -> None:
+    """Counts by name, summed; maps within too."""
+    for name, value in more.items():
+        if isinstance(value, dict):
+            add(sums.setdefault(name, {}), value)
+        elif isinstance(value, int):
+            sums[name] = sums.get(name, 0) + value

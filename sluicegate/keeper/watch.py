@@ -1,0 +1,44 @@
+"""Files that are looked at for changes: once a second, and only when they have come to rest."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+
+Signature = tuple[tuple[int, int, int], ...]
+
+
+class Watched:
+    """By modification time, size and inode, so that an editor's rename and a swapped symlink are seen too."""
+
+    def __init__(self, files: Sequence[str]) -> None:
+        self._files = tuple(files)
+        self._known = self._last = self._signature()
+
+    def changed(self) -> bool:
+        """Whether something is other than at the last True, and was already so when asked before: a file that is
+        being written is left alone."""
+        now = self._signature()
+        still = now == self._last
+        self._last = now
+        if now == self._known or not still:
+            return False
+        self._known = now
+        return True
+
+    def watch(self, files: Sequence[str]) -> None:
+        """Look at these from now on."""
+        if tuple(files) != self._files:
+            self._files = tuple(files)
+            self._known = self._last = self._signature()
+
+    def _signature(self) -> Signature:
+        return tuple(_signature(path) for path in self._files)
+
+
+def _signature(path: str) -> tuple[int, int, int]:
+    try:
+        found = os.stat(path)
+    except OSError:
+        return (0, 0, 0)
+    return (found.st_mtime_ns, found.st_size, found.st_ino)

@@ -1,0 +1,41 @@
+"""Files that are looked at: every change is seen once, and not before it has come to rest."""
+
+import os
+from pathlib import Path
+
+from sluicegate.keeper.watch import Watched
+
+
+def test_a_change_is_told_once_and_only_when_it_rests(tmp_path: Path):
+    file = tmp_path / "a.yaml"
+    file.write_text("1")
+    watched = Watched([str(file)])
+    assert not watched.changed()
+    file.write_text("22")
+    assert not watched.changed(), "it may still be being written"
+    file.write_text("333")
+    assert not watched.changed()
+    assert watched.changed()
+    assert not watched.changed()
+
+
+def test_a_rename_a_swapped_link_and_a_file_that_comes_and_goes_are_changes(tmp_path: Path):
+    for name in ("one", "two"):
+        (tmp_path / name).write_text("same size")
+        os.utime(tmp_path / name, ns=(10**18, 10**18))
+    link = tmp_path / "link"
+    link.symlink_to("one")
+    watched = Watched([str(link), str(tmp_path / "later")])
+
+    def seen() -> bool:
+        return (watched.changed(), watched.changed())[1]
+
+    assert not seen()
+    (tmp_path / "new").symlink_to("two")
+    os.replace(tmp_path / "new", link)
+    assert seen()
+    (tmp_path / "later").write_text("")
+    assert seen()
+    os.unlink(tmp_path / "later")
+    assert seen()
+    assert not seen()
