@@ -1,8 +1,19 @@
-"""What a limit is configured by, whatever its kind."""
+"""What every limit is: a ceiling that a request claims its part of, and gives back what it did not use.
+
+A limit lives by identity (core/policy.py), so a new configuration changes its amount and not its count. All of it
+happens in steps that yield nothing: `reserve` looks at every limit first and takes only when all can give.
+
+`amount` is what this process may give out. It is the whole limit, or with several workers this one's share of it
+(core/limits/lender.py): shares are moved between processes, never copied, so that together they stay the whole.
+"""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import ClassVar
+
+from sluicegate.core.events import Usage
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,3 +42,158 @@ class LimitSpec:
     "Operations it counts; empty: all."
     origin: str = ""
     "Where it was written, for refusals and explanations: `tenants.retail`."
+
+
+class Claim:
+    """What one request wants of its limits; once it was let in, what it holds of them."""
+
+    __slots__ = ("at", "bounded", "held", "input", "output", "taken", "wait")
+
+    def __init__(self, input: int, output: int, bounded: bool) -> None:
+        self.input = input
+        "Prompt tokens, estimated."
+        self.output = output
+        "Completion tokens to reserve."
+        self.bounded = bounded
+        "`output` is a maximum that the upstream will keep, not a guess."
+        self.at = 0.0
+        "When it was let in: says from which slot a limit takes back."
+        self.held: Sequence[Limit] = ()
+        self.taken: list[int] = []
+        "What each of `held` gave, in their order."
+        self.wait = 0.0
+        "Seconds until it could be let in, if it was not; inf: never."
+
+    def settle(self, usage: Usage | None, left: bool, now: float) -> None:
+        """Put the truth in the place of the estimate. Once; a second call finds nothing held.
+
+        `usage` None: no tokens were used. `left`: something of the request went upstream, so it counts as a request.
+        """
+        held = self.held
+        self.held = ()
+        at = self.at
+        for limit, taken in zip(held, self.taken, strict=False):
+            limit.settle(at, taken, usage, left, now)
+
+
+class Limit:
+    """One counter of one principal."""
+
+    __slots__ = ("amount", "headroom", "key", "lent", "refs", "refused", "shadow", "spec", "whole", "would_refuse")
+
+    kind: ClassVar[str]
+    "Name of its row; refusals are called `limit.` and this."
+    counts: ClassVar[str]
+    "`tokens` or `requests` for what the head-room headers show, else empty."
+
+    def __init__(self, spec: LimitSpec, key: str) -> None:
+        self.key = key
+        "Says which counter this is, the same in every process: principal, kind, what it counts."
+        self.amount = spec.amount
+        self.headroom = self._headroom(spec)
+        "Header lines, to be filled in with what remains and when it resets."
+        self.lent = False
+        "`amount` is a share that the keeper lent."
+        self.refs = 0
+        "Policies that hold it (core/policy.py)."
+        self.refused = 0
+        "Requests it refused."
+        self.would_refuse = 0
+        "Requests it let through because it only shadows."
+        self.spec = spec
+        self.whole = spec.amount
+        "The limit as written: nothing larger can ever pass."
+        self.shadow = spec.mode == "shadow"
+
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}({self.key}, {self.amount})"
+
+    def configure(self, spec: LimitSpec) -> None:
+        """The same limit as another configuration has it. What was used stays used."""
+        self.whole = spec.amount
+        self.headroom = self._headroom(spec)
+        if not self.lent:
+            self.amount = spec.amount
+        self.shadow = spec.mode == "shadow"
+        self.spec = spec
+
+    def _headroom(self, spec: LimitSpec) -> bytes:
+        what = self.counts.encode()
+        return (
+            b"x-ratelimit-limit-%b: %d\r\nx-ratelimit-remaining-%b: %%d\r\nx-ratelimit-reset-%b: %%d\r\n"
+            % (what, spec.amount, what, what)
+        )  # fmt: skip
+
+    def lacks(self, claim: Claim, now: float) -> float | None:
+        """None: it may pass. Else the seconds until it could, if nobody else came; inf: never."""
+        raise NotImplementedError
+
+    def reserve(self, claim: Claim, now: float) -> int:
+        """Take what the claim wants, which `lacks` just granted, and say how much that was."""
+        raise NotImplementedError
+
+    def settle(self, at: float, taken: int, usage: Usage | None, left: bool, now: float) -> None:
+        """The truth about what was `taken` at the time `at`; see Claim.settle."""
+        raise NotImplementedError
+
+    def remaining(self, now: float) -> int:
+        """What could be taken now, at least 0."""
+        raise NotImplementedError
+
+    def resets(self, now: float) -> float:
+        """Seconds until nothing of it is used any more, if nobody came."""
+        raise NotImplementedError
+
+    def empty(self, now: float) -> bool:
+        """Nothing is used, so that forgetting it loses nothing."""
+        raise NotImplementedError
+
+    def describe(self) -> str:
+        """As a person would write it: `60000 tokens/minute`."""
+        raise NotImplementedError
+
+    def used(self, now: float) -> int:
+        """What is used or reserved, debt included."""
+        raise NotImplementedError
+
+    # shares (core/limits/lender.py)
+
+    def give(self, wanted: int, now: float) -> int:
+        """Part with up to so much of the share; what is in use stays. Says how much it was."""
+        given = max(0, min(wanted, self.amount - self.used(now)))
+        self.amount -= given
+        return given
+
+    def get(self, amount: int) -> None:
+        """The share grows."""
+        self.amount += amount
+
+
+def reserve(limits: Sequence[Limit], claim: Claim, now: float) -> Limit | None:
+    """All or nothing: None when every limit gave its part, else the one that lacks longest, and nothing was taken.
+
+    A limit that only shadows is passed over when it cannot give, and counts what it would have refused.
+    """
+    worst: Limit | None = None
+    passed: list[Limit] | None = None
+    for limit in limits:
+        lacks = limit.lacks(claim, now)
+        if lacks is not None:
+            if limit.shadow:
+                if passed is None:
+                    passed = []
+                passed.append(limit)
+            elif worst is None or lacks > claim.wait:
+                worst = limit
+                claim.wait = lacks
+    if worst is not None:
+        worst.refused += 1
+        return worst
+    if passed is not None:
+        for limit in passed:
+            limit.would_refuse += 1
+        limits = [limit for limit in limits if limit not in passed]
+    claim.at = now
+    claim.held = limits
+    claim.taken = [limit.reserve(claim, now) for limit in limits]
+    return None
