@@ -69,6 +69,8 @@ class ChatCompletions:
             (size - embedded) // 4 + beyond,
             _some(get("tools")) or _some(get("functions")),
             images,
+            False,
+            beyond,
         )
         n = get("n")
         if n is not None and n != _NULL:

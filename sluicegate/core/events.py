@@ -7,8 +7,8 @@ but `Relay` (there `Ended` says gone, with the usage so far).
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import TYPE_CHECKING, Final, Literal
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any, Final, Literal
 
 if TYPE_CHECKING:
     from sluicegate.core.caller import Shown
@@ -61,7 +61,7 @@ class Usage:
 class Facts:
     """What a request body decides: read once from its top-level fields, never from the rest."""
 
-    __slots__ = ("asked_usage", "estimate", "images", "max_output", "model", "n", "stream", "tools")
+    __slots__ = ("asked_usage", "estimate", "images", "max_output", "media", "model", "n", "stream", "tools")
 
     def __init__(
         self,
@@ -73,6 +73,7 @@ class Facts:
         tools: bool = False,
         images: int = 0,
         asked_usage: bool = False,
+        media: int = 0,
     ) -> None:
         self.model = model
         "The body's `model`, None when absent. The path decides where it names one."
@@ -81,6 +82,8 @@ class Facts:
         self.n = n
         self.estimate = estimate
         "Input tokens, estimated from bytes."
+        self.media = media
+        "How many of them are images, audio and files: counted by what they are, whatever text turns out to be."
         self.tools = tools
         self.images = images
         self.asked_usage = asked_usage
@@ -153,12 +156,14 @@ class Head:
 class Body:
     """The request body is complete and readable."""
 
-    __slots__ = ("at", "facts", "size")
+    __slots__ = ("at", "facts", "fields", "size")
 
-    def __init__(self, at: float, facts: Facts, size: int) -> None:
+    def __init__(self, at: float, facts: Facts, size: int, fields: Mapping[str, Any] | None = None) -> None:
         self.at = at
         self.facts = facts
         self.size = size
+        self.fields = {} if fields is None else fields
+        "The top-level fields, values as JSON text (`bytes` of them copies): for rules about parameters only."
 
 
 class Refused:
