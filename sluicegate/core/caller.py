@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from hashlib import blake2b
 
 from sluicegate.core.secret import Secret
-from sluicegate.core.snapshot import ConsumerEntry, Directory
+from sluicegate.core.snapshot import ConsumerEntry, Directory, TenantEntry
 
 DIGEST_BYTES = 16
 LONGEST_KEY = 4096
@@ -24,14 +24,23 @@ def digest(key: bytes, secret: Secret) -> bytes:
 class Consumer:
     """The application that calls us, bound: its grants as sets."""
 
-    __slots__ = ("everything", "models", "name", "number", "tenant")
+    __slots__ = ("by_key", "everything", "group", "limits", "models", "name", "number", "params", "ruled", "tenant")
 
-    def __init__(self, entry: ConsumerEntry) -> None:
+    def __init__(self, entry: ConsumerEntry, group: TenantEntry | None = None) -> None:
         self.number = entry.number
         self.name = entry.name
         self.tenant = entry.tenant
         self.everything = "*" in entry.models
         self.models = frozenset(entry.models)
+        self.group = group
+        "Its tenant, if the tenant says more than its name."
+        self.limits = entry.limits
+        self.params = entry.params
+        limits = entry.limits if group is None else entry.limits + group.limits
+        self.ruled = bool(limits or self.params or (group is not None and group.params))
+        "Some limit or rule is its own or its tenant's (core/policy.py)."
+        self.by_key = any(limit.each == "key" for limit in limits)
+        "A limit counts each of its keys."
 
     def may(self, model: str) -> bool:
         """Whether the grant covers the model: default deny."""
@@ -68,8 +77,9 @@ class Callers:
     def __init__(self, directory: Directory) -> None:
         self._keys = tuple(s.reveal().encode()[:64] for s in directory.secrets)
         self._by_digest: dict[bytes, Consumer] = {}
+        groups = {t.name: t for t in directory.tenants if t.limits or t.params}
         for entry in directory.consumers:
-            consumer = Consumer(entry)
+            consumer = Consumer(entry, groups.get(entry.tenant))
             for d in entry.digests:
                 self._by_digest[d] = consumer
 

@@ -1,0 +1,254 @@
+"""Policies: what applies to a consumer on a route, found once and kept while it is used.
+
+A policy holds the limits that the requests of one consumer meet on one model, the rules for their parameters, and
+what their answers taught us. Policies come and go; the limits they share live by identity: whose they are, what they
+count, for which window. Nothing is made before it is first used, so 100,000 consumers cost what those who call cost.
+
+What is idle is forgotten by a hand that goes round: each new policy lets it look at a few old things. No timer, no
+pause, and never more than about twice what is in use.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Sequence
+from math import ceil
+from typing import Final
+
+from sluicegate.core.caller import Consumer
+from sluicegate.core.events import Facts, Usage
+from sluicegate.core.learned import Learned
+from sluicegate.core.limits import LIMITS
+from sluicegate.core.limits.base import Claim, Limit, LimitSpec
+from sluicegate.core.params import Rules, rules, token_field
+from sluicegate.core.route import Route
+
+KEEP_S: Final = 60.0
+"""A policy that was not used for so long may go; making it again costs 10 us."""
+
+LEARNED_MOST: Final = 50_000
+"""Consumers and models whose answers are remembered, about 300 bytes each; the first that was learned goes first."""
+
+LOOKS: Final = 4
+"""Old things looked at for each new policy: more than it brings, so that the idle ones become fewer."""
+
+
+class Policy:
+    """What applies to one consumer, model and operation."""
+
+    __slots__ = ("_learned", "_requests", "_tokens", "configuration", "key", "last", "limits", "rules")
+
+    def __init__(self, key: tuple[int, str, str, bytes]) -> None:
+        self.key = key
+        self.last = 0.0
+        self.configuration = -1
+        "Of which configuration it was made, see Policies.adopt."
+        self.bind((), None, None)
+
+    def bind(self, limits: Sequence[Limit], rules: Rules | None, learned: Learned | None) -> None:
+        """What applies from now on."""
+        self.limits = limits
+        self.rules = rules
+        self._learned = learned
+        self._tokens = tuple(limit for limit in limits if limit.counts == "tokens" and not limit.shadow)
+        self._requests = tuple(limit for limit in limits if limit.counts == "requests" and not limit.shadow)
+
+    def claim(self, facts: Facts) -> Claim:
+        """What a request wants, after the rules changed what they change."""
+        learned = self._learned
+        if learned is None:
+            return Claim(0, 0, True)
+        estimate = facts.estimate
+        wants = estimate if learned.ratio == 1.0 else learned.input(estimate, facts.media)
+        most = facts.max_output
+        if most is None:
+            return Claim(wants, learned.reserve, False)
+        return Claim(wants, most * facts.n, True)
+
+    def learn(self, facts: Facts, claim: Claim, usage: Usage) -> None:
+        """What the upstream said that a whole answer took."""
+        learned = self._learned
+        if learned is not None:
+            if not facts.media:
+                learned.prompt(facts.estimate, usage.input + usage.cached + usage.cache_write)
+            if not claim.bounded:
+                learned.answer(usage.output + usage.reasoning)
+
+    def headroom(self, now: float) -> bytes:
+        """Header lines that say what is left of the consumer's own limits: of each kind the nearest to its end."""
+        lines = b""
+        for limits in (self._tokens, self._requests):
+            if limits:
+                nearest = limits[0]
+                left = nearest.remaining(now)
+                if len(limits) > 1:
+                    for limit in limits[1:]:
+                        other = limit.remaining(now)
+                        if other < left:
+                            nearest, left = limit, other
+                lines += nearest.headroom % (left, ceil(nearest.resets(now)))
+        return lines
+
+
+class Policies:
+    """All policies and limits of one process."""
+
+    __slots__ = ("_configuration", "_learned", "_limits", "_policies", "_round", "latest", "lent")
+
+    def __init__(self, lent: bool = False) -> None:
+        self.lent = lent
+        "Limits begin with nothing and get their shares from the keeper."
+        self.latest = 0.0
+        "No limit sees time go back, whatever the order in which events of one moment are handled."
+        self._configuration = 0
+        self._policies: dict[tuple[int, str, str, bytes], Policy] = {}
+        self._limits: dict[str, list[Limit]] = {}
+        "By identity without the window: limits that differ in nothing but the window stand together."
+        self._learned: dict[tuple[int, str], Learned] = {}
+        self._round: deque[Policy | Limit] = deque()
+
+    def __len__(self) -> int:
+        """Policies and limits held: what memory they take grows with it."""
+        return len(self._round)
+
+    def adopt(self) -> None:
+        """Another configuration is in force: policies are made anew when next used, limits keep what was used."""
+        self._configuration += 1
+
+    def find(self, consumer: Consumer, route: Route, operation: str, key: bytes, now: float) -> Policy | None:
+        """What applies; None when nothing does. `key`: digest of the consumer's key where a limit is for each."""
+        if not consumer.ruled and not route.model.params:
+            return None
+        identity = (consumer.number, route.name, operation, key)
+        policy = self._policies.get(identity)
+        if policy is None:
+            self._look(now)
+            policy = self._policies[identity] = Policy(identity)
+            self._round.append(policy)
+        if policy.configuration != self._configuration:
+            self._bind(policy, consumer, route)
+        policy.last = now
+        return policy
+
+    def clock(self, now: float) -> float:
+        """`now`, or the latest time that was seen, if that is later."""
+        if now < self.latest:
+            return self.latest
+        self.latest = now
+        return now
+
+    def limits(self) -> Sequence[Limit]:
+        """Every limit that is held, for metrics and explanations."""
+        return [limit for same in self._limits.values() for limit in same]
+
+    def limit(self, key: str) -> Limit | None:
+        """The limit of this key (Limit.key), if anybody uses it."""
+        for limit in self._limits.get(key.rpartition("/")[0], ()):
+            if limit.key == key:
+                return limit
+        return None
+
+    def _bind(self, policy: Policy, consumer: Consumer, route: Route) -> None:
+        """What applies by the configuration in force, to a policy that is new or was made of another one."""
+        _, model, operation, key = policy.key
+        params = [*route.model.params]
+        limits: list[Limit] = []
+        group = consumer.group
+        if group is not None:
+            params += group.params
+            limits += self._of(group.limits, f"tenant/{group.number}", consumer, model, operation, key)
+        params += consumer.params
+        limits += self._of(consumer.limits, f"consumer/{consumer.number}", consumer, model, operation, key)
+        learned = None
+        if any(limit.counts == "tokens" for limit in limits):
+            learned = self._learned.get((consumer.number, model))
+            if learned is None:
+                if len(self._learned) >= LEARNED_MOST:
+                    del self._learned[next(iter(self._learned))]
+                learned = self._learned[consumer.number, model] = Learned()
+        for limit in limits:
+            limit.refs += 1
+        for limit in policy.limits:
+            limit.refs -= 1
+        names = [member.deployment.model for member in route.pool.members]
+        policy.bind(tuple(limits), rules(params, operation, token_field(names)), learned)
+        policy.configuration = self._configuration
+
+    # ------------------------------------------------------------ limits by identity
+
+    def _of(
+        self, specs: Sequence[LimitSpec], whose: str, consumer: Consumer, model: str, operation: str, key: bytes
+    ) -> list[Limit]:
+        """The limits of one list that count such requests."""
+        wanted: dict[str, list[LimitSpec]] = {}
+        for spec in specs:
+            if spec.mode == "off":
+                continue
+            if (not spec.models or model in spec.models) and (not spec.operations or operation in spec.operations):
+                wanted.setdefault(_identity(spec, whose, consumer, model, key), []).append(spec)
+        return [limit for base, same in wanted.items() for limit in self._same(base, same)]
+
+    def _same(self, base: str, specs: Sequence[LimitSpec]) -> list[Limit]:
+        """The live limits that differ in nothing but their windows: by their window those that are there; those left
+        over, whose window was changed, with what was used; and new ones."""
+        there = self._limits.setdefault(base, [])
+        left = [limit for limit in there if not limit.lent]
+        keys: list[str] = []
+        for spec in specs:
+            key = f"{base}/{spec.window:g}"
+            keys.append(f"{key}.{sum(k.startswith(key + '.') for k in keys)}")
+        found = [next((limit for limit in there if limit.key == key), None) for key in keys]
+        left = [limit for limit in left if limit not in found]
+        limits = []
+        for key, spec, limit in zip(keys, specs, found, strict=True):
+            if limit is None and left:
+                limit = left.pop(0)
+                limit.key = key
+            if limit is None:
+                limit = LIMITS[spec.kind](spec, key)
+                if self.lent and spec.guarantee != "local":
+                    limit.lent = True
+                    limit.amount = 0
+                there.append(limit)
+                self._round.append(limit)
+            elif limit.spec is not spec:
+                limit.configure(spec)
+            limits.append(limit)
+        return limits
+
+    # ------------------------------------------------------------ the hand that goes round
+
+    def _look(self, now: float) -> None:
+        """Forget what is idle among the next few."""
+        around = self._round
+        for _ in range(min(LOOKS, len(around))):
+            thing = around.popleft()
+            if isinstance(thing, Policy):
+                if now - thing.last < KEEP_S:
+                    around.append(thing)
+                else:
+                    for limit in thing.limits:
+                        limit.refs -= 1
+                    del self._policies[thing.key]
+            elif thing.refs or not thing.empty(now):
+                around.append(thing)
+            else:
+                base = thing.key.rpartition("/")[0]
+                self._limits[base].remove(thing)
+                if not self._limits[base]:
+                    del self._limits[base]
+
+
+def _identity(spec: LimitSpec, whose: str, consumer: Consumer, model: str, key: bytes) -> str:
+    """Whose requests one counter covers, and what it counts of them."""
+    each = spec.each
+    if each == "consumer":
+        whose = f"{whose}/consumer/{consumer.number}"
+    elif each == "tenant":
+        whose = f"{whose}/tenant/{consumer.tenant}"
+    elif each == "key":
+        whose = f"{whose}/key/{key.hex()}"
+    elif each == "model":
+        whose = f"{whose}/model/{model}"
+    only = ",".join(spec.models + spec.operations)
+    return f"{whose}/{spec.kind}/{spec.count}/{only}"

@@ -1,0 +1,140 @@
+"""Policies: found once, limits by identity, idle things forgotten."""
+
+from __future__ import annotations
+
+from sluicegate.core.caller import Callers, Consumer, digest
+from sluicegate.core.events import Facts
+from sluicegate.core.limits.base import LimitSpec, reserve
+from sluicegate.core.policy import Policies, Policy
+from sluicegate.core.pool import Member, Pool
+from sluicegate.core.route import Route
+from sluicegate.core.secret import Secret
+from sluicegate.core.snapshot import ConsumerEntry, Deployment, Directory, Instance, Model, TenantEntry
+
+SECRET = Secret("s")
+INSTANCE = Instance(1, "i", "azure_openai", "http", "h", 80, "")
+DEPLOYMENT = Deployment(1, "d", 1, "gpt-4o", "1", "Standard", 1)
+TOKENS = LimitSpec("token_rate", 1000)
+
+
+def route(name: str = "chat") -> Route:
+    return Route(Model(1, name, (1,), ("chat_completions",)), Pool([Member(DEPLOYMENT, INSTANCE)]))
+
+
+def consumers(*limits: LimitSpec, tenant: tuple[LimitSpec, ...] = (), many: int = 2) -> list[Consumer]:
+    entries = tuple(
+        ConsumerEntry(n, f"c{n}", "t", ("*",), (digest(b"%d" % n, SECRET),), limits) for n in range(1, many + 1)
+    )
+    callers = Callers(Directory((SECRET,), entries, (TenantEntry(7, "t", tenant),)))
+    found = [callers.find(b"%d" % n) for n in range(1, many + 1)]
+    return [c for c in found if c is not None]
+
+
+CHAT = route()
+
+
+def find(policies: Policies, consumer: Consumer, at: Route = CHAT, key: bytes = b"", now: float = 0.0) -> Policy:
+    policy = policies.find(consumer, at, "chat_completions", key, now)
+    assert policy is not None
+    return policy
+
+
+def use(policy: Policy, tokens: int, now: float = 0.0) -> bool:
+    claim = policy.claim(Facts(estimate=tokens, max_output=0))
+    return reserve(policy.limits, claim, now) is None
+
+
+def test_who_has_no_limits_has_no_policy():
+    policies = Policies()
+    assert policies.find(consumers()[0], CHAT, "chat_completions", b"", 0.0) is None and not len(policies)
+
+
+def test_consumers_count_apart_and_a_tenant_together():
+    policies = Policies()
+    a, b = consumers(TOKENS, tenant=(LimitSpec("token_rate", 1500),))
+    assert use(find(policies, a), 1000)
+    assert not use(find(policies, b), 501) and use(find(policies, b), 500)
+    assert not use(find(policies, a), 1)
+    other = find(policies, a, route("other"))
+    assert not use(other, 1), "one counter over all models"
+
+
+def test_each_says_what_one_counter_covers():
+    for each, same_model, same_key in (("model", False, True), ("key", True, False), ("consumer", True, True)):
+        policies = Policies()
+        [a] = consumers(LimitSpec("token_rate", 1000, each=each), many=1)
+        assert use(find(policies, a, key=b"k1"), 1000)
+        assert use(find(policies, a, route("other"), key=b"k1"), 1) is not same_model
+        assert use(find(policies, a, key=b"k2"), 1) is not same_key
+    policies = Policies()
+    a, b = consumers(tenant=(LimitSpec("token_rate", 1000, each="consumer"),))
+    assert use(find(policies, a), 1000) and use(find(policies, b), 1000) and not use(find(policies, a), 1)
+
+
+def test_a_limit_counts_its_models_and_operations_only():
+    policies = Policies()
+    [a] = consumers(
+        LimitSpec("token_rate", 100, models=("chat",)), LimitSpec("token_rate", 1, operations=("embeddings",)), many=1
+    )
+    assert not use(find(policies, a), 101)
+    assert use(find(policies, a, route("other")), 101)
+
+
+def test_a_new_configuration_keeps_what_was_used():
+    policies = Policies()
+    [a] = consumers(TOKENS, LimitSpec("token_rate", 9000, window=3600.0), many=1)
+    assert use(find(policies, a), 900)
+    [a] = consumers(LimitSpec("token_rate", 9000, window=3600.0), LimitSpec("token_rate", 950), many=1)
+    policies.adopt()
+    assert not use(find(policies, a), 51, 1.0) and use(find(policies, a), 50, 1.0)
+    [a] = consumers(LimitSpec("token_rate", 950, window=1.0), LimitSpec("token_rate", 9000, window=3600.0), many=1)
+    policies.adopt()
+    assert [limit.used(1.5) for limit in find(policies, a).limits] == [50, 950], "another window, the same counter"
+    assert len(policies.limits()) == 2
+
+
+def test_limits_of_a_removed_rule_go_and_of_a_kept_one_stay():
+    policies = Policies()
+    [a] = consumers(TOKENS, LimitSpec("request_rate", 10), many=1)
+    assert use(find(policies, a), 10)
+    [a] = consumers(TOKENS, many=1)
+    policies.adopt()
+    assert [limit.used(1.0) for limit in find(policies, a).limits] == [10]
+    for n in range(20):
+        find(policies, a, route(f"m{n}"), now=100.0)
+    assert [limit.kind for limit in policies.limits()] == ["token_rate"]
+
+
+def test_what_is_idle_is_forgotten_and_what_is_used_is_not():
+    """100,000 consumers call once each, one of them all the time: memory is for who called in the last minutes."""
+    policies = Policies()
+    all_ = consumers(TOKENS, LimitSpec("concurrency", 5), many=5000)
+    most = 0
+    now = 0.0
+    claims = []
+    for consumer in all_:
+        now += 0.1
+        policy = find(policies, consumer, now=now)
+        claim = policy.claim(Facts(estimate=10, max_output=0))
+        assert reserve(policy.limits, claim, now) is None
+        claims.append(claim)
+        claim.settle(None, True, now)
+        first = find(policies, all_[0], now=now)
+        assert len(claims) > 5 or use(first, 0, now)
+        most = max(most, len(policies))
+    assert most < 3 * 3 * 600, "three things for each of 600 consumers a minute, and those not looked at yet"
+    assert find(policies, all_[0], now=now).limits[1].used(now) == 5
+
+
+def test_head_room_is_that_of_the_nearest_limit():
+    policies = Policies()
+    [a] = consumers(
+        TOKENS, LimitSpec("token_rate", 5000), LimitSpec("request_rate", 10), LimitSpec("token_rate", 1, mode="shadow"),
+        tenant=(LimitSpec("token_rate", 950),), many=1,
+    )  # fmt: skip
+    policy = find(policies, a)
+    assert use(policy, 100)
+    assert policy.headroom(0.0) == (
+        b"x-ratelimit-limit-tokens: 950\r\nx-ratelimit-remaining-tokens: 850\r\nx-ratelimit-reset-tokens: 60\r\n"
+        b"x-ratelimit-limit-requests: 10\r\nx-ratelimit-remaining-requests: 9\r\nx-ratelimit-reset-requests: 60\r\n"
+    )
