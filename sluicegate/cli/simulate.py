@@ -18,21 +18,30 @@ KEPT = 200_000
 
 @click.command()
 @click.option("-i", "--instances", "path", metavar="FILE", type=click.Path(dir_okay=False), help="A fleet, in YAML.")
+@click.option("-s", "--scenario", metavar="FILE", type=click.Path(dir_okay=False), help="Run that in virtual time.")
 @click.option("--count", default=1, show_default=True, type=click.IntRange(1, 1000), help="So many like instances.")
 @click.option("--port", default=FIRST_PORT, show_default=True, help="Port of the first; the others follow. 0: any.")
 @click.option("--control", type=int, help="Port of the control API, on loopback.  [default: --port less 1]")
 @click.option("--host", default="127.0.0.1", show_default=True, help="Address of instances that name none.")
 @click.option("--tls", "directory", metavar="DIR", help="HTTPS, with the certificates there; made if there are none.")
 @click.option("--seed", type=int, help="Of texts, ids and drawn faults.  [default: 0, or as the file says]")
-@click.option("--json", "as_json", is_flag=True, help="Say on one line of JSON what listens where.")
+@click.option("--json", "as_json", is_flag=True, help="One line of JSON: what listens where, or what came of it.")
 def command(
-    path: str | None, count: int, port: int, control: int | None, host: str, directory: str | None, seed: int | None,
-    as_json: bool,
+    path: str | None, scenario: str | None, count: int, port: int, control: int | None, host: str,
+    directory: str | None, seed: int | None, as_json: bool,
 ) -> None:  # fmt: skip
     """Simulate Azure OpenAI instances until interrupted.
 
     Without a file: instances i1, i2, ... with a deployment gpt-4o each. Keys that are not given are made and printed.
+
+    With a scenario: no sockets. Its traffic runs through a gateway in virtual time, and a summary is printed; exit
+    status 1 where something is not as the scenario expects.
     """
+    if scenario is not None:
+        from sluicegate.cli.scenario import run
+
+        run(scenario, seed, as_json)
+        return
     import asyncio
 
     import uvloop

@@ -25,7 +25,8 @@ class Wheel:
     __slots__ = ("_slots", "_turned")
 
     def __init__(self) -> None:
-        self._slots: dict[int, set[Timed]] = {}
+        self._slots: dict[int, dict[Timed, None]] = {}
+        "In the order in which they were filed, which is the order in which they expire: runs can be repeated."
         self._turned = 0
 
     def __len__(self) -> int:
@@ -40,20 +41,20 @@ class Wheel:
         if timed.slot >= 0:
             if timed.slot <= slot:
                 return
-            self._slots[timed.slot].discard(timed)
+            self._slots[timed.slot].pop(timed, None)
         timed.slot = slot
         filed = self._slots.get(slot)
         if filed is None:
-            self._slots[slot] = {timed}
+            self._slots[slot] = {timed: None}
         else:
-            filed.add(timed)
+            filed[timed] = None
 
     def drop(self, timed: Timed) -> None:
         """Forget it; not being filed is fine."""
         if timed.slot >= 0:
             filed = self._slots.get(timed.slot)
             if filed is not None:
-                filed.discard(timed)
+                filed.pop(timed, None)
             timed.slot = -1
 
     def turn(self, now: float) -> None:

@@ -160,6 +160,8 @@ class Ledger:
     def __init__(self, keep_bodies: bool = True, limit: int | None = None) -> None:
         self.entries: list[Entry] = []
         self.keep_bodies = keep_bodies
+        self.keep_digests = True
+        "False: of bodies that are not kept nothing stays, and neither do heads."
         self.limit = limit
         "Entries kept; beyond it the oldest tenth goes. None: all."
         self._count = 0
@@ -194,7 +196,9 @@ class Ledger:
             if entry.on_end is not None:
                 entry.on_end(entry)
                 entry.on_end = None
-            if not self.keep_bodies:
+            if not self.keep_digests:
+                entry.body = entry.head = b""
+            elif not self.keep_bodies:
                 entry.forget_body()
             self.changed()
 

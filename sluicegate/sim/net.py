@@ -6,7 +6,7 @@ events of one moment in one piece; the others are written by sim/wire.py and rea
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from email.utils import formatdate
 from typing import Any
 
@@ -23,6 +23,8 @@ from sluicegate.sim.ledger import Entry
 from sluicegate.sim.spec import InstanceSpec
 from sluicegate.sim.wire import Wire
 
+HEADS = 4096
+"""Request heads that are kept parsed: they differ by plan and by what clients add."""
 INTERIM = 16
 """1xx answers that a client puts up with."""
 
@@ -38,12 +40,20 @@ class SimUpstream(Instances):
         "Under way, in the order in which they began."
         super().__init__(given, seed, keep_bodies)
         self._dated = (0, b"")
+        self.heads: dict[bytes, tuple[str, Headers]] = {}
+        "Parsed heads, by what stands before their content-length."
 
     def __getitem__(self, name: str) -> Instance:
         return self.behind[name]
 
     def now(self) -> float:
         return self.clock.now()
+
+    def take_keys(self, keys: Mapping[str, str]) -> None:
+        """Let instances accept these keys, by name: those that a gateway's configuration has for them."""
+        for name, key in keys.items():
+            if name in self.behind:
+                self.behind[name].patch({"key": key})
 
     def applied(self, name: str, spec: InstanceSpec) -> None:
         """An instance that goes down takes its connections with it."""
@@ -161,12 +171,14 @@ class SimAttempt:
     def _received(self, now: float, wall: float) -> tuple[Request, Entry]:
         """The call as it would have arrived."""
         call = self.call
-        line, _, rest = call.head.partition(b"\r\n")
-        headers = []
-        for header in rest[:-4].split(b"\r\n"):
-            name, _, value = header.partition(b":")
-            headers.append((name, value.strip()))
-        target = line.split(b" ", 2)[1].decode("latin-1")
+        heads = self.upstream.heads
+        length_at = call.head.rfind(b"content-length:")
+        known = heads.get(call.head[:length_at])
+        if known is None:
+            if len(heads) >= HEADS:
+                heads.clear()
+            known = heads[call.head[:length_at]] = _parsed(call.head)
+        target, headers = known
         body = call.body if isinstance(call.body, bytes) else bytes(call.body)
         request = Request(call.method, target, headers, call.head, body)
         request.complete = True
@@ -290,9 +302,21 @@ class SimAttempt:
         if wire is not None:
             entry.usage_sent = wire.usage_raw is not None and entry.sent >= wire.usage_raw
             entry.whole = wire.complete and wire.raw_end is not None and entry.sent >= wire.raw_end
+        elif entry.whole:
+            entry.usage_sent = answer.usage_piece >= 0
         elif answer.usage_piece >= 0 and isinstance(answer.pieces, list):
             said = sum(len(data) for _, data in answer.pieces[: answer.usage_piece + 1])
             entry.usage_sent = entry.sent_body >= said
+
+
+def _parsed(head: bytes) -> tuple[str, Headers]:
+    """Target and headers of a request head. Its length, the one thing that differs from call to call, nobody reads."""
+    line, _, rest = head.partition(b"\r\n")
+    headers = []
+    for header in rest[:-4].split(b"\r\n"):
+        name, _, value = header.partition(b":")
+        headers.append((name, value.strip()))
+    return line.split(b" ", 2)[1].decode("latin-1"), headers
 
 
 class _Reader:

@@ -131,6 +131,7 @@ def fleet_spec(given: FleetSpec | Mapping[str, Any] | int) -> FleetSpec:
         given = {"instances": {f"i{n + 1}": {} for n in range(given)}}
     elif "instances" not in given:
         given = {"instances": given}
+    given = {**given, "instances": _filled(given["instances"], "deployments")}
     try:
         spec = msgspec.convert(given, FleetSpec, strict=False)
     except msgspec.ValidationError as e:
@@ -171,13 +172,24 @@ def changed(spec: InstanceSpec, patch: Mapping[str, Any], quotas: Collection[str
     fixed = {"kind", "host", "port", "tls"} & set(patch)
     if fixed:
         raise ValueError(f"{', '.join(sorted(fixed))}: cannot change while it runs")
-    whole = _merged(msgspec.to_builtins(spec), patch)
+    whole = merged(msgspec.to_builtins(spec), patch)
     try:
         made = msgspec.convert(whole, InstanceSpec, strict=False)
     except msgspec.ValidationError as e:
         raise ValueError(str(e)) from None
     _checked(made, quotas, "")
     return made
+
+
+def _filled(objects: Any, inside: str = "") -> Any:
+    """What is written as `name:` with nothing after it is an object with nothing said."""
+    if not isinstance(objects, Mapping):
+        return objects
+    out = {name: {} if value in ("", None) else value for name, value in objects.items()}
+    for name, value in out.items():
+        if inside and isinstance(value, Mapping) and inside in value:
+            out[name] = {**value, inside: _filled(value[inside])}
+    return out
 
 
 def _located(given: Mapping[str, Any]) -> str:
@@ -203,10 +215,13 @@ def _refused(given: Any, shape: type) -> str:
     return ""
 
 
-def _merged(base: Any, patch: Any) -> Any:
+def merged(base: Any, patch: Any) -> Any:
+    """Maps merge, everything else replaces. A map for which nothing is written (`weu:`) stays as it is."""
+    if isinstance(base, dict) and patch in ("", None):
+        return base
     if not isinstance(base, dict) or not isinstance(patch, Mapping):
         return patch
     out = dict(base)
     for key, value in patch.items():
-        out[key] = _merged(out.get(key), value)
+        out[key] = merged(out.get(key), value)
     return out

@@ -10,8 +10,9 @@ In four lines:
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
-from typing import Any
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import replace
+from typing import Any, Final
 
 import msgspec
 
@@ -26,6 +27,7 @@ from sluicegate.core.state import World
 from sluicegate.core.wheel import TICK_S, Wheel
 from sluicegate.drive import Bound, Drive
 from sluicegate.providers import PROVIDERS
+from sluicegate.sim.azure.facts import PROVISIONED, ptu
 from sluicegate.sim.clock import VirtualClock
 from sluicegate.sim.instances import Given
 from sluicegate.sim.net import SimUpstream
@@ -39,12 +41,16 @@ class Client:
     """One client's side of an exchange (core.ports.Downstream): keeps what it saw, fails on what must never happen."""
 
     __slots__ = (
-        "asked_at", "body", "drive", "ended_at", "first_at", "headers", "length", "request", "reset_at", "room",
-        "stage", "status", "waiting",
+        "asked_at", "body", "drive", "ended_at", "first_at", "headers", "length", "over", "request", "reset_at",
+        "room", "stage", "status", "waiting",
     )  # fmt: skip
 
-    def __init__(self, stage: Stage, request: bytes, room: int | None) -> None:
+    def __init__(
+        self, stage: Stage, request: bytes, room: int | None, over: Callable[[Client], None] | None = None
+    ) -> None:
         self.stage = stage
+        self.over = over
+        "Told once, when the answer is complete or broken; not when the client itself left."
         self.request = request
         self.room = room
         "Bytes it takes before it is full and waits for `take`; None: any number."
@@ -80,10 +86,14 @@ class Client:
     def end(self) -> None:
         assert self.status and self.ended_at is None and self.reset_at is None, "end out of turn"
         self.ended_at = self.stage.clock.now()
+        if self.over is not None:
+            self.over(self)
 
     def reset(self) -> None:
         assert self.ended_at is None, "reset after the end"
         self.reset_at = self.stage.clock.now()
+        if self.over is not None:
+            self.over(self)
 
     # what a client does
 
@@ -106,45 +116,68 @@ class Client:
 
 
 class Stage:
-    """Everything of a gateway but its sockets. One model, `chat`, over all deployments of the fleet, in their order.
+    """Everything of a gateway but its sockets.
 
-    `model`: more fields of core.snapshot.Model, such as timeouts.
+    Without `snapshot`: one model, `chat`, over all deployments of the fleet, in their order, for one consumer, `app`;
+    `model`: more fields of core.snapshot.Model, such as timeouts. With it: that configuration, and where no fleet is
+    given, one that is as the configuration says; consumers show keys of the stage's own making.
     """
 
-    def __init__(self, given: Given = 1, *, seed: int = 0, keep_bodies: bool = False, **model: Any) -> None:
+    def __init__(
+        self, given: Given | None = None, *, seed: int = 0, keep_bodies: bool = False, snapshot: Snapshot | None = None,
+        directory: Directory | None = None, journal: Journal | None = None, **model: Any,
+    ) -> None:  # fmt: skip
         self.clock = VirtualClock()
+        if given is None:
+            given = 1 if snapshot is None else fleet_of(snapshot)
         self.upstream = SimUpstream(self.clock, given, seed=seed, keep_bodies=keep_bodies)
         self.ledger = self.upstream.ledger
-        self.snapshot = snapshot_of(self.upstream, **model)
-        consumer = ConsumerEntry(1, "app", "default", ("chat",), (digest(KEY, SECRET),))
-        self.journal = Journal(strict=True)
+        if snapshot is None:
+            snapshot = snapshot_of(self.upstream, **model)
+        else:
+            self.upstream.take_keys({i.name: i.auth.secret.reveal() for i in snapshot.instances if i.auth.secret})
+        if directory is None:
+            granted = tuple(m.name for m in snapshot.models)
+            directory = Directory((SECRET,), (ConsumerEntry(1, "app", "default", granted, ()),))
+        self.snapshot = snapshot
+        self.directory, self._shown = _keyed(directory)
+        self.journal = Journal(strict=True) if journal is None else journal
         self.wheel = Wheel()
-        self.world = World(self.snapshot, Directory((SECRET,), (consumer,)), self.journal)
+        self.world = World(self.snapshot, self.directory, self.journal)
         self.bugs: list[BaseException] = []
         self.bound = Bound(
             self.world, self.upstream, PROVIDERS, self.wheel, self.clock.now, self.clock.wall, self.bugs.append
         )
         self.asked = 0
-        self._turning = self.clock.every(TICK_S, lambda: self.wheel.turn(self.clock.now()))
+        self._turning = self.clock.every(TICK_S, self._turn)
+
+    def _turn(self) -> None:
+        self.wheel.turn(self.clock.now())
 
     def ask(
-        self, content: str | bytes = "hello", *, stream: bool = False, room: int | None = None, key: bytes = KEY,
-        api_version: str | None = "2024-10-21", **fields: Any,
+        self, content: str | bytes = "hello", *, stream: bool = False, room: int | None = None,
+        key: bytes | None = None, consumer: str = "", model: str = "", api_version: str | None = "2024-10-21",
+        headers: Sequence[tuple[bytes, bytes]] = (), retry: int = 0,
+        over: Callable[[Client], None] | None = None, **fields: Any,
     ) -> Client:  # fmt: skip
-        """A request, now. `content`: the user's message, or a whole body as bytes; `api_version` None: undated."""
+        """A request, now. `content`: the user's message, or a whole body as bytes; `api_version` None: undated;
+        `consumer`, `model`: by name, the first if not given; `key`: another than the consumer's own; `headers`: those
+        that go up; `retry`: how often an SDK asked the same before."""
+        model = model or self.snapshot.models[0].name
         if isinstance(content, str):
-            document = {"model": "chat", "messages": [{"role": "user", "content": content}], **fields}
+            document = {"model": model, "messages": [{"role": "user", "content": content}], **fields}
             if stream:
                 document["stream"] = True
             content = msgspec.json.encode(document)
         self.asked += 1
-        client = Client(self, content, room)
+        shown = Shown([key]) if key is not None else self._shown[consumer or self.directory.consumers[0].name]
+        client = Client(self, content, room, over)
         client.drive = Drive(self.bound, APIS["chat_completions"], client)
         chance = (self.asked * 0.6180339887) % 1.0
-        path_model = "chat" if api_version else None
+        path_model = model if api_version else None
         client.drive.start(
             Head(
-                self.clock.now(), f"{self.asked:032x}", "chat_completions", path_model, api_version, Shown([key]), [],
+                self.clock.now(), f"{self.asked:032x}", "chat_completions", path_model, api_version, shown, headers,
                 "127.0.0.1", chance,
             )
         )  # fmt: skip
@@ -177,6 +210,14 @@ class Stage:
             self.clock.run_for(1.0)
 
 
+def _keyed(directory: Directory) -> tuple[Directory, dict[str, Shown]]:
+    """The same consumers with keys that the stage knows, and these keys by name: a directory holds digests only."""
+    keys = {entry.name: b"%b of %b" % (KEY, entry.name.encode()) for entry in directory.consumers}
+    consumers = tuple(replace(entry, digests=(digest(keys[entry.name], SECRET),)) for entry in directory.consumers)
+    shown = {name: Shown([key]) for name, key in keys.items()}
+    return replace(directory, secrets=(SECRET,), consumers=consumers), shown
+
+
 def snapshot_of(upstream: SimUpstream, **model: Any) -> Snapshot:
     """A configuration that fits the fleet: provisioned deployments in tier 0, the others in tier 1."""
     instances: list[Instance] = []
@@ -187,8 +228,34 @@ def snapshot_of(upstream: SimUpstream, **model: Any) -> Snapshot:
         base = "" if azure else "/v1"
         instances.append(Instance(number, name, behind.spec.kind, "http", "127.0.0.1", 80, base, auth))
         for label, spec in behind.spec.deployments.items():
-            tier = 0 if spec.sku.endswith("ProvisionedManaged") else 1
+            tier = 0 if spec.sku.endswith(PROVISIONED) else 1
             deployments.append(Deployment(len(deployments), label, number, spec.model, spec.version, spec.sku, tier))
     order = tuple(d.number for d in sorted(deployments, key=lambda d: d.tier))
     models = (Model(1, "chat", order, ("chat_completions",), **model),)
     return Snapshot("0" * 12, Gateway(), tuple(instances), tuple(deployments), models)
+
+
+AS_USUAL: Final[Mapping[str, Any]] = {
+    "latency": {"first_token_s": 0.4, "per_token_s": 0.02, "jitter": 0.25}, "burst": 16,
+}  # fmt: skip
+"""How a deployment answers of which only the configuration is known."""
+
+
+def fleet_of(snapshot: Snapshot) -> dict[str, Any]:
+    """A fleet that fits the configuration, as plain data: its instances, deployments and their declared capacity."""
+    instances: dict[str, Any] = {}
+    for instance in snapshot.instances:
+        deployments: dict[str, Any] = {}
+        for d in snapshot.deployments:
+            if d.instance == instance.number:
+                made: dict[str, Any] = {"model": d.model, "version": d.version, "sku": d.sku, **AS_USUAL}
+                deployments[d.name] = made
+                if d.ptu and ptu(d.model, d.sku) is not None:
+                    made["capacity"] = {"ptu": d.ptu}
+                elif d.capacity and not d.sku.endswith(PROVISIONED):
+                    made["capacity"] = {"tokens_per_minute": d.capacity}
+                if d.max_input:
+                    made["max_input"] = d.max_input
+        kind = "azure_openai" if instance.provider == "azure_openai" else "openai_compatible"
+        instances[instance.name] = {"kind": kind, "region": instance.region or "westeurope", "deployments": deployments}
+    return {"instances": instances}

@@ -28,6 +28,11 @@ def spike(base: float, peak: float, at_s: float, for_s: float) -> Rate:
     return lambda t: peak if at_s <= t < at_s + for_s else base
 
 
+def bursts(base: float, peak: float, every_s: float, for_s: float) -> Rate:
+    """A rate, and again and again for a while another."""
+    return lambda t: peak if t % every_s >= every_s - for_s else base
+
+
 def arrivals(rate: Rate, for_s: float, seed: int | None = None) -> Iterator[float]:
     """Ascending moments in seconds: spaced as the rate says, or, with a seed, at random around it (Poisson)."""
     chance = Random(seed) if seed is not None else None

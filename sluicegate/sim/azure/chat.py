@@ -41,7 +41,7 @@ _ASYNC_STRIDE: Final = 12
 class Saying:
     """What one choice says."""
 
-    __slots__ = ("blocked", "calls", "finish", "tokens")
+    __slots__ = ("blocked", "calls", "finish", "size", "tokens")
 
     def __init__(self, tokens: tuple[str, ...], finish: str, calls: list[tuple[str, str, str]] | None = None) -> None:
         self.tokens = tokens
@@ -49,11 +49,10 @@ class Saying:
         self.calls = calls or []
         "Tool calls: id, function name, arguments as JSON text."
         self.blocked = finish == "content_filter"
-
-    @property
-    def size(self) -> int:
-        """Output tokens."""
-        return len(self.tokens) + sum(3 + len(pieces(arguments)) for _, _, arguments in self.calls)
+        self.size = len(tokens)
+        "Output tokens."
+        for _, _, arguments in self.calls:
+            self.size += 3 + len(pieces(arguments))
 
 
 class Chat:

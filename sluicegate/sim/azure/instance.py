@@ -165,6 +165,11 @@ class Instance:
         return self._spoken(request, deployment, entry, now, wall)
 
     def _spoken(self, request: Request, deployment: DeploymentSpec, entry: Entry, now: float, wall: float) -> Answer:
+        own, shared = self.capacity[request.deployment], self.quotas.get(deployment.quota)
+        if own is not None or shared is not None:
+            refused = _lacking(own, shared, deployment, now, wall, request)
+            if refused is not None:
+                return refused
         chat = Chat(request.document, request.body, deployment, self.spec.kind == "azure_openai", self.seed)
         claim = chat.claim
         request.estimate = claim.prompt + (UNSAID if chat.cap is None else chat.cap) * len(chat.sayings)
@@ -172,14 +177,9 @@ class Instance:
             return refusals.too_long(128_000, 128_000 + claim.prompt)
         if 0 < deployment.max_input < claim.prompt:
             return refusals.too_long(deployment.max_input, claim.prompt)
-        own, shared = self.capacity[request.deployment], self.quotas.get(deployment.quota)
-        if own is not None or shared is not None:
-            refused = _lacking(own, shared, deployment, now, wall, request)
-            if refused is not None:
-                return refused
-            for counted in (own, shared):
-                if counted is not None:
-                    counted.take(counted.estimate(claim.prompt, claim.cached, chat.cap, len(chat.sayings)), now)
+        for counted in (own, shared):
+            if counted is not None:
+                counted.take(counted.estimate(claim.prompt, claim.cached, chat.cap, len(chat.sayings)), now)
         if "filter" in chat.marks:
             answer = refusals.filtered_prompt()
             answer.claim = Claim(claim.prompt, 0, claim.cached)
