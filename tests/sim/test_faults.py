@@ -438,7 +438,7 @@ def test_one_byte_at_a_time_is_the_same_answer():
 
 
 def test_writes_end_at_chosen_offsets(fleet):
-    fleet.fault("split", times=1, at=[5, 100, 400], gap_s=0.02)
+    fleet.fault("split", times=1, at=[5, 100, 400], gap_s=0.1)
     with connect(fleet["weu"]) as s:
         s.sendall(request(fleet["weu"], PLAIN))
         reads = []
