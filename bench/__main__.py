@@ -11,7 +11,7 @@ import tempfile
 from pathlib import Path
 
 from bench import gateway, report, rounds
-from bench.figures import GATEWAY
+from bench.figures import GATEWAY, PLAIN
 from bench.measure import SHORT, Bench, Scale
 from bench.processes import Processes, Stop, terminable
 from bench.profilers import profiler
@@ -19,7 +19,7 @@ from bench.references import REFERENCES
 from bench.rows import ROWS
 from bench.setups import Setup
 
-PROGRAMS = (GATEWAY, *REFERENCES)
+PROGRAMS = (GATEWAY, PLAIN, *REFERENCES)
 
 
 def say(text: str) -> None:
@@ -31,6 +31,7 @@ def arguments(argv: list[str]) -> argparse.Namespace:
     parser.add_argument("--short", action="store_true", help="about a minute: errors and totals, nothing judged")
     parser.add_argument("--rows", default=",".join(ROWS), help="which, with commas: %(default)s")
     parser.add_argument("--programs", default="", help=f"which, with commas: {','.join(PROGRAMS)}")
+    parser.add_argument("--gateway", metavar="PROGRAM", help="the `sluicegate` to measure (the one beside this Python)")
     parser.add_argument("--rounds", type=int, help="how often each program has its turn in each row (4)")
     parser.add_argument("--seconds", type=float, help="measured in each turn (5)")
     parser.add_argument("--streams", type=int, help="open at the same time where memory is measured (2000)")
@@ -66,11 +67,13 @@ def find(said: argparse.Namespace) -> dict[str, str]:
     """Paths of the programs. A short run fetches nothing that is not asked for by name."""
     found: dict[str, str] = {}
     wanted = said.named or PROGRAMS
-    if GATEWAY in wanted:
-        program = gateway.program()
+    beside = gateway.program()
+    for name, program in ((GATEWAY, said.gateway or beside), (PLAIN, beside)):
+        if name not in wanted or (name == PLAIN and not said.named and (said.short or said.gateway is None)):
+            continue
         if program is None:
             raise Stop("there is no `sluicegate` beside this Python. Start the bench as ./dev bench")
-        found[GATEWAY] = program
+        found[name] = program
     for name, reference in REFERENCES.items():
         if name not in wanted:
             continue

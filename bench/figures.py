@@ -9,6 +9,10 @@ from dataclasses import dataclass
 from bench.rows import Bound, Line
 
 GATEWAY = "gateway"
+PLAIN = "plain"
+"""The gateway again, as plain Python from the checkout, where `gateway` is the compiled wheel."""
+
+OURS = (GATEWAY, PLAIN)
 BUSY = 0.95  # below it a saturated row says more about pauses than about work
 ALIEN = 0.25  # above it a paced row says more about what others did: who waits for the core finds work in batches
 

@@ -19,7 +19,7 @@ from pathlib import Path
 
 from bench import gateway
 from bench.certificates import Certificates, make
-from bench.figures import GATEWAY, Sample
+from bench.figures import OURS, Sample
 from bench.loopback import free_ports, get, line
 from bench.plan import Plan, Report, dump, read_report
 from bench.processes import Process, Processes, Stop
@@ -128,7 +128,7 @@ class Bench:
         folder.mkdir()
         port, stream_port = free_ports(2)
         place = Place(setup, folder, port, stream_port if name == "nginx" else port, self.mock_ports, self.certificates)
-        if name == GATEWAY:
+        if name in OURS:
             text, file = gateway.config(place), folder / gateway.FILE
             command = [self.programs[name], "serve", "-c", str(file)]
             env = gateway.environment(os.environ, self.keys)
@@ -139,7 +139,7 @@ class Bench:
             env = {"PATH": os.environ.get("PATH", os.defpath)}
         file.write_text(text)
         self.configs.setdefault(f"{name}: {setup.title}", text.replace(str(self.folder), "DIR"))
-        if name == GATEWAY:
+        if name in OURS:
             shown = gateway.effective(text, folder, env).replace(str(self.folder), "DIR")
             self.configs.setdefault(f"{name}, effective: {setup.title}", shown)
         process = self.processes.start(folder.name, command, self.core, env, folder)
@@ -155,7 +155,7 @@ class Bench:
             running.process.check()
             with contextlib.suppress(OSError, http.client.HTTPException):
                 status, _ = get(running.place.port, "/health/ready", ca, 2.0)
-                if status == (200 if running.name == GATEWAY else 404):
+                if status == (200 if running.name in OURS else 404):
                     return
             time.sleep(0.05)
         raise Stop(f"{running.name} was not ready within 20 s. It said:\n{running.process.said()[-2000:]}")
@@ -164,14 +164,14 @@ class Bench:
         """End a program; a gateway's books are checked."""
         running.process.check()
         status = self.processes.stop(running.process)
-        if running.name != GATEWAY:
+        if running.name not in OURS:
             return
         printed = gateway.printed_totals(running.process.said())
         wrong = gateway.wrong_totals(printed, running.client, running.upstream, running.asked_all)
         if status:
             wrong.append(f"exit status {status}, not 0")
         where = running.place.setup.title
-        self.failures += [f"{GATEWAY}, {where}: {complaint}" for complaint in wrong]
+        self.failures += [f"{running.name}, {where}: {complaint}" for complaint in wrong]
         if printed:
             self.records += int(printed.get("records", 0))
         if wrong:

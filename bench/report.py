@@ -9,7 +9,7 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from bench import gateway
-from bench.figures import GATEWAY, Figure, Judged, Sample, judge
+from bench.figures import GATEWAY, OURS, Figure, Judged, Sample, judge
 from bench.measure import Bench
 from bench.references import REFERENCES
 from bench.rows import ROWS
@@ -19,7 +19,7 @@ def versions(programs: dict[str, str]) -> list[tuple[str, str]]:
     """What was measured on what."""
     found = []
     for name, program in programs.items():
-        found.append((name, gateway.version(program) if name == GATEWAY else REFERENCES[name].version(program)))
+        found.append((name, gateway.version(program) if name in OURS else REFERENCES[name].version(program)))
     found.append(("Python", f"{platform.python_version()}, {ssl.OPENSSL_VERSION}"))
     for package in ("uvloop", "httptools", "msgspec"):
         found.append((package, importlib.metadata.version(package)))
@@ -50,7 +50,7 @@ def configurations(bench: Bench) -> str:
 
 def results(bench: Bench, names: Iterable[str], judging: bool) -> str:
     """The table, and what there is to say about it."""
-    references = [name for name in bench.programs if name != GATEWAY]
+    references = [name for name in bench.programs if name not in OURS]
     header = ["", "unit", *bench.programs, *(f"/ {name}" for name in references), "must", "aim", "kept"]
     rows: list[list[str]] = []
     for name in names:

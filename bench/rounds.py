@@ -9,7 +9,7 @@ from __future__ import annotations
 import time
 
 from bench import proc
-from bench.figures import ALIEN, BUSY, GATEWAY, Sample, percentile
+from bench.figures import ALIEN, BUSY, GATEWAY, OURS, Sample, percentile
 from bench.measure import Bench, Running
 from bench.plan import Report
 from bench.rows import Row
@@ -59,7 +59,7 @@ def memory_rounds(bench: Bench, row: Row, setup: Setup) -> None:
     """Each time in a new process: memory that a program once had it may keep."""
     for number in range(bench.scale.memory_rounds):
         for name in bench.programs:
-            if name == GATEWAY or bench.scale.memory_of_all:
+            if name in OURS or bench.scale.memory_of_all:
                 running = bench.start(name, setup)
                 add(bench, memory(bench, row, running, number))
                 bench.stop(running)

@@ -20,6 +20,9 @@ How = Literal["done", "cut", "idle", "gone", "drained", "refused", "slow_reader"
 """How a relayed answer ended. `done` is the only one that is a success."""
 
 
+_CLASSES: Final = ("cache_write", "cached", "input", "output", "reasoning")
+
+
 class Usage:
     """Disjoint token counts of one answer; None means "not said", which is not 0.
 
@@ -49,13 +52,13 @@ class Usage:
         return self.output + self.reasoning
 
     def __eq__(self, other: object) -> bool:
-        return isinstance(other, Usage) and all(getattr(self, n) == getattr(other, n) for n in self.__slots__)
+        return isinstance(other, Usage) and all(getattr(self, n) == getattr(other, n) for n in _CLASSES)
 
     def __hash__(self) -> int:
-        return hash(tuple(getattr(self, n) for n in self.__slots__))
+        return hash(tuple(getattr(self, n) for n in _CLASSES))
 
     def __repr__(self) -> str:
-        return "Usage(" + ", ".join(f"{n}={getattr(self, n)}" for n in sorted(self.__slots__)) + ")"
+        return "Usage(" + ", ".join(f"{n}={getattr(self, n)}" for n in _CLASSES) + ")"
 
 
 class Facts:

@@ -191,11 +191,14 @@ def rules(specs: Sequence[ParamSpec], operation: str, token_name: str) -> Rules 
     return Rules(enforced, shadowed, own) if enforced or shadowed else None
 
 
+_WHOLE: Final = frozenset((*FAMILY, "n", "best_of"))
+
+
 def problem(spec: ParamSpec) -> str:
     """Why this rule cannot take effect, empty if it can: for the compiler of configurations."""
     if spec.field in UNTOUCHABLE:
         return f"the gateway decides by '{spec.field}' itself; there is no rule for it"
-    if spec.field in (*FAMILY, "n", "best_of"):
+    if spec.field in _WHOLE:
         for text in (spec.default, spec.force):
             if text is not None and (not text.isascii() or not text.isdigit()):
                 return f"'{spec.field}' is a whole number, not {text}"

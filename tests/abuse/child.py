@@ -45,7 +45,7 @@ class Child:
                 str(fds[1]),
             ]
             self.process = subprocess.Popen(
-                command, pass_fds=fds, env={**os.environ, "PYTHONPATH": str(ROOT)}, text=True,
+                command, pass_fds=fds, env={**os.environ, "PYTHONPATH": os.environ.get("PYTHONPATH", str(ROOT))}, text=True,
                 stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
             )  # fmt: skip
         self._guard = threading.Timer(50, self.process.kill)

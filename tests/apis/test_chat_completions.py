@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from sluicegate.apis import APIS
 from sluicegate.apis.base import BadRequest, Malformed
 from sluicegate.core.events import Facts, Usage
+from tests.attributes import attributes
 
 ROW = APIS["chat_completions"]
 MESSAGES = [{"role": "user", "content": "Hello"}]
@@ -56,7 +57,7 @@ ANY = type("Any", (), {"__eq__": lambda self, other: True, "__hash__": None})()
 
 
 def vars_of(facts: Facts) -> dict[str, Any]:
-    return {name: getattr(facts, name) for name in Facts.__slots__}
+    return {name: getattr(facts, name) for name in attributes(Facts)}
 
 
 @pytest.mark.parametrize(

@@ -17,6 +17,7 @@ from sluicegate.core.secret import Secret
 from sluicegate.core.snapshot import Auth, Deployment, Instance
 from sluicegate.providers import PROVIDERS
 from sluicegate.wire.headers import REQUEST_PASS, STATUS_LINES, answer
+from tests.attributes import attributes
 
 HERE = Path(__file__).parent
 CASES = sorted(path.parent for path in HERE.glob("*/*/*/request"))
@@ -51,10 +52,10 @@ def outcome(case: Path) -> dict[str, bytes]:
     line, headers, body = http((case / "upstream_response").read_bytes())
     status = int(line.split(b" ")[1])
     head = answer(headers)
-    said: dict[str, Any] = {"facts": {name: getattr(facts, name) for name in sorted(facts.__slots__)}}
+    said: dict[str, Any] = {"facts": {name: getattr(facts, name) for name in attributes(facts)}}
     if status != 200:
         refusal = provider.refusal(status, headers, body, WALL)
-        said["refusal"] = {name: getattr(refusal, name) for name in sorted(refusal.__slots__)}
+        said["refusal"] = {name: getattr(refusal, name) for name in attributes(refusal)}
         down = body
     elif facts.stream:
         meter = api.meter(facts, facts.stream and plan.usage and not facts.asked_usage)
@@ -78,7 +79,7 @@ def http(message: bytes) -> tuple[bytes, list[tuple[bytes, bytes]], bytes]:
 
 
 def counts(usage: Usage | None) -> dict[str, int] | None:
-    return None if usage is None else {name: getattr(usage, name) for name in sorted(usage.__slots__)}
+    return None if usage is None else {name: getattr(usage, name) for name in attributes(usage)}
 
 
 @pytest.mark.parametrize("case", CASES, ids=lambda c: "/".join(c.parts[-3:]))

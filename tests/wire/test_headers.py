@@ -6,6 +6,7 @@ from hypothesis import strategies as st
 
 from sluicegate.wire import headers
 from sluicegate.wire.headers import ANSWER_PASS, CREDENTIAL_HEADERS, REQUEST_PASS, STATUS_LINES, answer, utilisation
+from tests.attributes import attributes
 
 AZURE = [
     (b"Content-Length", b"1200"), (b"Content-Type", b"application/json; charset=utf-8"), (b"apim-request-id", b"a1"),
@@ -102,6 +103,6 @@ NAMES = st.sampled_from(
 @given(st.dictionaries(NAMES, TEXT.filter(lambda value: not set(value) & set(b"\r\n\0")), max_size=12))
 def test_a_dictionary_reads_like_its_pairs(fields: dict[bytes, bytes]) -> None:
     by_shape, in_turn = answer(fields), answer(tuple(fields.items()))
-    for slot in headers.AnswerHead.__slots__:
+    for slot in attributes(headers.AnswerHead):
         a, b = getattr(by_shape, slot), getattr(in_turn, slot)
         assert sorted(a.split(b"\r\n")) == sorted(b.split(b"\r\n")) if slot == "lines" else a == b, slot

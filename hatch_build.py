@@ -1,0 +1,73 @@
+"""How the wheel is built. With SLUICEGATE_COMPILE=1 the road of a request is compiled by mypyc, else it stays Python.
+
+The same source and the same behaviour either way (docs/decisions/0012): the compiled modules lie beside their source
+and are taken first. Building them needs a C compiler, Python's headers, mypy and setuptools; running them nothing.
+"""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+from typing import Any
+
+from hatchling.builders.hooks.plugin.interface import BuildHookInterface
+
+ROAD = ("core", "wire", "apis", "providers", "drive", "edge", "upstream", "stores/memory")
+"""Rooms that a request walks through."""
+
+PLAIN = {
+    "apis/chat_shapes.py",  # msgspec's classes
+    "wire/any_key.py",  # a metaclass
+    "providers/refusals.py",  # msgspec's classes; only refusals come here
+    "core/settings.py", "core/snapshot.py",  # frozen dataclasses that msgspec makes from a parcel
+    "core/secret.py",
+    "upstream/opening.py", "upstream/resolve.py", "edge/listener.py",  # coroutines, once a connection
+}  # fmt: skip
+"""Of them, what stays Python."""
+
+
+class CompileHook(BuildHookInterface[Any]):
+    """The hook of pyproject.toml."""
+
+    PLUGIN_NAME = "custom"
+
+    def initialize(self, version: str, build_data: dict[str, Any]) -> None:
+        """Compile, and put what came of it into the wheel. Does nothing for the editable one and where not asked."""
+        if os.environ.get("SLUICEGATE_COMPILE") != "1" or self.target_name != "wheel" or version == "editable":
+            return
+        out = Path(tempfile.mkdtemp(prefix="sluicegate-compiled-"))
+        compile_road(Path(self.root), out)
+        build_data["pure_python"] = False
+        build_data["infer_tag"] = True
+        for made in sorted(out.rglob("*.so")):
+            build_data["force_include"][str(made)] = str(made.relative_to(out))
+
+
+def road(root: Path) -> list[str]:
+    """The modules that are compiled, as paths from the root."""
+    package = root / "sluicegate"
+    found = [path for room in ROAD for path in sorted((package / room).rglob("*.py"))]
+    return [str(path.relative_to(root)) for path in found if str(path.relative_to(package)) not in PLAIN]
+
+
+def compile_road(root: Path, out: Path) -> None:
+    """Run mypyc over the road, in a process of its own because it takes over what it runs in."""
+    with tempfile.TemporaryDirectory(prefix="sluicegate-mypyc-") as scratch:
+        script = (
+            "import os\n"
+            "from setuptools import setup\n"
+            "from mypyc.build import mypycify\n"
+            f"modules = mypycify({road(root)!r}, group_name='sluicegate', opt_level='3', debug_level='0', "
+            f"target_dir={scratch!r})\n"
+            f"os.chdir({scratch!r})\n"  # setuptools would read our pyproject.toml
+            "setup(name='sluicegate', packages=[], ext_modules=modules, script_args=['--quiet', 'build_ext', "
+            f"'--build-lib', {str(out)!r}, '--build-temp', {scratch!r}])\n"
+        )
+        done = subprocess.run(
+            [sys.executable, "-c", script], cwd=root, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
+        )
+    if done.returncode:
+        raise RuntimeError(f"mypyc could not compile the road:\n{done.stdout[-4000:]}")
