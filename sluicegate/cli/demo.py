@@ -6,6 +6,7 @@ live in a private directory that goes away with them.
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import secrets
@@ -130,7 +131,8 @@ class Child:
         with open(log, "wb") as to:
             out: int | IO[bytes] = subprocess.PIPE if say else to
             command = [sys.executable, "-P", "-m", "sluicegate.main", *args]
-            self.process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=out, stderr=to, env=env)
+            self.process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=out, stderr=to, env=env,
+                                            process_group=0)  # fmt: skip
 
     def check(self) -> None:
         """Raises Died."""
@@ -151,6 +153,8 @@ class Child:
             except subprocess.TimeoutExpired:
                 again()
         self.process.wait()
+        with contextlib.suppress(ProcessLookupError):  # workers go on when their keeper was killed
+            os.killpg(self.process.pid, signal.SIGKILL)
         if self.process.stdout is not None:
             self.process.stdout.close()
 
