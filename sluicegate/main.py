@@ -19,6 +19,12 @@ if TYPE_CHECKING:
 VERBS = {
     "serve": "Carry traffic until SIGTERM.",
     "check": "Say everything that is wrong with a configuration.",
+    "status": "How the running gateway is.",
+    "pools": "Which deployments serve which model, and how they are.",
+    "drain": "Give a deployment no new calls.",
+    "undrain": "Bring a drained deployment back.",
+    "reload": "Load the configuration again.",
+    "restart": "Replace the workers, one at a time.",
     "demo": "Simulated deployments, a gateway in front of them, requests to try.",
     "simulate": "A simulated Azure OpenAI to point a gateway at.",
     "schema": "Print the JSON schema of a configuration.",
@@ -55,20 +61,41 @@ class Live:
 
     def serve(self, loaded: Loaded, compile_: Callable[[], Loaded], files: Sequence[str]) -> int:
         """Be the keeper until told to leave. The exit status."""
+        from sluicegate.admin.plane import Plane
+        from sluicegate.keeper.facts import facts
+        from sluicegate.keeper.home import Home, Taken
         from sluicegate.keeper.keeper import Keeper
-        from sluicegate.keeper.sockets import CannotListen, listen
+        from sluicegate.keeper.sockets import CannotListen, anonymous, listen
+        from sluicegate.keeper.supervisor import regions
+        from sluicegate.link.counters import Board
+        from sluicegate.telemetry import prometheus
 
         assert loaded.snapshot is not None
         gateway = loaded.snapshot.gateway
         try:
-            sockets = listen(gateway.listen, gateway.workers)
-        except CannotListen as e:
+            home = Home(gateway.data)
+            sockets = listen(gateway.listen, gateway.workers, shared=bool(home.orphans))
+        except (CannotListen, Taken) as e:
             raise click.ClickException(str(e)) from None
+        except OSError as e:
+            what = f"cannot use gateway.data {gateway.data}: {(e.strerror or 'error').lower()}"
+            raise click.ClickException(what) from None
 
         async def run() -> int:
-            return await Keeper(loaded, sockets, compile_, files).run()
+            with anonymous("counters") as shared:
+                board = Board(shared.fileno(), regions(gateway.workers))
 
-        return asyncio.run(run())
+                def page() -> str:
+                    return prometheus.render(board.read(keeper.supervisor.live_regions()), facts(keeper))
+
+                beside = [Plane(page, prometheus.CONTENT_TYPE)]
+                keeper = Keeper(loaded, home, sockets, compile_, files, beside, shared.fileno())
+                return await keeper.run()
+
+        try:
+            return asyncio.run(run())
+        finally:
+            home.close()
 
 
 @click.group(cls=Verbs, no_args_is_help=True)

@@ -16,6 +16,7 @@ import socket
 import ssl
 import sys
 import time
+from collections import Counter
 from collections.abc import Callable
 from random import random
 from typing import Any
@@ -23,6 +24,8 @@ from typing import Any
 import uvloop
 
 from sluicegate.apis import APIS, Paths
+from sluicegate.core.families import CLIENTS, DEPLOYMENT_IN_FLIGHT, IN_FLIGHT, LAG, REQUESTS, UPSTREAMS
+from sluicegate.core.refusals import REFUSALS
 from sluicegate.core.snapshot import Directory, Snapshot
 from sluicegate.core.state import World
 from sluicegate.core.wheel import TICK_S, Wheel
@@ -43,6 +46,8 @@ from sluicegate.link.channel import (
     Taken,
     open_channel,
 )  # fmt: skip
+from sluicegate.link.counters import Counters
+from sluicegate.link.counting import Counting
 from sluicegate.link.parcel import Unreadable, unpack
 from sluicegate.providers import PROVIDERS
 from sluicegate.stores.memory.journal import Journal
@@ -54,15 +59,21 @@ GC_THRESHOLD = (50_000, 20, 50)
 """A request leaves no cycles behind, so looking for them every 700 objects (the default) is 4 % for nothing."""
 
 
+PUBLISH_TURNS = 20
+"""Of the wheel: counters are published once a second."""
+
+
 class Worker:
     """Everything a worker has, built in the running loop."""
 
-    def __init__(self, snapshot: Snapshot, directory: Directory) -> None:
+    def __init__(self, snapshot: Snapshot, directory: Directory, counters: Counters | None = None) -> None:
         self.loop = asyncio.get_running_loop()
         self.snapshot = snapshot
         self.journal = Journal()
         self.wheel = Wheel()
-        self.world = World(snapshot, directory, self.journal)
+        self.counters = counters or Counters()
+        self.counting = Counting(self.journal, self.counters, self.deployment, self.consumer)
+        self.world = World(snapshot, directory, self.counting)
         self.upstream = Client(self.loop, self.wheel, time.monotonic, random)
         self.bound = Bound(self.world, self.upstream, PROVIDERS, self.wheel, time.monotonic, time.time, report)
         listen = snapshot.gateway.listen
@@ -70,6 +81,10 @@ class Worker:
         self.server = Server(self.bound, Paths(APIS.values()), listen, snapshot.hash, tls)
         self._turns = 0
         self._timer: asyncio.TimerHandle | None = None
+        self._due = 0.0
+        self._late = 0.0
+        self._counted: Counter[str] = Counter()
+        "Early refusals that the counters know of."
 
     def start(self, sockets: list[socket.socket]) -> None:
         """Begin: accept on these listening sockets, turn the wheel."""
@@ -80,14 +95,56 @@ class Worker:
     def _turn(self) -> None:
         """Just after each tick: at any other moment everything would be late by up to one tick more."""
         now = time.monotonic()
-        self._timer = self.loop.call_later(TICK_S - now % TICK_S + 0.001, self._turn)
+        if self._due:
+            self._late = max(self._late, now - self._due)
+        wait = TICK_S - now % TICK_S + 0.001
+        self._due = now + wait
+        self._timer = self.loop.call_later(wait, self._turn)
         try:
             self.wheel.turn(now)
+            self._turns += 1
+            if self._turns % 2 == 0:
+                self.server.tick()
+            if self._turns % PUBLISH_TURNS == 0:
+                self.publish()
         except Exception as bug:
             report(bug)
-        self._turns += 1
-        if self._turns % 2 == 0:
-            self.server.tick()
+
+    def publish(self) -> None:
+        """Once a second: what is now, and what was refused before any exchange, into the counters for all to see."""
+        counters = self.counters
+        cells, row = counters.cells, counters.row
+        cells[row(IN_FLIGHT)] = self.world.in_flight
+        cells[row(CLIENTS)] = len(self.server.connections)
+        cells[row(LAG)] = int(self._late * 1e6)
+        self._late = 0.0
+        upstream = self.upstream.counts()
+        for state, number in (("idle", upstream.idle), ("busy", upstream.busy), ("connecting", upstream.connecting)):
+            cells[row(UPSTREAMS, state)] = number
+        for member in self.world.members.values():
+            cells[row(DEPLOYMENT_IN_FLIGHT, member.label)] = member.in_flight
+        for reason, number in self.server.refusals.items():
+            new = number - self._counted[reason]
+            if new:
+                self._counted[reason] = number
+                refusal = REFUSALS.get(reason)
+                cells[row(REQUESTS, "", str(refusal.status if refusal else 0), reason)] += new
+        counters.publish()
+
+    def pools(self) -> dict[str, dict[str, object]]:
+        """What this worker sees of each deployment."""
+        return {m.label: {"in_flight": m.in_flight} for m in self.world.members.values()}
+
+    def deployment(self, number: int) -> str:
+        """What a deployment is called in metrics: instance/deployment."""
+        member = self.world.members.get(number)
+        return member.label if member else f"#{number}"
+
+    def consumer(self, number: int) -> str:
+        """The name of a consumer. Looks at all of them: for a place that is kept."""
+        directory = self.world.directory
+        names = (c.name for c in directory.consumers if c.number == number) if directory else ()
+        return next(iter(names), f"#{number}")
 
     def prepare(self, snapshot: Snapshot) -> ssl.SSLContext | None:
         """What can fail about a new configuration, done before anything changes. Raises OSError (ssl.SSLError is one)
@@ -106,6 +163,7 @@ class Worker:
         world.adopt(snapshot, directory or world.directory)
         self.snapshot = snapshot
         self.bound.adopted()
+        self.counting.adopted()
         self.server.config_hash = snapshot.hash
         self.server.tls = tls
         self.upstream.warm(snapshot.instances)
@@ -117,6 +175,7 @@ class Worker:
         """Drain, then close what is left."""
         await self.server.drain(limit_s, still_listen_s, replaced)
         self.upstream.close()
+        self.publish()
         if self._timer is not None:
             self._timer.cancel()
 
@@ -147,7 +206,7 @@ class Told:
         self.drain: Drain | None = None
         self.on_news: dict[str, Callable[[Any], None]] = {}
         "Who wants to know, by topic."
-        self.answers: dict[str, Callable[[], Any]] = {}
+        self.answers: dict[str, Callable[[], Any]] = {"pools": worker.pools}
         "Who answers a query, by what is asked."
         self._offered: tuple[int, Snapshot, Directory | None, ssl.SSLContext | None] | None = None
 
@@ -232,11 +291,15 @@ def why(bad: BaseException) -> str:
 
 
 async def serve(
-    snapshot: Snapshot, directory: Directory, sockets: list[socket.socket], end: socket.socket | None = None
+    snapshot: Snapshot,
+    directory: Directory,
+    sockets: list[socket.socket],
+    end: socket.socket | None = None,
+    counters: Counters | None = None,
 ) -> dict[str, object]:
     """Carry traffic until SIGTERM, SIGINT or the keeper's word, then drain. Returns the totals that nobody was told."""
     try:
-        worker = Worker(snapshot, directory)
+        worker = Worker(snapshot, directory, counters)
     except OSError as bad:
         if end is None:
             raise
@@ -274,9 +337,10 @@ async def serve(
 
 
 def main(argv: list[str]) -> int:
-    """`--parcel-fd N --listen-fd M [--channel-fd C]`: all inherited from whoever started us."""
+    """`--parcel-fd N --listen-fd M [--channel-fd C] [--counters-fd D --region R]`: all inherited."""
     given = dict(zip(argv[::2], argv[1::2], strict=False))
-    parcel_fd, listen_fd, channel_fd = (int(given.get(f"--{n}-fd", -1)) for n in ("parcel", "listen", "channel"))
+    names = ("parcel", "listen", "channel", "counters")
+    parcel_fd, listen_fd, channel_fd, counters_fd = (int(given.get(f"--{n}-fd", -1)) for n in names)
     if parcel_fd < 0 or listen_fd < 0:
         print("a worker is started by `sluicegate serve`, not by hand", file=sys.stderr)
         return 2
@@ -286,10 +350,14 @@ def main(argv: list[str]) -> int:
     # Not read(): several workers share this file, and with it one position in it.
     snapshot, directory = unpack(os.pread(parcel_fd, os.fstat(parcel_fd).st_size, 0))
     os.close(parcel_fd)
+    counters = None
+    if counters_fd >= 0:
+        counters = Counters(counters_fd, int(given["--region"]))
+        os.close(counters_fd)
     assert directory is not None
     logging.basicConfig(level=logging.INFO, format="%(levelname)s %(message)s")
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-        totals = runner.run(serve(snapshot, directory, [socket.socket(fileno=listen_fd)], end))
+        totals = runner.run(serve(snapshot, directory, [socket.socket(fileno=listen_fd)], end, counters))
     if totals:
         print(json.dumps(totals), file=sys.stderr, flush=True)
     return 0

@@ -2,22 +2,28 @@
 
 SIGTERM and SIGINT drain and end; SIGHUP loads the configuration again, as does a change of its files; SIGUSR2 replaces
 the workers one at a time. If the keeper is killed, workers go on with what they have until somebody sends them SIGTERM
-or the next keeper of the same `gateway.data` takes over (orphans.py).
+or the next keeper of the same `gateway.data` takes over (home.py).
 """
 
 from __future__ import annotations
 
 import asyncio
 import json
+import os
 import signal
 import socket
 import sys
+import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from difflib import get_close_matches
 from typing import Any, Protocol
 
+from sluicegate import __version__
 from sluicegate.core.settings import Gateway
 from sluicegate.core.snapshot import Directory, Snapshot
+from sluicegate.keeper import drained
+from sluicegate.keeper.home import Home
 from sluicegate.keeper.supervisor import CannotStart, Supervisor
 from sluicegate.keeper.watch import Watched
 from sluicegate.link.parcel import pack
@@ -62,6 +68,7 @@ class Keeper:
     def __init__(
         self,
         loaded: Loaded,
+        home: Home,
         sockets: Sequence[socket.socket],
         compile_: Callable[[], Loaded],
         files: Sequence[str] = (),
@@ -69,15 +76,23 @@ class Keeper:
         counters_fd: int = -1,
     ) -> None:
         assert loaded.snapshot is not None and loaded.directory is not None
+        self.home = home
+        self.drained = drained.load(loaded.snapshot.gateway.data)
         self.snapshot: Snapshot = loaded.snapshot
+        "As it is declared; what is drained is still in its pools here."
         self.directory: Directory = loaded.directory
         self.compile = compile_
         self.watched = Watched(files)
         self.beside = beside
         self.sockets = sockets
         self.supervisor = Supervisor(sockets, say, counters_fd)
+        self.supervisor.on_change = self._remember
+        self.say = say
+        self.began = time.time()
         self.on_hangup: list[Callable[[], None]] = []
         "Called on SIGHUP before the configuration is loaded again: log files are opened anew."
+        self.reloads = dict.fromkeys(("adopted", "unchanged", "refused"), 0)
+        "Configurations loaded since the start, by what became of them."
         self._told = asyncio.Event()
         self._loading = asyncio.Lock()
         self._background: set[asyncio.Task[Any]] = set()
@@ -92,11 +107,12 @@ class Keeper:
         for sig in (signal.SIGHUP, signal.SIGUSR2):  # not yet, but no reason to die
             loop.add_signal_handler(sig, lambda: None)
         try:
-            await self.supervisor.start(pack(self.snapshot, self.directory), self.snapshot.hash)
+            await self.supervisor.start(pack(self._effective(), self.directory), self.snapshot.hash)
         except CannotStart as e:
             print(f"sluicegate: a worker could not start: {e}", file=sys.stderr, flush=True)
             return 1
         started: list[Beside] = []
+        self.home.dismiss()
         try:
             for thing in self.beside:
                 await thing.start(self)
@@ -127,6 +143,7 @@ class Keeper:
         async with self._loading:
             loaded = await asyncio.to_thread(self.compile)
             outcome = await self._take(loaded, only_if_new)
+        self.reloads[outcome.state] += 1
         if outcome.report:
             print(outcome.report, file=sys.stderr)
         say(
@@ -146,9 +163,10 @@ class Keeper:
             report += f"\n{name} changed: it takes effect at the next start; the rest does now"
         if only_if_new and snapshot.hash == self.snapshot.hash:
             return Outcome("unchanged", snapshot.hash, report.strip(), waiting)
-        whole = pack(snapshot, loaded.directory)
+        effective = drained.without(snapshot, self.drained)
+        whole = pack(effective, loaded.directory)
         same = loaded.directory == self.directory
-        error = await self.supervisor.adopt(whole, pack(snapshot, None) if same else whole, snapshot.hash)
+        error = await self.supervisor.adopt(whole, pack(effective, None) if same else whole, snapshot.hash)
         if error:
             end = f"{error}\nthe running configuration ({self.snapshot.hash}) stays in force"
             return Outcome("refused", self.snapshot.hash, end)
@@ -176,6 +194,74 @@ class Keeper:
         error = await self.supervisor.roll(self.snapshot.gateway.drain_s)
         say("restart.refused" if error else "restarted", **({"error": error} if error else {}))
         return error
+
+    @property
+    def settings(self) -> Gateway:
+        """Of the process itself."""
+        return self.snapshot.gateway
+
+    def status(self) -> dict[str, Any]:
+        """How the gateway is: plain data."""
+        workers = []
+        for worker in sorted(self.supervisor.workers, key=lambda w: (w.seat.number, w.began)):
+            workers.append({
+                "seat": worker.seat.number, "pid": worker.pid, "state": worker.state, "config": worker.config,
+                "restarts": worker.seat.restarts, "up_s": round(time.monotonic() - worker.began, 1),
+            })  # fmt: skip
+        gateway = self.settings
+        return {
+            "name": gateway.name, "region": gateway.region, "version": __version__, "pid": os.getpid(),
+            "up_s": round(time.time() - self.began, 1), "config": self.snapshot.hash,
+            "listen": f"{gateway.listen.host}:{self.sockets[0].getsockname()[1] if self.sockets else 0}",
+            "models": len(self.snapshot.models), "deployments": len(self.snapshot.deployments),
+            "consumers": len(self.directory.consumers), "drained": sorted(self.drained), "workers": workers,
+        }  # fmt: skip
+
+    async def pools(self) -> list[dict[str, Any]]:
+        """Every model's deployments, in the order in which they are tried, with what each worker sees of them."""
+        instances = {i.number: i.name for i in self.snapshot.instances}
+        deployments = {d.number: d for d in self.snapshot.deployments}
+        seen = await self.supervisor.ask("pools")
+        found = []
+        for model in self.snapshot.models:
+            members = []
+            for number in model.deployments:
+                d = deployments[number]
+                label = f"{instances[d.instance]}/{d.name}"
+                states = [{"worker": w.pid, **answer[label]} for w, answer in seen if label in answer]
+                members.append({
+                    "deployment": label, "model": f"{d.model}@{d.version}", "sku": d.sku, "tier": d.tier,
+                    "drained": label in self.drained, "workers": states,
+                })  # fmt: skip
+            found.append({"model": model.name, "balance": model.balance, "deployments": members})
+        return found
+
+    async def drain(self, deployment: str, away: bool) -> str:
+        """Take a deployment (instance/deployment) out of its pools, or bring it back. Empty, or what is wrong."""
+        async with self._loading:
+            known = drained.labels(self.snapshot)
+            if deployment not in known and (away or deployment not in self.drained):
+                near = get_close_matches(deployment, known, 1)
+                return f'no deployment is called "{deployment}"' + (f'; did you mean "{near[0]}"?' if near else "")
+            wanted = self.drained | {deployment} if away else self.drained - {deployment}
+            effective = drained.without(self.snapshot, wanted)
+            whole = pack(effective, self.directory)
+            error = await self.supervisor.adopt(whole, pack(effective, None), self.snapshot.hash)
+            if error:
+                return error
+            self.drained = wanted
+            try:
+                drained.keep(self.settings.data, wanted)
+            except OSError as e:
+                return f"in force, but not kept: the next start forgets it ({(e.strerror or 'error').lower()})"
+            say("drained" if away else "undrained", deployment=deployment)
+            return ""
+
+    def _effective(self) -> Snapshot:
+        return drained.without(self.snapshot, self.drained)
+
+    def _remember(self) -> None:
+        self.home.remember(w.pid for w in self.supervisor.workers)
 
     def _hang_up(self) -> None:
         for call in self.on_hangup:

@@ -59,6 +59,8 @@ class Supervisor:
         self.totals: dict[str, Any] = {}
         "What workers that left had done."
         self.on_news: Callable[[Worker, News], None] = self.pass_on
+        self.on_change: Callable[[], None] = lambda: None
+        "A worker was started, or is gone."
         self._parcel: IO[bytes] | None = None
         self._counters_fd = counters_fd
         self._free = list(range(regions(len(self.seats))))
@@ -104,14 +106,18 @@ class Supervisor:
         worker.on_news = self.on_news
         worker.on_leaving = self.leaving
         self.workers.add(worker)
+        self.on_change()
         return worker
 
     # ------------------------------------------------------------------ a worker ended
 
     def reap(self) -> None:
         """To be called on SIGCHLD, and now and then: see who ended, and replace them."""
-        for worker in [w for w in self.workers if w.reaped()]:
-            self.workers.discard(worker)
+        gone = [w for w in self.workers if w.reaped()]
+        self.workers.difference_update(gone)
+        if gone:
+            self.on_change()
+        for worker in gone:
             self._free.append(worker.region)
             add(self.totals, worker.totals)
             seat = worker.seat
@@ -277,6 +283,10 @@ class Supervisor:
         workers = self._ready()
         answers = await asyncio.gather(*(w.ask(what) for w in workers))
         return [(w, a) for w, a in zip(workers, answers, strict=True) if a is not None]
+
+    def live_regions(self) -> set[int]:
+        """Places in the shared counters in which somebody counts."""
+        return {w.region for w in self.workers}
 
     def pass_on(self, worker: Worker, news: News) -> None:
         """News of one worker goes to all others."""

@@ -64,10 +64,14 @@ class Gateway:
         self._reader = threading.Thread(target=self._read, daemon=True)
         self._reader.start()
         self.every: set[int] = {self.pid}
-        self.port = 0
+        self.port = self.admin = 0
+        self.ready: dict[str, Any] = {}
 
     def __enter__(self) -> Gateway:
-        self.port = int(self.event("ready")["port"])
+        self.admin = int(self.event("admin.ready")["port"])
+        if not self.ready:
+            self.event("ready")
+        self.port = self.ready["port"]
         return self
 
     def __exit__(self, *exc: object) -> None:
@@ -102,6 +106,8 @@ class Gateway:
             while True:
                 while self._events:
                     found = self._events.pop(0)
+                    if found["event"] == "ready":
+                        self.ready = found
                     if found["event"] == name:
                         return found
                 left = deadline - time.monotonic()

@@ -1,16 +1,20 @@
 """The keeper and its workers as processes: what dies is replaced, what is replaced resets nobody, nothing is left."""
 
 import contextlib
+import http.client
 import json
 import os
 import signal
+import socket
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from sluicegate.sim.fleet import FleetThread
-from tests.keeper.running import ENV, Gateway, Load, config, killed, until
+from tests.keeper.running import ENV, ROOT, Gateway, Load, config, killed, until
 
 SMALL = {"deployments": {"gpt-4o": {"latency": {"first_token_s": 0.01, "per_token_s": 0.001}}}}
 
@@ -174,7 +178,117 @@ def test_what_no_worker_can_use_starts_nothing(fleet: FleetThread, tmp_path: Pat
         gateway.__exit__()
 
 
+def free_port() -> int:
+    with socket.create_server(("127.0.0.1", 0)) as s:
+        found: int = s.getsockname()[1]
+        return found
+
+
 def descriptors(pid: int) -> int:
     with contextlib.suppress(OSError):
         return len(os.listdir(f"/proc/{pid}/fd"))
     return 0
+
+
+def test_the_next_keeper_takes_over_what_a_killed_one_left(fleet: FleetThread, tmp_path: Path):
+    port = free_port()
+    text = config(tmp_path, fleet["a"].origin, port=port)
+    with Gateway(tmp_path, text, workers=2) as first:
+        orphans = first.workers
+        with Load(port, 100) as load:
+            until(lambda: load.count >= 20)
+            first.process.kill()
+            first.process.wait()
+            with Gateway(tmp_path, text, workers=2) as second:
+                until(lambda: not any(alive(pid) for pid in orphans))
+                seen = load.count
+                until(lambda: load.count > seen + 20)
+                load.__exit__()
+                assert set(load.outcomes) == {"200"}, load.errors[:3]
+                assert second.end()[1] == 0
+
+
+def test_metrics_count_every_request_of_every_worker_dead_ones_too(fleet: FleetThread, tmp_path: Path):
+    with Gateway(tmp_path, config(tmp_path, fleet["a"].origin), workers=2) as gateway:
+        with Load(gateway.port, 100) as load:
+            until(lambda: load.count >= 40)
+            gateway.tell(signal.SIGUSR2)
+            gateway.event("restarted")
+        gateway.get("/nowhere")
+
+        def counted(name: str) -> float:
+            page = http.client.HTTPConnection("127.0.0.1", gateway.admin, timeout=5)
+            page.request("GET", "/metrics")
+            lines = page.getresponse().read().decode().splitlines()
+            page.close()
+            return sum(float(line.split()[-1]) for line in lines if line.startswith(name))
+
+        until(lambda: counted('sluicegate_requests_total{model="chat",status="200",reason=""}') == load.count)
+        until(lambda: counted('sluicegate_requests_total{model="",status="404",reason="route.path"}') == 1)
+        assert counted('sluicegate_attempts_total{deployment="weu/gpt-4o",cause="none"}') == load.count
+        assert counted('sluicegate_consumer_requests_total{tenant="default",consumer="my-app"}') == load.count
+        assert counted("sluicegate_request_seconds_count") == load.count
+        assert counted('sluicegate_tokens_total{model="chat",class="output"}') > 0
+        assert counted('sluicegate_workers{state="ready"}') == 2
+
+
+def test_a_drained_deployment_gets_nothing_new_and_stays_drained_across_a_restart(fleet: FleetThread, tmp_path: Path):
+    two = (
+        config(tmp_path, fleet["a"].origin)
+        .replace("weu:", "a:")
+        .replace(
+            "models:\n",
+            f"  b: {{endpoint: '{fleet['b'].origin}', auth: {{key: '${{env:OTHER_KEY}}'}}, deployments: {{gpt-4o: {{model: gpt-4o, version: 2024-11-20}}}}}}\nmodels:\n",
+        )
+    )
+
+    def served() -> set[str]:
+        before = len(fleet.ledger.entries)
+        with Load(gateway.port, 100) as load:
+            until(lambda: load.count > 10)
+        assert set(load.outcomes) == {"200"}, load.errors[:3]
+        return {e.instance for e in fleet.ledger.entries[before:]}
+
+    def cli(*arguments: str) -> subprocess.CompletedProcess[str]:
+        command = [sys.executable, "-P", "-m", "sluicegate.main", *arguments, "-c", str(gateway.file)]
+        environ = {**os.environ, "PYTHONPATH": str(ROOT)}
+        return subprocess.run(command, env=environ, capture_output=True, text=True, timeout=30)
+
+    with Gateway(tmp_path, two, workers=2, env={"OTHER_KEY": "b" * 32}) as gateway:
+        done = cli("drain", "a/gpt-4o")
+        assert (done.returncode, done.stdout) == (0, "no new calls go to a/gpt-4o\n"), done.stderr
+        assert served() == {"b"}
+        assert cli("drain", "a/gpt4o").stderr == 'Error: no deployment is called "a/gpt4o"; did you mean "a/gpt-4o"?\n'
+        assert gateway.end()[1] == 0
+    assert "no gateway runs with" in cli("pools").stderr
+    with Gateway(tmp_path, two, workers=2, env={"OTHER_KEY": "b" * 32}) as gateway:
+        assert served() == {"b"}
+        pools = json.loads(cli("pools", "--json").stdout)["pools"]
+        assert [(d["deployment"], d["drained"], len(d["workers"])) for d in pools[0]["deployments"]] == [
+            ("a/gpt-4o", True, 2), ("b/gpt-4o", False, 2),
+        ]  # fmt: skip
+        assert "drained" in cli("pools").stdout
+        assert cli("undrain", "a/gpt-4o").returncode == 0
+        assert "a" in served()
+        status = json.loads(cli("status", "--json").stdout)
+        assert [w["state"] for w in status["workers"]] == ["ready", "ready"] and status["drained"] == []
+        assert cli("status").stdout.count("ready") == 2
+        gateway.file.write_text(two.replace("drain: 5s", "drian: 5s"))
+        done = cli("reload")
+        assert done.returncode == 1 and 'unknown key "drian"' in done.stderr
+        gateway.file.write_text(two)
+        assert cli("reload").stdout == f"in force on all workers: {status['config']}\n"
+        assert "leaving" in cli("restart").stdout
+
+
+def test_a_second_gateway_with_the_same_data_does_not_start(fleet: FleetThread, tmp_path: Path):
+    text = config(tmp_path, fleet["a"].origin)
+    with Gateway(tmp_path, text) as first:
+        second = Gateway(tmp_path, text)
+        try:
+            assert second.process.wait(20) == 1
+            second._reader.join(10)
+            assert "another gateway runs with" in "".join(second.said)
+        finally:
+            second.__exit__()
+        assert first.get("/health/ready")[0] == 200

@@ -1,0 +1,19 @@
+"""`sluicegate reload`: put the changed configuration in force, on all workers or on none."""
+
+from __future__ import annotations
+
+import click
+
+from sluicegate.cli.running import ask, running
+
+
+@click.command()
+@running
+def command(config: tuple[str, ...], data: str | None) -> None:
+    """Let the running gateway load its configuration again."""
+    found = ask("POST", "/v1/reload", config, data)
+    if found["report"]:
+        click.echo(found["report"], err=True)
+    if found["state"] == "refused":
+        raise SystemExit(1)
+    click.echo(f"in force on all workers: {found['config']}")

@@ -1,0 +1,16 @@
+"""`sluicegate undrain`: bring a drained deployment back."""
+
+from __future__ import annotations
+
+import click
+
+from sluicegate.cli.running import ask, deployment_path, running
+
+
+@click.command()
+@click.argument("deployment")
+@running
+def command(deployment: str, config: tuple[str, ...], data: str | None) -> None:
+    """Bring a drained deployment (INSTANCE/DEPLOYMENT) back into its pools."""
+    ask("POST", deployment_path(deployment) + "/undrain", config, data)
+    click.echo(f"in its pools again: {deployment}")

@@ -1,0 +1,61 @@
+"""Deployments that an operator took out of their pools, kept in `gateway.data` so that a restart does not forget it.
+
+A drained deployment gets no new calls; those under way end. It keeps its live state: drained and brought back is the
+same deployment. Kept by name (instance/deployment), because numbers belong to a compiled snapshot.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Iterable
+from dataclasses import replace
+
+from sluicegate.core.snapshot import Snapshot
+
+FILE = "drained.json"
+
+
+def labels(snapshot: Snapshot) -> dict[str, int]:
+    """Every deployment's number by instance/deployment."""
+    instances = {i.number: i.name for i in snapshot.instances}
+    return {f"{instances[d.instance]}/{d.name}": d.number for d in snapshot.deployments}
+
+
+def without(snapshot: Snapshot, drained: Iterable[str]) -> Snapshot:
+    """The snapshot with these in no pool. Names that it does not know are no matter: they may come back."""
+    known = labels(snapshot)
+    gone = {known[name] for name in drained if name in known}
+    if not gone:
+        return snapshot
+    models = []
+    for model in snapshot.models:
+        kept = tuple(n for n in model.deployments if n not in gone)
+        rollout = model.rollout
+        if rollout is not None:
+            rollout = replace(rollout, deployments=tuple(n for n in rollout.deployments if n not in gone))
+        models.append(replace(model, deployments=kept, rollout=rollout))
+    return replace(snapshot, models=tuple(models))
+
+
+def load(data: str) -> frozenset[str]:
+    """Those kept there; none when the file is not there. Raises OSError or ValueError."""
+    try:
+        with open(os.path.join(data, FILE), encoding="utf-8") as f:
+            found = json.load(f)
+    except FileNotFoundError:
+        return frozenset()
+    if not isinstance(found, list) or not all(isinstance(name, str) for name in found):
+        raise ValueError(f"{os.path.join(data, FILE)} is damaged: remove it, nothing is drained then")
+    return frozenset(found)
+
+
+def keep(data: str, drained: Iterable[str]) -> None:
+    """Write it down, whole or not at all. Raises OSError."""
+    os.makedirs(data, mode=0o700, exist_ok=True)
+    path = os.path.join(data, FILE)
+    with open(f"{path}.new", "w", encoding="utf-8") as f:
+        json.dump(sorted(drained), f)
+        f.flush()
+        os.fsync(f.fileno())
+    os.replace(f"{path}.new", path)

@@ -1,0 +1,51 @@
+"""What the keeper itself knows, for the metrics page: workers, processes, which configuration is in force."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping, Sequence
+
+from sluicegate import __version__
+from sluicegate.keeper.keeper import Keeper
+
+Fact = tuple[str, str, str, Sequence[tuple[Mapping[str, str], float]]]
+"""Name, kind, help, values by labels."""
+
+TICKS_PER_S = os.sysconf("SC_CLK_TCK")
+PAGE = os.sysconf("SC_PAGESIZE")
+
+
+def facts(keeper: Keeper) -> list[Fact]:
+    """All of them, now."""
+    supervisor = keeper.supervisor
+    states = ("starting", "ready", "leaving")
+    processes = {"keeper": [os.getpid()]}
+    for worker in supervisor.workers:
+        processes.setdefault(f"worker-{worker.seat.number}", []).append(worker.pid)
+    used = {name: [process(pid) for pid in pids] for name, pids in processes.items()}
+    return [
+        ("sluicegate_info", "gauge", "Which program with which configuration; always 1.",
+         [({"version": __version__, "config": keeper.snapshot.hash}, 1)]),
+        ("sluicegate_workers", "gauge", "Worker processes, by state.",
+         [({"state": s}, sum(w.state == s for w in supervisor.workers)) for s in states]),
+        ("sluicegate_worker_restarts_total", "counter", "Workers started because the one before ended by itself.",
+         [({}, sum(seat.restarts for seat in supervisor.seats))]),
+        ("sluicegate_reloads_total", "counter", "Configurations loaded while running, by what became of them.",
+         [({"state": state}, number) for state, number in sorted(keeper.reloads.items())]),
+        ("sluicegate_deployments_drained", "gauge", "Deployments an operator took out of their pools.",
+         [({}, len(keeper.drained))]),
+        ("sluicegate_resident_bytes", "gauge", "Resident memory, by process.",
+         [({"process": name}, sum(rss for rss, _ in found)) for name, found in used.items()]),
+        ("sluicegate_cpu_seconds", "gauge", "CPU time of the processes that run now.",
+         [({"process": name}, sum(cpu for _, cpu in found)) for name, found in used.items()]),
+    ]  # fmt: skip
+
+
+def process(pid: int) -> tuple[int, float]:
+    """Resident bytes and CPU seconds; zeros when it is gone."""
+    try:
+        with open(f"/proc/{pid}/stat", "rb") as f:
+            fields = f.read().rpartition(b")")[2].split()
+    except OSError:
+        return 0, 0.0
+    return int(fields[21]) * PAGE, (int(fields[11]) + int(fields[12])) / TICKS_PER_S

@@ -1,0 +1,29 @@
+"""What an operator drained: out of every pool, kept by name, and never a reason not to start."""
+
+from pathlib import Path
+
+import pytest
+
+from sluicegate.core.settings import Rollout
+from sluicegate.keeper import drained
+from tests.gateway import instance, snapshot
+
+
+def test_a_drained_deployment_is_in_no_pool_and_still_declared():
+    whole = snapshot([instance(1, 1), instance(2, 2)], rollout=Rollout((2, 1), 0.5))
+    left = drained.without(whole, {"i1/gpt-4o-1", "not/known"})
+    assert left.models[0].deployments == (2,)
+    assert left.models[0].rollout is not None and left.models[0].rollout.deployments == (2,)
+    assert left.deployments == whole.deployments
+    assert left.hash == whole.hash
+    assert drained.without(whole, {"not/known"}) is whole
+
+
+def test_what_is_kept_is_found_again_and_what_is_damaged_says_so(tmp_path: Path):
+    data = str(tmp_path / "data")
+    assert drained.load(data) == frozenset()
+    drained.keep(data, {"b/x", "a/y"})
+    assert drained.load(data) == {"a/y", "b/x"}
+    (tmp_path / "data" / drained.FILE).write_text('{"a": 1}')
+    with pytest.raises(ValueError, match=r"drained\.json is damaged: remove it"):
+        drained.load(data)

@@ -1,0 +1,196 @@
+"""Shared counters: the keeper's sums are what the workers counted, whoever came and went, and names are bounded."""
+
+from __future__ import annotations
+
+import os
+from collections import Counter
+from collections.abc import Iterator
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from sluicegate.core.events import Usage
+from sluicegate.core.families import (
+    ATTEMPTS,
+    CONSUMER_REQUESTS,
+    FIRST,
+    IN_FLIGHT,
+    LAG,
+    OTHER,
+    REQUESTS,
+    SECONDS,
+    WHOLE,
+    Family,
+)
+from sluicegate.core.record import Attempt, UsageRecord
+from sluicegate.link.counters import CELLS, Board, Counters, size
+from sluicegate.link.counting import Counting
+from sluicegate.stores.memory.journal import Journal
+
+REGIONS = 3
+
+
+@pytest.fixture
+def fd() -> Iterator[int]:
+    made = os.memfd_create("counters-of-a-test")
+    yield made
+    os.close(made)
+
+
+def board() -> tuple[int, Board]:
+    fd = os.memfd_create("counters-of-a-test")
+    return fd, Board(fd, REGIONS)
+
+
+@given(st.lists(st.tuples(st.integers(0, REGIONS - 1), st.sampled_from("abc"), st.integers(0, 9), st.booleans())))
+def test_the_sums_are_what_was_counted_whoever_came_and_went(steps: list[tuple[int, str, int, bool]]):
+    fd, keeper = board()
+    try:
+        workers = [Counters(fd, n) for n in range(REGIONS)]
+        counted: Counter[str] = Counter()
+        for region, model, number, replaced in steps:
+            worker = workers[region]
+            worker.cells[worker.row(REQUESTS, model, "200", "")] += number
+            counted[model] += number
+            if replaced:
+                worker.publish()
+                workers[region] = Counters(fd, region)
+        for worker in workers:
+            worker.publish()
+        sums = keeper.read({0, 1, 2})
+        found = {labels[0]: cells[0] for (name, labels), cells in sums.items() if name == REQUESTS.name}
+        assert {k: v for k, v in found.items() if v} == {k: v for k, v in counted.items() if v}
+    finally:
+        keeper.close()
+        os.close(fd)
+
+
+def test_gauges_are_those_of_the_living_and_begin_at_zero_with_each_worker(fd: int):
+    keeper = Board(fd, REGIONS)
+    for region, (flying, late) in enumerate([(3, 50), (4, 70)]):
+        worker = Counters(fd, region)
+        worker.cells[worker.row(IN_FLIGHT)] = flying
+        worker.cells[worker.row(LAG)] = late
+        worker.publish()
+    assert keeper.read({0, 1})[IN_FLIGHT.name, ()] == [7]
+    assert keeper.read({0, 1})[LAG.name, ()] == [70]
+    assert keeper.read({0})[IN_FLIGHT.name, ()] == [3]
+    assert keeper.read({0})[LAG.name, ()] == [50]
+    Counters(fd, 0)
+    assert keeper.read({0, 1})[IN_FLIGHT.name, ()] == [4]
+    keeper.close()
+
+
+def test_label_sets_beyond_the_bound_are_counted_together():
+    counters = Counters()
+    family: Family = CONSUMER_REQUESTS
+    places = {counters.row(family, "t", f"c{n}") for n in range(family.most + 50)}
+    assert len(places) == family.most  # one of them is `other`
+    assert counters.full(family)
+    assert counters.row(family, "t", "c0") != counters.row(family, OTHER, OTHER)
+    assert counters.row(family, "t", f"c{family.most + 49}") == counters.row(family, OTHER, OTHER)
+
+
+def test_a_region_that_is_full_counts_under_other_and_never_outside(fd: int):
+    keeper = Board(fd, REGIONS)
+    counters = Counters(fd, 1)
+    for n in range(CELLS):
+        counters.cells[counters.row(SECONDS, f"model-with-a-long-name-{n}", "true")] += 1
+        counters.cells[counters.row(REQUESTS, f"m{n}", "200", "")] += 1
+    counters.publish()
+    assert len(counters.cells) <= CELLS
+    sums = keeper.read({1})
+    assert sum(cells[0] for (name, _), cells in sums.items() if name == REQUESTS.name) == CELLS
+    assert sums[REQUESTS.name, (OTHER, OTHER, OTHER)][0] > 0
+    assert os.fstat(fd).st_size == size(REGIONS)
+    assert not [name for name, _ in Board(fd, 1).read({0})], "a neighbour's region was written"
+    keeper.close()
+
+
+def test_a_name_of_a_version_that_is_gone_is_passed_over(fd: int, monkeypatch: pytest.MonkeyPatch):
+    keeper = Board(fd, REGIONS)
+    old = Counters(fd, 0)
+    old.cells[old.row(ATTEMPTS, "weu/a", "none")] = 5
+    old.publish()
+    monkeypatch.delitem(__import__("sluicegate.core.families").core.families.FAMILIES, ATTEMPTS.name)
+    assert (ATTEMPTS.name, ("weu/a", "none")) not in keeper.read({0})
+    new = Counters(fd, 0)
+    new.cells[new.row(REQUESTS, "m", "200", "")] += 1
+    new.publish()
+    assert keeper.read({0})[REQUESTS.name, ("m", "200", "")] == [1]
+    keeper.close()
+
+
+# ---------------------------------------------------------------- what a record adds
+
+
+def record(**given: object) -> UsageRecord:
+    made = UsageRecord("1" * 32, "chat_completions", 10.0)
+    made.model, made.tenant, made.consumer, made.status, made.state = "chat", "t", 1, 200, "settled"
+    for name, value in given.items():
+        setattr(made, name, value)
+    return made
+
+
+def counting() -> tuple[Counting, Counters, Journal]:
+    counters, journal = Counters(), Journal()
+    return Counting(journal, counters, lambda n: f"weu/d{n}", lambda n: f"app-{n}"), counters, journal
+
+
+def value(counters: Counters, family: Family, *labels: str) -> int:
+    return counters.cells[counters.row(family, *labels)]
+
+
+def test_a_settled_record_is_handed_on_and_counted_whole():
+    c, counters, journal = counting()
+    failed, served = Attempt(7, 10.0), Attempt(8, 10.2)
+    failed.cause = "upstream.throttled.rate"
+    r = record(
+        ended_at=10.3, first_token_at=10.25, stream=True, attempts=[failed, served], estimated=True,
+        usage=Usage(input=10, output=5, cached=100, reasoning=50, cache_write=1),
+    )  # fmt: skip
+    c.admit(r)
+    c.settle(r)
+    assert journal.totals()["settled"] == 1
+    by_name = {k: counters.cells[v] for k, v in counters._rows.items() if counters.cells[v] and OTHER not in k[1]}
+    first = counters.row(SECONDS, "chat", "true")
+    assert by_name == {
+        (REQUESTS.name, ("chat", "200", "")): 1,
+        (ATTEMPTS.name, ("weu/d7", "upstream.throttled.rate")): 1,
+        (ATTEMPTS.name, ("weu/d8", "none")): 1,
+        (CONSUMER_REQUESTS.name, ("t", "app-1")): 1,
+        ("sluicegate_consumer_tokens_total", ("t", "app-1")): 166,
+        ("sluicegate_tokens_total", ("chat", "input")): 10,
+        ("sluicegate_tokens_total", ("chat", "output")): 5,
+        ("sluicegate_tokens_total", ("chat", "cached")): 100,
+        ("sluicegate_tokens_total", ("chat", "cache_write")): 1,
+        ("sluicegate_tokens_total", ("chat", "reasoning")): 50,
+        ("sluicegate_estimated_total", ("chat",)): 1,
+    }
+    cells = counters.cells[first : first + SECONDS.cells]
+    assert cells[WHOLE.index(0.5)] == 1 and sum(cells[:-1]) == 1 and abs(cells[-1] - 300_000) <= 1
+    assert FIRST.index(0.4)  # 0.25 s lies between 0.2 and 0.4
+
+
+def test_a_refusal_is_counted_by_its_reason_and_never_by_what_the_client_wrote():
+    c, counters, journal = counting()
+    r = record(model="whatever a client likes", consumer=0, status=404, reason="route.model", state="refused")
+    c.refuse(r)
+    assert journal.totals()["refused"] == 1
+    assert value(counters, REQUESTS, "", "404", "route.model") == 1
+    assert not [labels for _, labels in counters._rows if "whatever a client likes" in labels]
+
+
+def test_after_a_reload_numbers_may_be_other_names_and_counters_go_by_name():
+    names = {1: "weu/a"}
+    counters = Counters()
+    c = Counting(Journal(), counters, names.__getitem__, str)
+    for name in ("weu/a", "sdc/b", "weu/a"):
+        names[1] = name
+        c.adopted()
+        r = record(attempts=[Attempt(1, 10.0)])
+        c.admit(r)
+        c.settle(r)
+    assert value(counters, ATTEMPTS, "weu/a", "none") == 2
+    assert value(counters, ATTEMPTS, "sdc/b", "none") == 1
