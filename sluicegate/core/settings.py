@@ -98,6 +98,8 @@ class Rollout:
     "0.0 to 1.0."
     stick_to: str = "consumer"
     "end_user, consumer or conversation."
+    cuts: tuple[tuple[str, tuple[int, ...]], ...] = ()
+    "For each boundary, the members inside it, in order; where there is none its tenants stay on the model's own arm."
 
 
 @dataclass(frozen=True, slots=True)

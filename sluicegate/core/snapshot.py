@@ -94,6 +94,10 @@ class Model:
     "Public names of other models, tried in order when no member of this one can serve; within the grant only."
     params: tuple[ParamSpec, ...] = ()
     mixed_versions: bool = False
+    "Members differ in model or version: every answer carries a warning."
+    cuts: tuple[tuple[str, tuple[int, ...]], ...] = ()
+    """For each boundary, the members inside it, in order. Empty numbers: its tenants are refused here; no boundary at
+    all: nobody has one, and `deployments` holds for everybody."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,15 +12,18 @@ from collections.abc import Sequence
 from dataclasses import fields
 
 from sluicegate.core import settings
-from sluicegate.core.caller import digest
-from sluicegate.core.secret import Secret
-from sluicegate.core.snapshot import ConsumerEntry, Directory, Instance, Model, Snapshot
-from sluicegate.spec.kinds import Context, closest
-from sluicegate.spec.language import ConsumerSpec, Document, GatewaySpec, InstanceSpec, ModelSpec, TimeoutsSpec
+from sluicegate.core.breaker import BreakerSpec, ThrottleSpec
+from sluicegate.core.snapshot import Deployment, Instance, Model, Snapshot
+from sluicegate.spec.capacity import BoundarySpec, DeploymentSpec, InstanceSpec
+from sluicegate.spec.forms import Use
+from sluicegate.spec.kinds import Context, closest, quoted
+from sluicegate.spec.language import Document
 from sluicegate.spec.pools import Offers
 from sluicegate.spec.problems import Path
+from sluicegate.spec.process import GatewaySpec
+from sluicegate.spec.reach import ModelSpec, TimeoutsSpec
 from sluicegate.spec.references import Wrong
-from sluicegate.spec.skus import PROVISIONED, SKUS
+from sluicegate.spec.skus import LEVELS, PROVISIONED, SKUS
 
 DATED = ("azure_openai",)
 """Providers that know `api-version`."""
@@ -45,21 +48,19 @@ class Compiler:
         """The compiled configuration, its hash still empty. Worth something only if no error was reported."""
         gateway = self.gateway(self.document.gateway)
         instances = [self.instance(n, *item) for n, item in enumerate(self.document.instances.items(), 1)]
+        self.check_boundaries()
         models = [self.model(n, *item) for n, item in enumerate(self.document.models.items(), 1)]
+        self.check_fallbacks(models)
         return Snapshot("", gateway, tuple(instances), tuple(self.offers.deployments), tuple(models))
-
-    def directory(self, secrets: tuple[Secret, ...]) -> Directory:
-        """Consumers, their keys digested under the first secret."""
-        entries = []
-        for number, (name, spec) in enumerate(self.document.consumers.items(), 1):
-            digests = tuple(digest(key.reveal().encode(), secrets[0]) for key in keys_of(spec))
-            entries.append(ConsumerEntry(number, name, spec.tenant, spec.models, digests))
-        return Directory(secrets, tuple(entries))
 
     # ------------------------------------------------------------ the process
 
     def gateway(self, spec: GatewaySpec) -> settings.Gateway:
         listen, at = spec.listen, ("gateway", "listen", "tls")
+        retry = self.document.defaults.retry
+        if spec.admin.address.port and spec.admin.address == listen.address:
+            what = "is the address of gateway.listen too"
+            self.cx.say(("gateway", "admin", "address"), what, "write another port: metrics are not for clients")
         tls = None
         if listen.tls is not None:
             tls = settings.TlsFiles(self.path(listen.tls.certificate), self.path(listen.tls.key))
@@ -69,6 +70,15 @@ class Compiler:
             region=spec.region,
             data=self.path(spec.data),
             drain_s=spec.drain,
+            workers=spec.workers,
+            admin=settings.Admin(spec.admin.address.host, spec.admin.address.port),
+            telemetry=settings.Telemetry(
+                self.log(self.document.telemetry.access_log), self.document.telemetry.prometheus
+            ),
+            retention=settings.Retention(
+                self.document.stores.retention.records, self.document.stores.retention.journal
+            ),
+            retry_budget=retry.budget if retry else settings.Gateway().retry_budget,
             listen=settings.Listen(
                 host=listen.address.host,
                 port=listen.address.port,
@@ -112,16 +122,9 @@ class Compiler:
             hint = f"write at most {spec.connections.idle_max}, or raise idle_max"
             self.cx.say((*at, "connections", "idle_min"), "is more than idle_max", hint)
         for deployment, declared in spec.deployments.items():
-            here = (*at, "deployments", deployment)
-            tier = SKUS[declared.sku]
-            if declared.ptu is not None and tier != PROVISIONED:
-                hint = "remove it, or write the provisioned kind: sku: ProvisionedManaged"
-                self.cx.say((*here, "ptu"), f"has no effect on a deployment of {declared.sku}", hint, key=True)
-            if declared.tier is not None:
-                if tier < 0:
-                    self.cx.say((*here, "tier"), "a batch deployment serves no live request", "remove it", key=True)
-                tier = declared.tier if tier >= 0 else tier
-            self.offers.add(name, number, deployment, declared.model, declared.version, declared.sku, tier)
+            self.offers.add(
+                name, spec.region, self.deployment(number, deployment, declared, (*at, "deployments", deployment))
+            )
         return Instance(
             number=number,
             name=name,
@@ -144,6 +147,32 @@ class Compiler:
             ),
         )
 
+    def deployment(self, instance: int, name: str, declared: DeploymentSpec, at: Path) -> Deployment:
+        sku = SKUS[declared.sku]
+        tier = sku.tier
+        if declared.ptu is not None and tier != PROVISIONED:
+            hint = "remove it, or write the provisioned kind: sku: ProvisionedManaged"
+            self.cx.say((*at, "ptu"), f"has no effect on a deployment of {declared.sku}", hint, key=True)
+        if declared.tier is not None:
+            if tier < 0:
+                self.cx.say((*at, "tier"), "a batch deployment serves no live request", "remove it", key=True)
+            tier = declared.tier if tier >= 0 else tier
+        return Deployment(
+            number=len(self.offers.deployments) + 1,
+            name=name,
+            instance=instance,
+            model=declared.model,
+            version=declared.version,
+            sku=declared.sku,
+            tier=tier,
+            weight=declared.weight,
+            capacity=declared.capacity,
+            ptu=declared.ptu,
+            quota_group=declared.quota_group or "",
+            processing=declared.processing or sku.processing,
+            max_input=declared.max_input,
+        )
+
     def authorities(self, spec: InstanceSpec, at: Path) -> str | None:
         if spec.tls is None:
             return None
@@ -163,51 +192,105 @@ class Compiler:
     def model(self, number: int, name: str, spec: ModelSpec) -> Model:
         at: Path = ("models", name)
         defaults = self.document.defaults
-        for n, operation in enumerate(spec.operations or ()):
-            if operation not in self.operations:
-                here: Path = (*at, "operations", n)
-                what = f"no operation is called {self.cx.shown(here, operation)}{closest(operation, self.operations)}"
-                if operation in LATER_OPERATIONS:
-                    what = f"{operation} belongs to the language and arrives later"
-                self.cx.say(here, what, f"known: {', '.join(self.operations)}")
+        self.check_operations(spec.operations or (), (*at, "operations"))
         retry = spec.retry or defaults.retry
         body = spec.body or defaults.body
         leaving = spec.on_disconnect or defaults.on_disconnect
+        breaker = spec.breaker or defaults.breaker
+        throttle = spec.throttle or defaults.throttle
         plain = Model(0, "", (), ())
+        if spec.mixed_versions and spec.use.selector:
+            what = "has no effect on a selector, which takes one model and version"
+            self.cx.say((*at, "mixed_versions"), what, "remove it, or write a list of instance/deployment", key=True)
+        members = self.pool(spec.use, (*at, "use"), spec, spec.mixed_versions)
         return Model(
             number=number,
             name=name,
-            deployments=self.offers.pool(spec.use, (*at, "use")),
+            deployments=tuple(d.number for d in members),
             operations=spec.operations or self.operations,
             timeouts=merged(spec.timeouts, defaults.timeouts),
             attempts=retry.attempts if retry else plain.attempts,
             on_disconnect=settings.OnDisconnect(leaving.stream, leaving.other) if leaving else plain.on_disconnect,
             body_max=body.max if body else plain.body_max,
+            balance=spec.balance or defaults.balance or plain.balance,
+            breaker=BreakerSpec(breaker.faults, breaker.share, breaker.within, breaker.open)
+            if breaker
+            else plain.breaker,
+            throttle=ThrottleSpec(throttle.longest, throttle.unnamed) if throttle else plain.throttle,
+            spill=self.spill(spec, members, at),
+            rollout=self.rollout(spec, members, at),
+            fallback=spec.fallback,
+            params=spec.params,
+            mixed_versions=len({(d.model, d.version) for d in members}) > 1,
+            cuts=self.cuts(members),
         )
 
-    # ------------------------------------------------------------ who may use it
+    def pool(self, use: Use, at: Path, spec: ModelSpec, mixed: bool = False) -> list[Deployment]:
+        """The members, in order; only those of the gateway's region where others are not allowed."""
+        home = self.document.gateway.region
+        members = self.offers.pool(use, at, home, mixed)
+        allowed = self.document.defaults.cross_region if spec.cross_region is None else spec.cross_region
+        if allowed is False:
+            where: Path = ("defaults", "cross_region") if spec.cross_region is None else (*at[:2], "cross_region")
+            if not home:
+                self.cx.say(where, "the gateway has no region", "write gateway.region, or cross_region: true")
+                return members
+            near = [d for d in members if self.offers.regions[d.number] == home]
+            if members and not near:
+                what = f"cross_region is false, and no member is in {self.cx.shown(('gateway', 'region'), home)}"
+                self.cx.say(at, what, "declare a deployment there, or write cross_region: true")
+            return near
+        return members
 
-    def check_consumers(self) -> None:
-        """Every grant names a model, every consumer has a key, and no two have the same."""
-        owners: dict[Secret, Path] = {}
-        for name, spec in self.document.consumers.items():
-            at: Path = ("consumers", name)
-            for n, model in enumerate(spec.models):
-                if model != "*" and ("models", model) not in self.cx.keys:
-                    self.unknown_model((*at, "models", n), model)
-            if spec.key is not None and spec.keys is not None:
-                self.cx.say((*at, "keys"), "stands beside key", "put both into keys", key=True)
-            if not keys_of(spec) and not self.cx.problems.damaged(at):
-                self.cx.say(at, "has no key", f"write key: ${{env:{name.upper().replace('-', '_')}_KEY}}", key=True)
-            for n, key in enumerate(keys_of(spec)):
-                here: Path = (*at, "key") if spec.keys is None else (*at, "keys", n)
-                if key in owners:
-                    first = owners[key]
-                    whose = "it twice" if first[1] == name else f"the same key as consumers.{first[1]}"
-                    what = f"shows {whose} ({self.cx.place(first)})"
-                    self.cx.say(here, what, "one key belongs to one consumer: give each its own")
-                else:
-                    owners[key] = here
+    def spill(self, spec: ModelSpec, members: list[Deployment], at: Path) -> settings.Spill:
+        spill = spec.spill or self.document.defaults.spill
+        if spill is None:
+            return settings.Spill()
+        if spec.spill and spill.soft_ceiling and members and not any(d.capacity for d in members):
+            what = "has no effect: no member says its capacity"
+            hint = "write capacity: 450k tokens/minute on its deployments, or remove it"
+            self.cx.say((*at, "spill", "soft_ceiling"), what, hint, key=True)
+        return settings.Spill(spill.long_context, spill.soft_ceiling or None, spill.platform)
+
+    def rollout(self, spec: ModelSpec, members: list[Deployment], at: Path) -> settings.Rollout | None:
+        if spec.rollout is None:
+            return None
+        here: Path = (*at, "rollout", "to")
+        arm = self.pool(spec.rollout.to, here, spec)
+        both = next((d for d in arm if d in members), None)
+        if both is not None:
+            what = f"{self.offers.label(both)} is in both arms"
+            self.cx.say(here, what, "the new arm has deployments of its own: another version, or a list")
+        numbers = tuple(d.number for d in arm)
+        return settings.Rollout(numbers, spec.rollout.share, spec.rollout.stick_to, self.cuts(arm))
+
+    def check_fallbacks(self, models: list[Model]) -> None:
+        """Every fallback is another model that can do what this one can."""
+        known = {m.name: m for m in models}
+        for model in models:
+            for n, name in enumerate(model.fallback):
+                here: Path = ("models", model.name, "fallback", n)
+                other = known.get(name)
+                if name == model.name:
+                    self.cx.say(here, "is the model itself", "name another one, or remove it")
+                elif name in model.fallback[:n]:
+                    self.cx.say(here, f"{self.cx.shown(here, name)} is listed twice", "keep one of them")
+                elif other is None:
+                    if ("models", name) not in self.cx.keys:
+                        self.unknown_model(here, name)
+                elif not set(model.operations) & set(other.operations):
+                    what = f"{self.cx.shown(here, name)} has none of the operations of {model.name}"
+                    self.cx.say(here, what, f"it has {', '.join(other.operations)}")
+
+    def check_operations(self, operations: Sequence[str], at: Path) -> None:
+        """Say which of these the gateway does not know."""
+        for n, operation in enumerate(operations):
+            if operation not in self.operations:
+                here: Path = (*at, n)
+                what = f"no operation is called {self.cx.shown(here, operation)}{closest(operation, self.operations)}"
+                if operation in LATER_OPERATIONS:
+                    what = f"{operation} belongs to the language and arrives later"
+                self.cx.say(here, what, f"known: {', '.join(self.operations)}")
 
     def unknown_model(self, at: Path, model: str) -> None:
         near = closest(model, self.document.models)
@@ -216,11 +299,52 @@ class Compiler:
             hint = "for every model write models: all, without brackets"
         self.cx.say(at, f"no model is called {self.cx.shown(at, model)}{near}", hint)
 
+    # ------------------------------------------------------------ boundaries
+
+    @property
+    def served(self) -> Sequence[str]:
+        """Boundaries whose tenants this gateway serves."""
+        return self.document.gateway.boundaries or tuple(self.document.boundaries)
+
+    def check_boundaries(self) -> None:
+        """Those served are declared, and this gateway is inside each of them."""
+        declared, gateway = self.document.boundaries, self.document.gateway
+        for n, name in enumerate(gateway.boundaries or ()):
+            if name not in declared and not self.cx.problems.damaged(("boundaries", name)):
+                here: Path = ("gateway", "boundaries", n)
+                what = f"no boundary is called {self.cx.shown(here, name)}{closest(name, declared)}"
+                self.cx.say(here, what, f"declared: {', '.join(declared)}" if declared else "declare boundaries:")
+        for name in self.served:
+            boundary = declared.get(name)
+            if boundary is None or inside(boundary, gateway.region, LEVELS[0]):
+                continue
+            at: Path = ("gateway", "region")
+            outside = f"boundary {quoted(name)} ({', '.join(boundary.regions)})"
+            if gateway.region:
+                what = f"{self.cx.shown(at, gateway.region)} is outside {outside}"
+                hint = (
+                    "tenants of it cannot be served from here: write gateway.boundaries without it, or add the region"
+                )
+                self.cx.say(at, what, hint)
+            else:
+                self.cx.say(at, f"left out, so this gateway is outside {outside}", "write gateway.region")
+
+    def cuts(self, members: list[Deployment]) -> tuple[tuple[str, tuple[int, ...]], ...]:
+        """For each boundary, the members inside it; none where its tenants are not served."""
+        cuts = []
+        for name, boundary in self.document.boundaries.items():
+            kept = [d.number for d in members if inside(boundary, self.offers.regions[d.number], d.processing)]
+            cuts.append((name, tuple(kept) if name in self.served else ()))
+        return tuple(cuts)
+
     # ------------------------------------------------------------ files
 
     def path(self, path: str) -> str:
         """A path of the file system: relative ones start beside the configuration."""
         return os.path.normpath(os.path.join(self.base, path))
+
+    def log(self, target: str) -> str:
+        return target if target in ("", "stdout", "stderr") else self.path(target)
 
     def readable(self, path: str, at: Path) -> bool:
         try:
@@ -233,9 +357,10 @@ class Compiler:
         return True
 
 
-def keys_of(spec: ConsumerSpec) -> tuple[Secret, ...]:
-    """The keys a consumer shows, from whichever field has them."""
-    return spec.keys or ((spec.key,) if spec.key is not None else ())
+def inside(boundary: BoundarySpec, region: str, processing: str) -> bool:
+    """Whether what happens in this region, processed so far from it, stays inside. No region is outside."""
+    near = boundary.regions == ("*",) or region in boundary.regions
+    return near and LEVELS.index(processing) <= LEVELS.index(boundary.processing)
 
 
 def merged(own: TimeoutsSpec, defaults: TimeoutsSpec) -> settings.Timeouts:

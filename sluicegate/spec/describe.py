@@ -15,7 +15,14 @@ from itertools import pairwise
 
 @cache
 def field_docs(cls: type) -> dict[str, str]:
-    """The docstring of each field that has one."""
+    """The docstring of each field that has one, those of its parents first."""
+    docs: dict[str, str] = {}
+    for parent in reversed(cls.__mro__[:-1]):
+        docs |= _own_docs(parent)
+    return docs
+
+
+def _own_docs(cls: type) -> dict[str, str]:
     tree = ast.parse(textwrap.dedent(inspect.getsource(cls)))
     body = tree.body[0].body  # type: ignore[attr-defined]
     docs = {}

@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Annotated, Any, ClassVar
 
 from sluicegate.core.secret import Secret
 from sluicegate.core.snapshot import Auth
-from sluicegate.spec.kinds import MISSING, Choice, Context, Kind, PublicName
+from sluicegate.spec.kinds import MISSING, Choice, Context, Kind, Name, PublicName, Text
 from sluicegate.spec.nodes import Listing as ListNode
 from sluicegate.spec.nodes import Mapping, Node, Scalar
 from sluicegate.spec.problems import Path
-from sluicegate.spec.sections import Listing, Section
+from sluicegate.spec.sections import Keys, Listing, Named, Section
 from sluicegate.spec.values import Hidden, Member, Select, Selector
 
 
@@ -41,8 +42,14 @@ class AuthForm(Kind):
             return Auth("key", shown.key) if shown else MISSING
         return Auth() if self._word.read(cx, node, path) else MISSING
 
+    def write(self, value: Auth) -> str:
+        return value.kind
+
     def schema(self) -> dict[str, Any]:
         return {"anyOf": [self._word.schema(), self.map.schema()]}
+
+    def below(self) -> Iterable[tuple[str, Kind]]:
+        return [("", self.map)]
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,28 +76,71 @@ class UseForm(Kind):
         selector = self._select.read(cx, node, path)
         return MISSING if selector is MISSING else Use(selector=selector)
 
+    def write(self, value: Use) -> str:
+        return str(value.selector) if value.selector else self._list.write(value.members)
+
     def schema(self) -> dict[str, Any]:
         return {"anyOf": [self._select.schema(), self._list.schema()]}
 
 
-class Grants(Kind):
-    """`[chat, embed]`, or `all`."""
+class AllOr(Kind):
+    """A word that means all, or a list of names."""
 
-    _all = Choice(["all"])
-    _list = Listing(PublicName())
+    def __init__(self, word: str, name: Name, what: str) -> None:
+        self._word = word
+        self._name = name
+        self._what = what
+        self._all = Choice([word])
+        self._list = Listing(name)
 
     def says(self) -> str:
-        return "a list of models such as [chat, embed], or all"
+        return f"{self._what}, or {self._word}"
 
     def read(self, cx: Context, node: Node, path: Path) -> Any:
-        if isinstance(node, Scalar) and node.text != "all" and not node.empty:
+        if isinstance(node, Scalar) and node.text != self._word and not node.empty:
             if not node.refused:
-                hint = f"write [{node.text}]" if PublicName().matches(node.text) else ""
+                hint = f"write [{node.text}]" if self._name.matches(node.text) else ""
                 cx.say(path, "is text, not " + self.says(), hint)
             return MISSING
         if isinstance(node, Scalar):
             return MISSING if self._all.read(cx, node, path) is MISSING else ("*",)
         return self._list.read(cx, node, path)
 
+    def write(self, value: tuple[str, ...]) -> str:
+        return self._word if value == ("*",) else self._list.write(value)
+
     def schema(self) -> dict[str, Any]:
         return {"anyOf": [self._all.schema(), self._list.schema()]}
+
+
+class Grants(AllOr):
+    """`[chat, embed]`, or `all`."""
+
+    def __init__(self) -> None:
+        super().__init__("all", PublicName(), "a list of models such as [chat, embed]")
+
+
+class Regions(AllOr):
+    """`[westeurope, swedencentral]`, or `any`."""
+
+    def __init__(self) -> None:
+        super().__init__("any", Name(), "a list of regions such as [westeurope, swedencentral]")
+
+
+class Labels(Kind):
+    """`{cost_centre: 4711}`: names and free text."""
+
+    _map = Named(Keys("label"), Text("text", 128))
+
+    def says(self) -> str:
+        return "a map of words such as {cost_centre: 4711}"
+
+    def read(self, cx: Context, node: Node, path: Path) -> Any:
+        labels = self._map.read(cx, node, path)
+        return MISSING if labels is MISSING else tuple(sorted(labels.items()))
+
+    def write(self, value: tuple[tuple[str, str], ...]) -> str:
+        return "{" + ", ".join(f"{name}: {text}" for name, text in value) + "}"
+
+    def schema(self) -> dict[str, Any]:
+        return self._map.schema()

@@ -40,6 +40,8 @@ class Context:
         self.keys: dict[Path, Place] = {}
         self.sealed: dict[Path, str] = {}
         "Source text of values that came from a reference: shown in errors in place of the value."
+        self.origin = ""
+        "What ceilings and rules say of where they were written; empty: the object they stand in."
 
     def place(self, path: Path, key: bool = False) -> Place:
         """Where a value (or its key) stands; for what was never written, the nearest thing around it that was."""
@@ -54,6 +56,10 @@ class Context:
     def say(self, path: Path, what: str, hint: str = "", severity: Severity = "error", key: bool = False) -> None:
         """Report a finding at the value of `path`, or at its key."""
         self.problems.add(self.place(path, key), path, what, hint, severity)
+
+    def origin_of(self, path: Path) -> str:
+        """Where a ceiling or rule was written, for refusals and explanations: `tenants.retail`."""
+        return self.origin or ".".join(str(part) for part in path[:2])
 
     def shown(self, path: Path, text: str) -> str:
         """`text` for an error: in quotes, shortened, and as it stands in the file when it came from a reference."""
@@ -92,6 +98,10 @@ class Kind:
     def schema(self) -> dict[str, Any]:
         """JSON schema, draft 2020-12."""
         raise NotImplementedError
+
+    def below(self) -> Iterable[tuple[str, Kind]]:
+        """The sections that it opens, each with what follows in the path: `("", s)` for itself, `(".NAME", s)`."""
+        return ()
 
 
 class Word(Kind):
@@ -174,6 +184,20 @@ class PublicName(Name):
 
     def says(self) -> str:
         return "a name such as gpt-4o"
+
+
+class QuotaGroup(Word):
+    """Free words for a quota, such as a subscription, a region and a model."""
+
+    pattern = r"[A-Za-z0-9][A-Za-z0-9._/@-]{0,200}"
+
+    def says(self) -> str:
+        return "a word such as ai-prod-1/gpt-4o"
+
+    def parse(self, text: str) -> str:
+        if not re.fullmatch(self.pattern, text):
+            raise Wrong("is not one word", f"write {self.says()}")
+        return text
 
 
 class Flag(Word):

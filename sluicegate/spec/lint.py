@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import NamedTuple
 
+from sluicegate.core.secret import Secret
 from sluicegate.core.snapshot import Snapshot
-from sluicegate.spec.compile import keys_of
+from sluicegate.spec.grants import keys_of
 from sluicegate.spec.kinds import Context
 from sluicegate.spec.language import Document
 from sluicegate.spec.problems import Path, Severity
@@ -89,6 +90,7 @@ def twins(document: Document, snapshot: Snapshot) -> Iterator[Finding]:
 def idle_capacity(document: Document, snapshot: Snapshot) -> Iterator[Finding]:
     """Deployments nobody can reach."""
     used = {number for model in snapshot.models for number in model.deployments}
+    used |= {number for model in snapshot.models if model.rollout for number in model.rollout.deployments}
     instances = {i.number: i.name for i in snapshot.instances}
     for d in snapshot.deployments:
         if d.number not in used and d.tier >= 0:
@@ -100,7 +102,7 @@ def short_keys(document: Document, snapshot: Snapshot) -> Iterator[Finding]:
     """Keys that can be guessed."""
     for name, spec in document.consumers.items():
         for n, key in enumerate(keys_of(spec)):
-            if len(key.reveal()) < SHORT_KEY:
+            if isinstance(key, Secret) and len(key.reveal()) < SHORT_KEY:
                 path: Path = ("consumers", name, "key") if spec.keys is None else ("consumers", name, "keys", n)
                 yield Finding(
                     path, "warning", f"shorter than {SHORT_KEY} characters", "openssl rand -hex 32 makes a key"

@@ -11,10 +11,12 @@ from sluicegate.core.snapshot import Directory, Snapshot
 from sluicegate.spec import installation, nodes
 from sluicegate.spec.compile import Compiler
 from sluicegate.spec.fingerprint import fingerprint
+from sluicegate.spec.grants import Grants, keys_of
 from sluicegate.spec.kinds import Context
-from sluicegate.spec.language import Document, GatewaySpec
+from sluicegate.spec.language import Document
 from sluicegate.spec.lint import lint
 from sluicegate.spec.problems import Place, Problems
+from sluicegate.spec.process import GatewaySpec
 from sluicegate.spec.references import Sources, Wrong
 from sluicegate.spec.sections import Section
 
@@ -55,7 +57,9 @@ def load(text: bytes, file: str, base: str, sources: Sources, operations: Sequen
     document = Document(**{**{key: {} for key in lacking if key}, **values})
     compiler = Compiler(document, cx, base, operations)
     snapshot = compiler.snapshot()
-    compiler.check_consumers()
+    people = [(name, spec, keys_of(spec)) for name, spec in document.consumers.items()]
+    grants = Grants(compiler, snapshot.models, people)
+    grants.check()
     if problems.fatal:
         return Loaded(problems)
     try:
@@ -65,8 +69,12 @@ def load(text: bytes, file: str, base: str, sources: Sources, operations: Sequen
         shown = cx.sealed.get(("gateway", "data"), data)
         cx.say(("gateway", "data"), e.what.replace(data, shown), e.hint.replace(data, shown))
         return Loaded(problems)
+    grants.check_digests(secrets)
+    if problems.of("error"):
+        return Loaded(problems)
     lint(document, snapshot, cx)
-    directory = compiler.directory(secrets)
+    ordinals: dict[tuple[str, str], int] = {}
+    directory = grants.directory(secrets, lambda kind, name: ordinals.setdefault((kind, name), len(ordinals) + 1))
     return Loaded(problems, replace(snapshot, hash=fingerprint(snapshot, directory)), directory)
 
 

@@ -8,7 +8,6 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from sluicegate.spec.describe import field_docs, first_line
-from sluicegate.spec.forms import AuthForm
 from sluicegate.spec.kinds import Kind
 from sluicegate.spec.language import Document
 from sluicegate.spec.sections import Named, Section
@@ -32,6 +31,8 @@ A value may hold references: `${env:NAME}`, `${env:NAME|default}` (for a variabl
 | size | `64KiB`, `32MiB`, `1GB` |
 | selector | `gpt-4o@2024-11-20`: model and version |
 | capacity | `450k tokens/minute` |
+| limit | `60k tokens/minute`, `600 requests/minute`, `20 concurrent`; per second, minute or hour |
+| share | `30%` |
 | path | relative ones start beside the configuration |
 
 """
@@ -39,41 +40,39 @@ A value may hold references: `${env:NAME}`, `${env:NAME|default}` (for a variabl
 
 def page() -> str:
     """The whole page."""
-    return _HEAD + "\n".join(_section("(top)", Section(Document)))
+    shown: dict[type, str] = {}
+    return _HEAD + "\n".join(_section("(top)", Section(Document), shown))
 
 
-def _section(name: str, section: Section) -> Iterator[str]:
+def _section(name: str, section: Section, shown: dict[type, str]) -> Iterator[str]:
+    """The table of a section and of those below it. One that stands in several places is shown at the first."""
     docs = field_docs(section.cls)
     title = "The document" if name == "(top)" else f"`{name}`"
+    shown[section.cls] = title
     yield f"## {title}\n"
     yield f"{first_line(section.cls)}\n"
     yield "| key | value | default | what |"
     yield "|---|---|---|---|"
     inner: list[tuple[str, Section]] = []
     for key, (kind, field) in section.fields.items():
-        below = _below(key if name == "(top)" else f"{name}.{key}", kind)
+        start = key if name == "(top)" else f"{name}.{key}"
+        below = [(start + deeper, found) for deeper, found in kind.below() if isinstance(found, Section)]
         inner += below
         default = section.default(field)
-        state = "" if below or default in (None, "") else f"`{kind.write(default)}`"
+        state = "" if below or default in (None, "", ()) else f"`{kind.write(default)}`"
         state = "required" if key in section.required else state
-        value = f"[section](#{_anchor(below[0][0])})" if isinstance(kind, Section | Named) else _short(kind)
+        value = _short(kind)
+        if below:
+            there = _anchor(shown.get(below[0][1].cls, below[0][0]))
+            word = "section" if isinstance(kind, Section | Named) else value
+            value = f"[{word}](#{there})" if word == "section" else f"{word}; [map](#{there})"
         yield f"| `{key}` | {value} | {state} | {docs[key]} |".replace("\n", " ")
     if section.later:
         yield f"\nArrives later: {', '.join(f'`{key}`' for key in section.later)}."
     yield ""
-    for path, deeper in inner:
-        yield from _section(path, deeper)
-
-
-def _below(path: str, kind: Kind) -> list[tuple[str, Section]]:
-    """The sections that a field opens."""
-    if isinstance(kind, Section):
-        return [(path, kind)]
-    if isinstance(kind, Named):
-        return _below(f"{path}.NAME", kind.kind)
-    if isinstance(kind, AuthForm):
-        return [(path, kind.map)]
-    return []
+    for path, deeper_section in inner:
+        if deeper_section.cls not in shown:
+            yield from _section(path, deeper_section, shown)
 
 
 def _short(kind: Kind) -> str:

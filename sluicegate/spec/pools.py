@@ -22,29 +22,36 @@ class Offers:
     def __init__(self, cx: Context) -> None:
         self._cx = cx
         self.deployments: list[Deployment] = []
+        self.regions: dict[int, str] = {}
+        "Of each, by number: that of its instance."
         self._by_label: dict[str, Deployment] = {}
         self._labels: dict[int, str] = {}
         self._offered: dict[int, str] = {}
         "`model@version` as it may be shown: in the words of the file where they came from references."
 
-    def add(self, instance: str, number: int, name: str, model: str, version: str, sku: str, tier: int) -> None:
-        """Declare one; `number` is its instance's."""
-        deployment = Deployment(len(self.deployments) + 1, name, number, model, version, sku, tier)
+    def add(self, instance: str, region: str, deployment: Deployment) -> None:
+        """Declare one."""
+        name = deployment.name
         self.deployments.append(deployment)
         self._by_label[f"{instance}/{name}"] = deployment
         self._labels[deployment.number] = f"{instance}/{name}"
+        self.regions[deployment.number] = region
         at: Path = ("instances", instance, "deployments", name)
-        said = [self._cx.sealed.get((*at, "model"), model), self._cx.sealed.get((*at, "version"), version)]
+        said = [
+            self._cx.sealed.get((*at, "model"), deployment.model),
+            self._cx.sealed.get((*at, "version"), deployment.version),
+        ]
         self._offered[deployment.number] = "@".join(said)
 
     def label(self, deployment: Deployment) -> str:
         """`weu/gpt-4o`."""
         return self._labels[deployment.number]
 
-    def pool(self, use: Use, at: Path) -> tuple[int, ...]:
-        """Numbers of the members, in the order in which they are tried; empty after reporting why."""
-        members = self._selected(use.selector, at) if use.selector else self._listed(use, at)
-        return tuple(d.number for d in sorted(members, key=lambda d: d.tier))
+    def pool(self, use: Use, at: Path, home: str = "", mixed: bool = False) -> list[Deployment]:
+        """The members in the order in which they are tried: by tier, those of region `home` first, then as declared.
+        Empty after reporting why. `mixed`: a list may hold several models and versions."""
+        members = self._selected(use.selector, at) if use.selector else self._listed(use, at, mixed)
+        return sorted(members, key=lambda d: (d.tier, bool(home) and self.regions[d.number] != home))
 
     def _selected(self, selector: Selector, at: Path) -> list[Deployment]:
         found = [d for d in self.deployments if (d.model, d.version) == selector]
@@ -57,7 +64,7 @@ class Offers:
             self._cx.say(at, what, self._closest(selector))
         return live
 
-    def _listed(self, use: Use, at: Path) -> list[Deployment]:
+    def _listed(self, use: Use, at: Path, mixed: bool) -> list[Deployment]:
         members: list[Deployment] = []
         for n, (instance, name) in enumerate(use.members):
             label, here = f"{instance}/{name}", (*at, n)
@@ -72,7 +79,7 @@ class Offers:
                 self._cx.say(here, f"{shown} is listed twice", "keep one of them")
             elif found.tier < 0:
                 self._cx.say(here, f"{shown} is a batch deployment, which serves no live request", "remove it")
-            elif members and (found.model, found.version) != (members[0].model, members[0].version):
+            elif members and not mixed and (found.model, found.version) != (members[0].model, members[0].version):
                 first = members[0]
                 ours, theirs = self._offered[found.number], self._offered[first.number]
                 hint = "members stand in for each other: give each model and version a name of its own"

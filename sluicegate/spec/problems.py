@@ -60,6 +60,12 @@ class Problems:
         """Whether an error stands at or below `path`: what is missing there may only be unreadable."""
         return path in self._damaged
 
+    def __len__(self) -> int:
+        return len(self._found)
+
+    def __bool__(self) -> bool:
+        return True
+
     def __iter__(self) -> Iterator[Problem]:
         return iter(sorted(self._found, key=lambda p: (p.place.file, p.place.line, p.place.column)))
 

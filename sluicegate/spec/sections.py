@@ -1,7 +1,8 @@
 """How a declared dataclass is read: its annotations are the table.
 
 A field's annotation says which kind reads it (`Annotated[float, Duration()]`), a field without default is required,
-and `later` on the class names the keys that belong to the language and do not work yet. So a new section costs a
+`later` on the class names the keys that belong to the language and do not work yet, and `bare` lets `{}` stand for all
+defaults. So a new section costs a
 dataclass: errors, schema and reference page follow from it.
 """
 
@@ -10,6 +11,7 @@ from __future__ import annotations
 import dataclasses
 import types
 import typing
+from collections.abc import Iterable
 from functools import cache
 from typing import Annotated, Any, get_args, get_origin, get_type_hints
 
@@ -64,7 +66,8 @@ class Section(Kind):
         """The fields that could be read, and the required ones that could not; everything amiss was reported."""
         values: dict[str, Any] = {}
         required = self.required
-        if not _full_map(cx, node, path, self.says()):
+        bare = getattr(self.cls, "bare", False) and isinstance(node, Mapping)
+        if not bare and not _full_map(cx, node, path, self.says()):
             return values, [*required, ""]
         assert isinstance(node, Mapping)
         reserved = False
@@ -95,7 +98,7 @@ class Section(Kind):
         for key, (kind, field) in self.fields.items():
             properties[key] = {**kind.schema(), "description": docs.get(key, "")}
             default = self.default(field)
-            if default is not None:
+            if default not in (None, ()):
                 properties[key]["default"] = default if isinstance(default, bool | int) else kind.write(default)
         return {
             "type": "object",
@@ -104,6 +107,9 @@ class Section(Kind):
             "required": self.required,
             "properties": properties,
         }
+
+    def below(self) -> Iterable[tuple[str, Kind]]:
+        return [("", self)]
 
     @staticmethod
     def default(field: dataclasses.Field[Any]) -> Any:
@@ -139,6 +145,9 @@ class Named(Kind):
                 what = f'"{key}" is not a name for a {self.keys.what}'
                 cx.problems.add(node.keys[key], path, what, self.keys.kind.hint)
         return values
+
+    def below(self) -> Iterable[tuple[str, Kind]]:
+        return [(".NAME" + deeper, kind) for deeper, kind in self.kind.below()]
 
     def schema(self) -> dict[str, Any]:
         return {
@@ -176,6 +185,9 @@ class Listing(Kind):
 
     def write(self, value: Any) -> str:
         return "[" + ", ".join(self.kind.write(v) for v in value) + "]"
+
+    def below(self) -> Iterable[tuple[str, Kind]]:
+        return [("[]" + deeper, kind) for deeper, kind in self.kind.below()]
 
     def schema(self) -> dict[str, Any]:
         return {"type": "array", "items": self.kind.schema(), "minItems": 1}

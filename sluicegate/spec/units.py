@@ -12,6 +12,8 @@ from typing import Any, ClassVar
 from sluicegate.spec.kinds import Word
 from sluicegate.spec.references import Wrong
 
+DAY = 86400.0
+
 _NUMBER = r"[0-9]{1,15}(?:\.[0-9]{1,9})?"
 
 
@@ -124,6 +126,23 @@ class Share(Measure):
 
     def number(self, amount: Decimal) -> float:
         return float(amount)
+
+
+class Ceiling(Word):
+    """`90%`, or `none`, which is kept as 0."""
+
+    pattern = rf"none|{_NUMBER} ?%"
+    _share = Share(0.01, 1)
+
+    def says(self) -> str:
+        return "a share such as 90%, or none"
+
+    def parse(self, text: str) -> float:
+        share: float = 0.0 if text == "none" else self._share.parse(text)
+        return share
+
+    def write(self, value: float) -> str:
+        return self._share.write(value) if value else "none"
 
 
 class Capacity(Word):

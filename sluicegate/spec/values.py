@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import ipaddress
 import re
 from typing import Any, NamedTuple
@@ -21,6 +22,26 @@ _METADATA = tuple(
                                       "fd00:ec2::254/128")
 )  # fmt: skip
 """Where clouds answer questions about the machine, with credentials among the answers: never an upstream."""
+
+
+PREFIX = "sgk1:"
+DIGEST = rf"{PREFIX}[0-9a-f]{{8}}:[A-Za-z0-9_-]{{21}}[AQgw]"
+"""Of 16 bytes in base64: the last of 22 characters has two bits only."""
+
+
+def read_digest(text: str) -> Digest | None:
+    """The digest that `text` is, None for anything else."""
+    if not _DIGEST.fullmatch(text):
+        return None
+    return Digest(text[5:13], base64.urlsafe_b64decode(text[14:] + "=="))
+
+
+def write_digest(digest: Digest) -> str:
+    """As it stands in a configuration."""
+    return f"{PREFIX}{digest.id}:{base64.urlsafe_b64encode(digest.value).decode().rstrip('=')}"
+
+
+_DIGEST = re.compile(DIGEST)
 
 
 class Bind(NamedTuple):
@@ -54,6 +75,18 @@ class Selector(NamedTuple):
 
     def __str__(self) -> str:
         return f"{self.model}@{self.version}"
+
+
+class Digest(NamedTuple):
+    """What is left of a consumer's key where the key itself is kept nowhere."""
+
+    id: str
+    "Eight hex digits that tell keys of one consumer apart."
+    value: bytes
+
+
+Key = Secret | Digest
+"""What a consumer shows, or its digest."""
 
 
 class LanguageVersion(Word):
@@ -201,6 +234,23 @@ class Leave(Word):
         return f"finish {Duration().write(value)}" if value else "abort"
 
 
+class LogTarget(Word):
+    """`stdout`, `stderr`, a path, or `none`, which is kept as nothing."""
+
+    pattern = r"[^\x00-\x1f\x7f]+"
+
+    def says(self) -> str:
+        return "stdout, stderr, none, or a path to a file"
+
+    def parse(self, text: str) -> str:
+        if len(text) > 4096 or not re.fullmatch(self.pattern, text):
+            raise Wrong("is not a path", f"write {self.says()}")
+        return "" if text == "none" else text
+
+    def write(self, value: str) -> str:
+        return value or "none"
+
+
 class Hidden(Word):
     """A secret: a reference to it, never itself. Nothing that stands or is found there is ever shown."""
 
@@ -216,7 +266,11 @@ class Hidden(Word):
         return f"a reference to {self._what}: ${{env:NAME}} or ${{file:/path}}"
 
     def schema(self) -> dict[str, Any]:
-        return {"type": "string", "pattern": rf"^{self.pattern}$"}
+        digest = rf"|{DIGEST}" if self._digests else ""
+        return {"type": "string", "pattern": rf"^({self.pattern}{digest})$"}
+
+    def write(self, value: Any) -> str:
+        return f"{PREFIX}{value.id}:***" if isinstance(value, Digest) else "***"
 
     def read(self, cx: Context, node: Node, path: Path) -> Any:
         if not isinstance(node, Scalar):
@@ -227,9 +281,12 @@ class Hidden(Word):
         if node.empty or not node.text:
             cx.say(path, "is empty", f"write {self.says()}")
             return MISSING
-        if self._digests and node.text.startswith("sgk1:"):
-            cx.say(path, "digests of keys belong to the language and arrive later", f"now: {self.says()}")
-            return MISSING
+        if self._digests and node.text.startswith(PREFIX):
+            digest = read_digest(node.text)
+            if digest is None:
+                hint = f"it is {PREFIX}, eight hex digits, a colon and 22 characters"
+                cx.say(path, "begins like the digest of a key and is none", hint)
+            return digest or MISSING
         try:
             secret = Secret(cx.sources.resolve(node.text, secret=True).text)
             self.check(secret.reveal())

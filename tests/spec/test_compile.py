@@ -2,9 +2,20 @@
 
 import pytest
 
+from sluicegate.core.breaker import BreakerSpec, ThrottleSpec
 from sluicegate.core.caller import Callers, Consumer, digest
 from sluicegate.core.secret import Secret
-from sluicegate.core.settings import Connections, Gateway, Listen, OnDisconnect, Timeouts
+from sluicegate.core.settings import (
+    Admin,
+    Connections,
+    Gateway,
+    Listen,
+    OnDisconnect,
+    Retention,
+    Spill,
+    Telemetry,
+    Timeouts,
+)
 from tests.spec.reading import (
     SMALLEST,
     bottom,
@@ -278,3 +289,69 @@ def test_the_hash_is_of_what_applies_not_of_the_file():
         compiled(swapped("models: [chat]", "models: all"))[0].hash,
     ]
     assert len({first, *others}) == 6
+
+
+def test_every_setting_of_a_model_arrives_and_is_taken_whole_from_the_nearest_place():
+    defaults = """\
+    defaults:
+      balance: latency
+      breaker: {faults: 9, share: 10%, within: 10s, open: 1s}
+      throttle: {longest: 1m, unnamed: [2s, 4s]}
+      spill: {long_context: false, soft_ceiling: 90%, platform: true}
+      retry: {attempts: 4, budget: 50%}
+    """
+    snapshot, _ = compiled(bottom(defaults))
+    chat = snapshot.models[0]
+    assert (chat.balance, chat.attempts, snapshot.gateway.retry_budget) == ("latency", 4, 0.5)
+    assert chat.breaker == BreakerSpec(9, 0.1, 10.0, 1.0)
+    assert chat.throttle == ThrottleSpec(60.0, (2.0, 4.0))
+    assert chat.spill == Spill(False, 0.9, True)
+    own = "balance: weighted\nbreaker: {faults: 2}\nthrottle: {longest: 2m}\nspill: {platform: true}\nretry: {attempts: 1}"
+    chat = compiled(model(own) + bottom(defaults)[len(SMALLEST) :])[0].models[0]
+    assert (chat.balance, chat.attempts) == ("weighted", 1)
+    assert chat.breaker == BreakerSpec(faults=2)
+    assert chat.throttle == ThrottleSpec(longest=120.0)
+    assert chat.spill == Spill(platform=True)
+
+
+def test_every_key_of_a_deployment_and_the_process_arrives():
+    text = deployments(
+        "b: {model: m, version: 1, sku: GlobalStandard, weight: 3, capacity: 5k tokens/minute, processing: data_zone, "
+        "quota_group: ai/m, max_input: 128k}"
+    ) + (
+        "telemetry: {access_log: logs/access.jsonl, prometheus: false}\n"
+        "stores: {retention: {records: 30d, journal: 1d}}\n"
+    )
+    text = text.replace("gateway:\n", "gateway:\n  workers: 4\n  admin: {address: 127.0.0.1:9090}\n")
+    snapshot, _ = compiled(text)
+    b = snapshot.deployments[1]
+    assert (b.weight, b.capacity, b.processing, b.quota_group, b.max_input) == (3, 5000, "data_zone", "ai/m", 128_000)
+    gateway = snapshot.gateway
+    assert (gateway.workers, gateway.admin) == (4, Admin("127.0.0.1", 9090))
+    assert gateway.telemetry == Telemetry("/nowhere/logs/access.jsonl", False)
+    assert gateway.retention == Retention(30 * 86400.0, 86400.0)
+
+
+@pytest.mark.parametrize(
+    ("text", "problem"),
+    [
+        (model("mixed_versions: true"), "14:5 models.chat.mixed_versions: has no effect on a selector, which takes one model "
+         "and version | remove it, or write a list of instance/deployment"),
+        (model("spill: {soft_ceiling: 90%}"), "14:13 models.chat.spill.soft_ceiling: has no effect: no member says its "
+         "capacity | write capacity: 450k tokens/minute on its deployments, or remove it"),
+        (model("cross_region: false"), "14:19 models.chat.cross_region: the gateway has no region | write gateway.region, or "
+         "cross_region: true"),
+        (gateway("admin: {address: 127.0.0.1:8080}"), "4:20 gateway.admin.address: is the address of gateway.listen too | "
+         "write another port: metrics are not for clients"),
+    ],
+)  # fmt: skip
+def test_settings_that_cannot_take_effect_are_errors(text: str, problem: str):
+    assert found(text) == [problem]
+
+
+def test_a_list_may_mix_versions_where_that_is_written():
+    text = deployments("b: {model: gpt-4o, version: 1}").replace(
+        "use: gpt-4o@2024-11-20", "use: [weu/gpt-4o, weu/b]\n    mixed_versions: true"
+    )
+    assert compiled(text)[0].models[0].mixed_versions
+    assert not compiled(text.replace("weu/gpt-4o, ", ""))[0].models[0].mixed_versions

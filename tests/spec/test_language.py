@@ -36,17 +36,17 @@ def test_the_smallest_file_is_enough():
         # ------------------------------------------------ keys
         (consumer("limit: 5"), '18:5 consumers.my-app: unknown key "limit"; did you mean "limits"?'),
         (consumer("Models: []"), '18:5 consumers.my-app: unknown key "Models"; did you mean "models"?'),
-        (gateway("xyzzy: 1"), '4:3 gateway: unknown key "xyzzy" | known here: name, region, data, drain, listen, secrets'),
+        (gateway("xyzzy: 1"), '4:3 gateway: unknown key "xyzzy" | known here: name, region, '
+         "boundaries, data, workers, drain, listen, admin, secrets"),
         (bottom("instance: {}"), '18:1 unknown key "instance"; did you mean "instances"?'),
-        (consumer("limits: [60k tokens/minute]"), f"18:5 consumers.my-app.limits: {LATER}"),
-        (model("fallback: [x]"), f"14:5 models.chat.fallback: {LATER}"),
-        (model("retry: {budget: 20%}"), f"14:13 models.chat.retry.budget: {LATER}"),
-        (bottom("tenants: {retail: {}}"), f"18:1 tenants: {LATER}"),
-        (gateway("workers: 4"), f"4:3 gateway.workers: {LATER}"),
-        (swapped("gpt-4o: {model: gpt-4o, version", "gpt-4o: {model: gpt-4o, weight: 3, version"),
-         f"10:31 instances.weu.deployments.gpt-4o.weight: {LATER}"),
+        (consumer("quotas: [50M tokens/month]"), f"18:5 consumers.my-app.quotas: {LATER}"),
+        (consumer("match: {issuer: x}"), f"18:5 consumers.my-app.match: {LATER}"),
+        (model("rollout: {to: gpt-4o@2024-11-20, steps: [1%]}"), f"14:38 models.chat.rollout.steps: {LATER}"),
+        (bottom("tenants: {retail: {budgets: [1 EUR/day]}}"), f"18:20 tenants.retail.budgets: {LATER}"),
+        (bottom("guards: [{name: pii}]"), f"18:1 guards: {LATER}"),
+        (gateway("admin: {login: {}}"), f"4:11 gateway.admin.login: {LATER}"),
         (swapped("    models: [chat]\n", ""),
-         "15:3 consumers.my-app: needs models | write models: a list of models such as [chat, embed], or all"),
+         "15:3 consumers.my-app: has no models | nothing is granted that is not written: models: [...], or models: all"),
         (swapped("    use: gpt-4o@2024-11-20\n", "    retry: {attempts: 2}\n"),
          "12:3 models.chat: needs use | write use: a selector such as gpt-4o@2024-11-20, "
          "or a list such as [weu/gpt-4o, sdc/gpt-4o]"),
@@ -54,8 +54,8 @@ def test_the_smallest_file_is_enough():
         # ------------------------------------------------ nothing where something belongs
         (gateway("listen:"), "4:10 gateway.listen: is empty | write a map of address, tls, connections, handshakes, headers, "
          "timeouts, sizes, or remove the key"),
-        (bottom("defaults: {}"), "18:11 defaults: is empty | write a map of timeouts, retry, body, on_disconnect, "
-         "or remove the key"),
+        (bottom("defaults: {}"), "18:11 defaults: is empty | write a map of timeouts, retry, breaker, "
+         "throttle, spill, balance, cross_region, body, on_disconnect, or remove the key"),
         (swapped("models: [chat]", "models: []"), "17:13 consumers.my-app.models: is an empty list | "
          "write a list, each item a name such as gpt-4o, or remove the key"),
         (gateway("region: null"), "4:11 gateway.region: is empty | write a name such as web-shop, or remove the key"),

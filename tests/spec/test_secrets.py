@@ -33,8 +33,8 @@ def test_what_a_secret_must_be_is_said():
     instead = "write ${env:NAME} or ${file:/run/secrets/name}, and put the secret there"
     assert found(swapped("${env:APP_KEY}", "literal")) == [f"16:10 consumers.my-app.key: {must} | {instead}"]
     assert found(swapped("${env:APP_KEY}", "sgk1:5f2a9c10:Jm0w4r2m")) == [
-        "16:10 consumers.my-app.key: digests of keys belong to the language and arrive later | "
-        "now: a reference to its key: ${env:NAME} or ${file:/path}"
+        "16:10 consumers.my-app.key: begins like the digest of a key and is none | "
+        "it is sgk1:, eight hex digits, a colon and 22 characters"
     ]
     assert found(swapped("https://contoso", f"https://me:{CANARY}@contoso")) == [
         "6:15 instances.weu.endpoint: has a user or password in it | credentials belong in auth:"
@@ -106,7 +106,7 @@ def test_every_field_that_holds_a_secret_is_hidden():
             inner = kind.kind if isinstance(kind, Named | Listing) else kind
             if isinstance(inner, Section):
                 names += walk(inner)
-            elif "Secret" in str(field.type):
+            elif "Secret" in str(field.type) or "Key" in str(field.type):
                 assert type(inner).__name__ == "Hidden"
                 names.append(key)
         return names

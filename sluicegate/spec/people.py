@@ -1,0 +1,86 @@
+"""Who may use it: tenants, their consumers, and plans that bundle what many consumers share.
+
+Ceilings (limits) and rules (params) of tenant, plan, consumer and model all count; a consumer's own `limits` replace
+its plan's. Permissions (models, operations) are only ever narrower.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Annotated, ClassVar
+
+from sluicegate.core.limits.base import LimitSpec
+from sluicegate.core.params import ParamSpec
+from sluicegate.spec.ceilings import LimitForm
+from sluicegate.spec.forms import Grants, Labels
+from sluicegate.spec.kinds import Name
+from sluicegate.spec.rules import Rules
+from sluicegate.spec.sections import Listing
+from sluicegate.spec.values import Hidden, Key
+
+_KEY = Hidden("its key", digests=True)
+
+
+@dataclass(frozen=True, slots=True)
+class TenantSpec:
+    """A group of consumers that is billed and isolated together."""
+
+    later: ClassVar = ("quotas", "budgets", "pins", "class", "end_user")
+    bare: ClassVar = True
+
+    boundary: Annotated[str, Name()] = ""
+    "Where its prompts may be processed. Required once `boundaries` exist."
+    limits: Annotated[tuple[LimitSpec, ...], Listing(LimitForm())] = ()
+    "What all its consumers together may use in a short time."
+    params: Annotated[tuple[ParamSpec, ...], Rules()] = ()
+    "Rules for fields of its requests."
+    labels: Annotated[tuple[tuple[str, str], ...], Labels()] = ()
+    "Words of your own that stand in its records, such as a cost centre."
+    was: Annotated[tuple[str, ...], Listing(Name())] = ()
+    "Names it had before: what is known of it goes on under the new one."
+
+
+@dataclass(frozen=True, slots=True)
+class PlanSpec:
+    """What several consumers have in common."""
+
+    later: ClassVar = ("quotas", "budgets", "pins", "class", "end_user")
+
+    models: Annotated[tuple[str, ...], Grants()] = ()
+    "The models they may use, unless a consumer names its own."
+    limits: Annotated[tuple[LimitSpec, ...], Listing(LimitForm())] = ()
+    "What each of them may use in a short time, unless it has `limits` of its own."
+    params: Annotated[tuple[ParamSpec, ...], Rules()] = ()
+    "Rules for fields of their requests, beside those of each."
+    operations: tuple[Annotated[str, Name()], ...] = ()
+    "What they may ask of their models, unless a consumer names its own."
+    labels: Annotated[tuple[tuple[str, str], ...], Labels()] = ()
+    "Words of your own that stand in their records, beside those of each."
+
+
+@dataclass(frozen=True, slots=True)
+class ConsumerSpec:
+    """An application that calls the gateway."""
+
+    later: ClassVar = ("match", "each", "end_user", "pins", "class", "quotas", "budgets")
+
+    models: Annotated[tuple[str, ...], Grants()] = ()
+    "The models it may use, or `all`. Nothing is granted that is not written, here or in its plan."
+    key: Annotated[Key, _KEY] | None = None
+    "A reference to the key that it shows, or a digest of it: `sgk1:...`."
+    keys: Annotated[tuple[Key, ...], Listing(_KEY)] | None = None
+    "Several keys, all valid, for rotation. Either this or `key`."
+    tenant: Annotated[str, Name()] = "default"
+    "Whom it belongs to."
+    plan: Annotated[str, Name()] = ""
+    "The plan it has."
+    limits: Annotated[tuple[LimitSpec, ...], Listing(LimitForm())] = ()
+    "What it may use in a short time; replaces the limits of its plan, never those of its tenant."
+    params: Annotated[tuple[ParamSpec, ...], Rules()] = ()
+    "Rules for fields of its requests, beside those of its plan and tenant."
+    operations: tuple[Annotated[str, Name()], ...] = ()
+    "What it may ask of its models; left out: all that they offer."
+    labels: Annotated[tuple[tuple[str, str], ...], Labels()] = ()
+    "Words of your own that stand in its records."
+    was: Annotated[tuple[str, ...], Listing(Name())] = ()
+    "Names it had before: what is known of it goes on under the new one."

@@ -1,0 +1,145 @@
+"""The process itself: where clients connect, what it keeps, what it says about its traffic."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Annotated, ClassVar
+
+from sluicegate.core.secret import Secret
+from sluicegate.core.settings import Gateway, Listen
+from sluicegate.spec.kinds import Name, Text
+from sluicegate.spec.sections import Listing
+from sluicegate.spec.units import DAY, Bytes, Duration, Whole
+from sluicegate.spec.values import Address, Bind, Hidden, LogTarget
+
+_G, _L = Gateway(), Listen()
+YEARS = 100 * 365 * DAY
+
+
+@dataclass(frozen=True, slots=True)
+class ServerTls:
+    """Certificate and key that clients see."""
+
+    certificate: Annotated[str, Text("a path to a PEM file", 4096)]
+    "PEM file with the certificate and its chain."
+    key: Annotated[str, Text("a path to a PEM file", 4096)]
+    "PEM file with the private key, without passphrase."
+
+
+@dataclass(frozen=True, slots=True)
+class ListenTimeouts:
+    """How long one client may hold a connection of ours with nothing to show for it."""
+
+    head: Annotated[float, Duration(0.1, 600)] = _L.head_s
+    "From the first byte of a request to the end of its headers."
+    body: Annotated[float, Duration(0.1, 3600)] = _L.body_s
+    "Longest gap between two pieces of a body."
+    body_total: Annotated[float, Duration(0.1, 3600)] = _L.body_total_s
+    "Whole time for a body."
+    keep_alive: Annotated[float, Duration(0.1, 3600)] = _L.keep_alive_s
+    "A connection without a request is closed after this."
+    write: Annotated[float, Duration(0.1, 3600)] = _L.write_s
+    "How long a client may take nothing of what is waiting for it."
+
+
+@dataclass(frozen=True, slots=True)
+class ListenSizes:
+    """How much of our memory one client may hold."""
+
+    head: Annotated[int, Bytes(1024, 2**20)] = _L.head_bytes
+    "All headers of a request together."
+    target: Annotated[int, Bytes(256, 2**16)] = _L.target_bytes
+    "The URL of a request."
+    pipelined: Annotated[int, Bytes(1024, 2**24)] = _L.pipelined_bytes
+    "Requests sent ahead while one is being answered."
+    answer: Annotated[int, Bytes(4096, 2**24)] = _L.write_high
+    "Bytes waiting for a slow client at which its upstream is paused."
+
+
+@dataclass(frozen=True, slots=True)
+class ListenSpec:
+    """Where clients connect, and what one of them may hold of us."""
+
+    address: Annotated[Bind, Address()] = Bind(_L.host, _L.port)
+    "Host and port. 127.0.0.1 is reached from this machine only, 0.0.0.0 from every network it is on."
+    tls: ServerTls | None = None
+    "Certificate and key; without it the listener speaks plain HTTP."
+    connections: Annotated[int, Whole(1, 1_000_000)] = _L.connections
+    "Open client connections; beyond it new ones wait in the kernel."
+    handshakes: Annotated[int, Whole(1, 10_000)] = _L.handshakes
+    "TLS handshakes in progress at once; beyond it new connections wait."
+    headers: Annotated[int, Whole(10, 10_000)] = _L.head_count
+    "Headers of a request."
+    timeouts: ListenTimeouts = ListenTimeouts()
+    "How long a client may take."
+    sizes: ListenSizes = ListenSizes()
+    "How much a client may send or leave waiting."
+
+
+@dataclass(frozen=True, slots=True)
+class AdminSpec:
+    """Where metrics and the management API listen."""
+
+    later: ClassVar = ("login",)
+
+    address: Annotated[Bind, Address()] = Bind(_G.admin.host, _G.admin.port)
+    "Host and port. Without credential only while it is on loopback."
+
+
+@dataclass(frozen=True, slots=True)
+class GatewaySpec:
+    """The process itself."""
+
+    later: ClassVar = ("public_url", "trusted_proxies", "front_door_ids", "private_networks")
+
+    name: Annotated[str, Name()] = _G.name
+    "What this gateway is called in logs and metrics."
+    region: Annotated[str, Name()] = _G.region
+    "The Azure region, or a name of your own, that this gateway runs in. Deployments of it come first inside a tier."
+    boundaries: Annotated[tuple[str, ...], Listing(Name())] | None = None
+    "Tenants of these boundaries are served here, those of any other are refused; left out: of all."
+    data: Annotated[str, Text("a path to a directory", 4096)] = _G.data
+    "Directory for what the gateway keeps."
+    workers: Annotated[int, Whole(1, 256)] = _G.workers
+    "Processes that carry traffic; one uses one core."
+    drain: Annotated[float, Duration(0, DAY)] = _G.drain_s
+    "How long running requests may take after SIGTERM before they are cut with an error that clients understand."
+    listen: ListenSpec = ListenSpec()
+    "Where clients connect."
+    admin: AdminSpec = AdminSpec()
+    "Where metrics and the management API listen."
+    secrets: Annotated[tuple[Secret, ...], Listing(Hidden("the installation's secret", shortest=32))] | None = None
+    """They key the digests of consumers' keys; the first is current, the others are still accepted. The same on every
+    gateway that shares this configuration. Left out: one is made in `gateway.data` at the first start."""
+
+
+@dataclass(frozen=True, slots=True)
+class RetentionSpec:
+    """How long things are kept."""
+
+    records: Annotated[float, Duration(60, YEARS)] = _G.retention.records
+    "Usage records in the ledger."
+    journal: Annotated[float, Duration(60, YEARS)] = _G.retention.journal
+    "Segments of the journal whose records are in the ledger."
+
+
+@dataclass(frozen=True, slots=True)
+class StoresSpec:
+    """Where things are kept."""
+
+    later: ClassVar = ("shared", "ledger")
+
+    retention: RetentionSpec = RetentionSpec()
+    "How long things are kept."
+
+
+@dataclass(frozen=True, slots=True)
+class TelemetrySpec:
+    """What is said about the traffic."""
+
+    later: ClassVar = ("otlp", "alerts")
+
+    access_log: Annotated[str, LogTarget()] = _G.telemetry.access_log
+    "One line of JSON for each request: `stdout`, `stderr`, a file, or `none`."
+    prometheus: bool = _G.telemetry.prometheus
+    "Whether /metrics answers at `gateway.admin.address`."
