@@ -174,6 +174,7 @@ class Scenario:
             fleet, seed=self.seed, snapshot=snapshot, directory=directory, journal=_Told(self.summary.settled)
         )
         stage = self.stage
+        self.started_at = stage.clock.now()
         stage.ledger.keep_digests = False
         self.summary.begin(stage.snapshot, stage.directory)
         for n, load in enumerate(spec.traffic):

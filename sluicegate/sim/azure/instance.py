@@ -185,10 +185,9 @@ class Instance:
             answer.claim = Claim(claim.prompt, 0, claim.cached)
         else:
             answer = self._written(chat, deployment, wall)
-        if isinstance(own, Provisioned):
-            estimate = own.estimate(claim.prompt, claim.cached, chat.cap, len(chat.sayings))
-            bucket = own
-            entry.on_end = lambda entry: bucket.settle(estimate, _used(entry, answer), entry.ended_at or now)
+        if chat.stream or isinstance(own, Provisioned):
+            estimate = own.estimate(claim.prompt, claim.cached, chat.cap, len(chat.sayings)) if own is not None else 0
+            entry.on_end = lambda entry: _over(entry, answer, own, estimate, now)
         return answer
 
     def _written(self, chat: Chat, deployment: DeploymentSpec, wall: float) -> Answer:
@@ -223,14 +222,15 @@ def _lacking(
     return refusals.throttled(wait_s, wall, "rate", form, request.api_version, of)
 
 
-def _used(entry: Entry, answer: Answer) -> Claim | None:
-    """What was computed: all of it, or as much as had been said when the client left a stream."""
+def _over(entry: Entry, answer: Answer, own: Capacity | None, estimate: float, now: float) -> None:
+    """An answer is over: note how much of a stream was computed, and settle."""
     claim = entry.claim
-    if claim is None or entry.ended != "client" or not answer.stream:
-        return claim if isinstance(claim, Claim) else None
-    size = len(answer.body()) if isinstance(answer.pieces, list) else 0
-    said = min(1.0, entry.sent_body / size) if size else 1.0
-    return Claim(claim.prompt, round(claim.completion * said), claim.cached)
+    if claim is not None and answer.stream and not entry.whole and isinstance(answer.pieces, list):
+        size = len(answer.body())
+        said = min(1.0, entry.sent_body / size) if size else 1.0
+        entry.claim = Claim(claim.prompt, round(claim.completion * said), claim.cached, claim.reasoning)
+    if own is not None:
+        own.settle(estimate, entry.claim, entry.ended_at or now)
 
 
 def _wrong(request: Request) -> Answer | None:
