@@ -62,6 +62,7 @@ class Live:
     def serve(self, loaded: Loaded, compile_: Callable[[], Loaded], files: Sequence[str]) -> int:
         """Be the keeper until told to leave. The exit status."""
         from sluicegate.admin.plane import Plane
+        from sluicegate.keeper import drained
         from sluicegate.keeper.facts import facts
         from sluicegate.keeper.home import Home, Taken
         from sluicegate.keeper.keeper import Keeper
@@ -69,13 +70,15 @@ class Live:
         from sluicegate.keeper.supervisor import regions
         from sluicegate.link.counters import Board
         from sluicegate.telemetry import prometheus
+        from sluicegate.telemetry.accesslog import AccessLog
 
         assert loaded.snapshot is not None
         gateway = loaded.snapshot.gateway
         try:
             home = Home(gateway.data)
+            drained.load(gateway.data)
             sockets = listen(gateway.listen, gateway.workers, shared=bool(home.orphans))
-        except (CannotListen, Taken) as e:
+        except (CannotListen, Taken, ValueError) as e:
             raise click.ClickException(str(e)) from None
         except OSError as e:
             what = f"cannot use gateway.data {gateway.data}: {(e.strerror or 'error').lower()}"
@@ -89,7 +92,8 @@ class Live:
                     return prometheus.render(board.read(keeper.supervisor.live_regions()), facts(keeper))
 
                 beside = [Plane(page, prometheus.CONTENT_TYPE)]
-                keeper = Keeper(loaded, home, sockets, compile_, files, beside, shared.fileno())
+                log = AccessLog(lambda number: keeper.consumer(number))
+                keeper = Keeper(loaded, home, sockets, compile_, files, beside, shared.fileno(), log)
                 return await keeper.run()
 
         try:

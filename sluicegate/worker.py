@@ -24,6 +24,7 @@ from typing import Any
 import uvloop
 
 from sluicegate.apis import APIS, Paths
+from sluicegate.core.entry import Entry, entry
 from sluicegate.core.families import CLIENTS, DEPLOYMENT_IN_FLIGHT, IN_FLIGHT, LAG, REQUESTS, UPSTREAMS
 from sluicegate.core.refusals import REFUSALS
 from sluicegate.core.snapshot import Directory, Snapshot
@@ -38,6 +39,7 @@ from sluicegate.link.channel import (
     Channel,
     Down,
     Drain,
+    Entries,
     Forget,
     Leaving,
     Left,
@@ -58,6 +60,9 @@ log = logging.getLogger("sluicegate")
 GC_THRESHOLD = (50_000, 20, 50)
 """A request leaves no cycles behind, so looking for them every 700 objects (the default) is 4 % for nothing."""
 
+
+ENTRIES_BYTES = 4 * 1024 * 1024
+"""Lines for the access log that may wait for the keeper."""
 
 PUBLISH_TURNS = 20
 """Of the wheel: counters are published once a second."""
@@ -83,6 +88,8 @@ class Worker:
         self._timer: asyncio.TimerHandle | None = None
         self._due = 0.0
         self._late = 0.0
+        self.on_over: Callable[[list[Entry]], None] | None = None
+        "Who wants to know of requests that are over (the access log, in the keeper)."
         self._counted: Counter[str] = Counter()
         "Early refusals that the counters know of."
 
@@ -107,6 +114,8 @@ class Worker:
                 self.server.tick()
             if self._turns % PUBLISH_TURNS == 0:
                 self.publish()
+            if self.counting.over:
+                self.tell_over()
         except Exception as bug:
             report(bug)
 
@@ -130,6 +139,22 @@ class Worker:
                 refusal = REFUSALS.get(reason)
                 cells[row(REQUESTS, "", str(refusal.status if refusal else 0), reason)] += new
         counters.publish()
+
+    def tell_over(self) -> None:
+        """Twenty times a second, and only when somebody wants to know."""
+        over, self.counting.over = self.counting.over, []
+        if over and self.on_over is not None:
+            offset = time.time() - time.monotonic()
+            labels = {number: member.label for number, member in self.world.members.items()}
+            self.on_over([entry(record, offset, labels) for record in over])
+
+    def listen_for_over(self) -> None:
+        """As the configuration in force says."""
+        wanted = self.on_over is not None and bool(self.snapshot.gateway.telemetry.access_log)
+        if not wanted:
+            self.counting.over = None
+        elif self.counting.over is None:
+            self.counting.over = []
 
     def pools(self) -> dict[str, dict[str, object]]:
         """What this worker sees of each deployment."""
@@ -164,6 +189,7 @@ class Worker:
         self.snapshot = snapshot
         self.bound.adopted()
         self.counting.adopted()
+        self.listen_for_over()
         self.server.config_hash = snapshot.hash
         self.server.tls = tls
         self.upstream.warm(snapshot.instances)
@@ -176,6 +202,8 @@ class Worker:
         await self.server.drain(limit_s, still_listen_s, replaced)
         self.upstream.close()
         self.publish()
+        if self.counting.over:
+            self.tell_over()
         if self._timer is not None:
             self._timer.cancel()
 
@@ -208,12 +236,15 @@ class Told:
         "Who wants to know, by topic."
         self.answers: dict[str, Callable[[], Any]] = {"pools": worker.pools}
         "Who answers a query, by what is asked."
+        self._dropped = 0
         self._offered: tuple[int, Snapshot, Directory | None, ssl.SSLContext | None] | None = None
 
     async def connect(self, end: socket.socket) -> None:
         """Listen to the keeper, and say that this worker is ready."""
         self.channel = await open_channel(end, Down, self.take, self.lost)
         self.channel.send(Taken(0, self.worker.snapshot.hash, "in force"))
+        self.worker.on_over = self.over
+        self.worker.listen_for_over()
 
     def take(self, message: Down) -> None:
         """One message."""
@@ -268,6 +299,16 @@ class Told:
         """The keeper is gone."""
         self.channel = None
         log.warning("the keeper is gone; this worker goes on with what it has until SIGTERM")
+
+    def over(self, entries: list[Entry]) -> None:
+        """Requests that are over. A keeper that does not keep up loses their lines, never a worker's time."""
+        if self.channel is None:
+            return
+        if self.channel.waiting() > ENTRIES_BYTES:
+            self._dropped += len(entries)
+        else:
+            self.channel.send(Entries(entries, self._dropped))
+            self._dropped = 0
 
     def leaving(self) -> None:
         """Say that nobody will accept here soon."""

@@ -34,6 +34,8 @@ def facts(keeper: Keeper) -> list[Fact]:
          [({"state": state}, number) for state, number in sorted(keeper.reloads.items())]),
         ("sluicegate_deployments_drained", "gauge", "Deployments an operator took out of their pools.",
          [({}, len(keeper.drained))]),
+        ("sluicegate_access_log_dropped_total", "counter", "Lines of the access log that found no room or no file.",
+         [({}, keeper.log.dropped if keeper.log else 0)]),
         ("sluicegate_resident_bytes", "gauge", "Resident memory, by process.",
          [({"process": name}, sum(rss for rss, _ in found)) for name, found in used.items()]),
         ("sluicegate_cpu_seconds", "gauge", "CPU time of the processes that run now.",

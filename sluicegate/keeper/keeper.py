@@ -14,12 +14,13 @@ import signal
 import socket
 import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from difflib import get_close_matches
 from typing import Any, Protocol
 
 from sluicegate import __version__
+from sluicegate.core.entry import Entry
 from sluicegate.core.settings import Gateway
 from sluicegate.core.snapshot import Directory, Snapshot
 from sluicegate.keeper import drained
@@ -62,6 +63,17 @@ class Beside(Protocol):
     async def stop(self) -> None: ...
 
 
+class Log(Protocol):
+    """The access log."""
+
+    dropped: int
+
+    def configure(self, where: str) -> None: ...
+    def reopen(self) -> None: ...
+    def take(self, entries: Iterable[Entry], dropped: int = 0) -> None: ...
+    def stop(self) -> None: ...
+
+
 class Keeper:
     """One gateway. `compile_` loads the configuration again; `files` are looked at for changes."""
 
@@ -74,6 +86,7 @@ class Keeper:
         files: Sequence[str] = (),
         beside: Sequence[Beside] = (),
         counters_fd: int = -1,
+        log: Log | None = None,
     ) -> None:
         assert loaded.snapshot is not None and loaded.directory is not None
         self.home = home
@@ -81,18 +94,27 @@ class Keeper:
         self.snapshot: Snapshot = loaded.snapshot
         "As it is declared; what is drained is still in its pools here."
         self.directory: Directory = loaded.directory
+        self._named: Directory | None = None
+        self._names: dict[int, str] = {}
         self.compile = compile_
         self.watched = Watched(files)
         self.beside = beside
         self.sockets = sockets
-        self.supervisor = Supervisor(sockets, say, counters_fd)
-        self.supervisor.on_change = self._remember
-        self.say = say
-        self.began = time.time()
         self.on_hangup: list[Callable[[], None]] = []
         "Called on SIGHUP before the configuration is loaded again: log files are opened anew."
         self.reloads = dict.fromkeys(("adopted", "unchanged", "refused"), 0)
         "Configurations loaded since the start, by what became of them."
+        self.on_adopted: list[Callable[[], None]] = []
+        "Called when another configuration is in force."
+        self.supervisor = Supervisor(sockets, say, counters_fd)
+        self.supervisor.on_change = self._remember
+        if log is not None:
+            self.supervisor.on_entries = lambda entries: log.take(entries.entries, entries.dropped)
+            self.on_hangup.append(log.reopen)
+            self.on_adopted.append(self._configure_log)
+        self.log = log
+        self.say = say
+        self.began = time.time()
         self._told = asyncio.Event()
         self._loading = asyncio.Lock()
         self._background: set[asyncio.Task[Any]] = set()
@@ -112,6 +134,7 @@ class Keeper:
             print(f"sluicegate: a worker could not start: {e}", file=sys.stderr, flush=True)
             return 1
         started: list[Beside] = []
+        self._configure_log()
         self.home.dismiss()
         try:
             for thing in self.beside:
@@ -132,6 +155,8 @@ class Keeper:
             await self.supervisor.stop(self.snapshot.gateway.drain_s)
             for thing in reversed(started):
                 await thing.stop()
+            if self.log is not None:
+                self.log.stop()
         totals = {name: value for name, value in self.supervisor.totals.items() if name != "event"}
         say("totals", **totals)
         return 0
@@ -173,6 +198,8 @@ class Keeper:
         self.snapshot = snapshot
         if not same:
             self.directory = loaded.directory
+        for call in self.on_adopted:
+            call()
         return Outcome("adopted", snapshot.hash, report.strip(), waiting)
 
     def _live(self, new: Snapshot, directory: Directory) -> tuple[Snapshot, tuple[str, ...]]:
@@ -256,6 +283,17 @@ class Keeper:
                 return f"in force, but not kept: the next start forgets it ({(e.strerror or 'error').lower()})"
             say("drained" if away else "undrained", deployment=deployment)
             return ""
+
+    def _configure_log(self) -> None:
+        if self.log is not None:
+            self.log.configure(self.settings.telemetry.access_log)
+
+    def consumer(self, number: int) -> str:
+        """The name of a consumer; empty for nobody."""
+        if self._named is not self.directory:
+            self._named = self.directory
+            self._names = {c.number: c.name for c in self.directory.consumers}
+        return self._names.get(number, "")
 
     def _effective(self) -> Snapshot:
         return drained.without(self.snapshot, self.drained)

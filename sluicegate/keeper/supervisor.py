@@ -16,7 +16,7 @@ from typing import IO, Any
 
 from sluicegate.keeper.sockets import anonymous
 from sluicegate.keeper.workers import STILL_LISTEN_S, Seat, Worker, spawn
-from sluicegate.link.channel import Adopt, Forget, News, Offer, packed
+from sluicegate.link.channel import Adopt, Entries, Forget, News, Offer, packed
 
 BACKOFF_S = (0.0, 0.2, 0.5, 1.0, 2.0, 5.0, 10.0)
 """Before the next worker starts, by how many ended young in a row. Meanwhile its connections wait in the backlog."""
@@ -59,6 +59,8 @@ class Supervisor:
         self.totals: dict[str, Any] = {}
         "What workers that left had done."
         self.on_news: Callable[[Worker, News], None] = self.pass_on
+        self.on_entries: Callable[[Entries], None] = lambda entries: None
+        "Requests that are over."
         self.on_change: Callable[[], None] = lambda: None
         "A worker was started, or is gone."
         self._parcel: IO[bytes] | None = None
@@ -103,8 +105,10 @@ class Supervisor:
         except OSError:
             self._free.append(region)
             raise
+        worker.on_lost = self.reap
         worker.on_news = self.on_news
         worker.on_leaving = self.leaving
+        worker.on_entries = self.on_entries
         self.workers.add(worker)
         self.on_change()
         return worker
@@ -112,7 +116,7 @@ class Supervisor:
     # ------------------------------------------------------------------ a worker ended
 
     def reap(self) -> None:
-        """To be called on SIGCHLD, and now and then: see who ended, and replace them."""
+        """To be called on SIGCHLD and when a channel ends: see who is over, and replace them."""
         gone = [w for w in self.workers if w.reaped()]
         self.workers.difference_update(gone)
         if gone:

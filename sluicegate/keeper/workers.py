@@ -13,7 +13,20 @@ import time
 from collections.abc import Callable
 from typing import Any
 
-from sluicegate.link.channel import Answer, Channel, Down, Drain, Leaving, Left, News, Query, Taken, Up, open_channel
+from sluicegate.link.channel import (
+    Answer,
+    Channel,
+    Down,
+    Drain,
+    Entries,
+    Leaving,
+    Left,
+    News,
+    Query,
+    Taken,
+    Up,
+    open_channel,
+)
 
 STILL_LISTEN_S = 2.0
 """After SIGTERM new connections are served for so long, with readiness off: routers need a moment to notice."""
@@ -36,6 +49,9 @@ class Worker:
         "Why it could not take what it was started with."
         self.totals: dict[str, Any] = {}
         self.on_news: Callable[[Worker, News], None] = lambda worker, news: None
+        self.on_lost: Callable[[], None] = lambda: None
+        "It will not say anything any more."
+        self.on_entries: Callable[[Entries], None] = lambda entries: None
         self.on_leaving: Callable[[Worker], None] = lambda worker: None
         self._channel: Channel | None = None
         self._taken: dict[int, asyncio.Future[Taken]] = {0: asyncio.get_running_loop().create_future()}
@@ -95,14 +111,12 @@ class Worker:
             self.popen.kill()
 
     def reaped(self) -> bool:
-        """Whether the process ended. To be asked on SIGCHLD."""
-        if self.popen.poll() is None:
+        """Whether it is over: the process ended, and all that it said was heard."""
+        if self.popen.poll() is None or (self._channel is not None and not self._channel.closed):
             return False
         if self.state != "gone":
             self.state = "gone"
             self._give_up()
-            if self._channel is not None:
-                self._channel.close()
             self.ended.set()
         return True
 
@@ -119,6 +133,8 @@ class Worker:
             answer = self._answers.get(message.id)
             if answer is not None and not answer.done():
                 answer.set_result(message.value)
+        elif isinstance(message, Entries):
+            self.on_entries(message)
         elif isinstance(message, Leaving):
             self.on_leaving(self)
         elif isinstance(message, Left):
@@ -129,10 +145,9 @@ class Worker:
     def _lost(self) -> None:
         """The channel broke. A worker that left closes it too; any other is of no use without it."""
         self._give_up()
-        if not self.totals:
-            self.popen.poll()
-            if self.popen.returncode is None:
-                self.popen.terminate()
+        if not self.totals and self.popen.poll() is None:
+            self.popen.terminate()
+        self.on_lost()
 
     def _give_up(self) -> None:
         """Nobody waits any longer for its answers."""

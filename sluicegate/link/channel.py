@@ -13,6 +13,8 @@ from typing import Any
 
 import msgspec
 
+from sluicegate.core.entry import Entry
+
 LARGEST = 1 << 30
 """Bytes of one message: a directory of a million consumers is about 200 MB."""
 
@@ -84,6 +86,13 @@ class Answer(msgspec.Struct, tag=True, array_like=True):
     value: Any
 
 
+class Entries(msgspec.Struct, tag=True, array_like=True):
+    """Requests that are over, for the access log; `dropped`: how many more there were no room for."""
+
+    entries: list[Entry]
+    dropped: int = 0
+
+
 class Leaving(msgspec.Struct, tag=True, array_like=True):
     """A signal told this worker to drain: another one should take its place."""
 
@@ -105,7 +114,7 @@ class News(msgspec.Struct, tag=True, array_like=True):
 
 
 Down = Offer | Adopt | Forget | Drain | Query | News
-Up = Taken | Answer | Leaving | Left | News
+Up = Taken | Answer | Entries | Leaving | Left | News
 
 
 class Channel(asyncio.Protocol):
@@ -128,6 +137,11 @@ class Channel(asyncio.Protocol):
         """Queue what `packed` made: one message to many workers is packed once."""
         if self._transport is not None and not self.closed:
             self._transport.write(data)
+
+    def waiting(self) -> int:
+        """Bytes that the other end has not taken."""
+        size: int = self._transport.get_write_buffer_size() if self._transport is not None and not self.closed else 0
+        return size
 
     def close(self) -> None:
         """Let what is queued leave, then close; `lost` is not called."""

@@ -36,6 +36,7 @@ class Counting:
 
     __slots__ = (
         "_cells", "_consumer", "_consumers", "_counters", "_deployment", "_failed", "_places", "_served", "journal",
+        "over",
     )  # fmt: skip
 
     def __init__(
@@ -55,6 +56,8 @@ class Counting:
         self._served: dict[int, int] = {}
         self._failed: dict[tuple[int, str], int] = {}
         self._consumers: dict[int, tuple[int, int]] = {}
+        self.over: list[UsageRecord] | None = None
+        "Records that are over, for whoever empties this list; None when nobody does."
 
     def adopted(self) -> None:
         """Another configuration is in force: numbers may have other names. Counters go by name, so they go on."""
@@ -103,6 +106,8 @@ class Counting:
             cells[used] += total
             if record.estimated:
                 cells[place[8]] += 1
+        if self.over is not None:
+            self.over.append(record)
 
     def refuse(self, record: UsageRecord) -> None:
         """A request was refused before admission."""
@@ -112,6 +117,8 @@ class Counting:
         self._cells[(self._places.get(key) or self._place(key))[0]] += 1
         if record.consumer:
             self._cells[(self._consumers.get(record.consumer) or self._whose(record))[0]] += 1
+        if self.over is not None:
+            self.over.append(record)
 
     # ------------------------------------------------------------------ places, found once
 

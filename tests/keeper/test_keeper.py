@@ -16,6 +16,7 @@ import pytest
 from sluicegate.sim.fleet import FleetThread
 from tests.keeper.running import ENV, ROOT, Gateway, Load, config, killed, until
 
+CHAT = "/openai/deployments/chat/chat/completions?api-version=2024-10-21"
 SMALL = {"deployments": {"gpt-4o": {"latency": {"first_token_s": 0.01, "per_token_s": 0.001}}}}
 
 
@@ -292,3 +293,32 @@ def test_a_second_gateway_with_the_same_data_does_not_start(fleet: FleetThread, 
         finally:
             second.__exit__()
         assert first.get("/health/ready")[0] == 200
+
+
+def test_the_access_log_has_a_line_for_every_request_of_every_worker(fleet: FleetThread, tmp_path: Path):
+    path = tmp_path / "access.log"
+    with Gateway(tmp_path, config(tmp_path, fleet["a"].origin), 2, {"ACCESS_LOG": str(path)}) as gateway:
+        with Load(gateway.port, 200) as load:
+            until(lambda: load.count >= 30)
+            until(lambda: path.exists() and path.stat().st_size)
+            path.rename(tmp_path / "access.old")
+            gateway.tell(signal.SIGHUP)
+            gateway.event("config.adopted")
+            seen = load.count
+            until(lambda: load.count > seen + 30)
+        refused = http.client.HTTPConnection("127.0.0.1", gateway.port, timeout=5)
+        refused.request("POST", CHAT, "{}", {"api-key": "secret-of-nobody", "content-type": "application/json"})
+        assert refused.getresponse().status == 401
+        refused.close()
+        gateway.end()
+    old, new = (tmp_path / "access.old").read_text(), path.read_text()
+    lines = [json.loads(line) for line in (old + new).splitlines()]
+    assert len(old.splitlines()) > 0 < len(new.splitlines())
+    served = [line for line in lines if line["status"] == 200]
+    assert len(served) == load.count == load.outcomes["200"]
+    assert len({line["id"] for line in served}) == load.count
+    assert {(s["consumer"], s["model"], s["attempts"][0]["deployment"]) for s in served} == {
+        ("my-app", "chat", "weu/gpt-4o")
+    }
+    assert [line["reason"] for line in lines if line["status"] == 401] == ["credential.unknown"]
+    assert not any(secret in old + new for secret in ("hello", "secret-of-nobody", *ENV.values()))
