@@ -1,5 +1,4 @@
-"""`sluicegate serve -c FILE` with as many workers as the second argument says; a third one is a path to a certificate
-that no check has seen."""
+"""`sluicegate serve -c FILE`, with a certificate that no check has seen: the second argument is its path."""
 
 import os
 import sys
@@ -7,24 +6,17 @@ from dataclasses import replace
 
 from sluicegate import main
 from sluicegate.apis import APIS
-from sluicegate.core.settings import Admin, Telemetry, TlsFiles
+from sluicegate.core.settings import TlsFiles
 from sluicegate.spec.load import Loaded, load_file
 
-FILE, WORKERS = sys.argv[1], int(sys.argv[2])
+FILE, CERTIFICATE = sys.argv[1:]
 
 
 def load() -> Loaded:
     found = load_file(FILE, os.environ, tuple(APIS), start=True)
-    if found.snapshot is None:
-        return found
-    gateway = replace(
-        found.snapshot.gateway,
-        workers=WORKERS,
-        admin=Admin(port=0),
-        telemetry=Telemetry(access_log=os.environ.get("ACCESS_LOG", "")),
-    )
-    if len(sys.argv) > 3:
-        gateway = replace(gateway, listen=replace(gateway.listen, tls=TlsFiles(sys.argv[3], sys.argv[3])))
+    assert found.snapshot is not None
+    gateway = found.snapshot.gateway
+    gateway = replace(gateway, listen=replace(gateway.listen, tls=TlsFiles(CERTIFICATE, CERTIFICATE)))
     return replace(found, snapshot=replace(found.snapshot, gateway=gateway))
 
 

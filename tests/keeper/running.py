@@ -27,6 +27,8 @@ version: 1
 gateway:
   data: {folder}/data
   drain: {drain}
+  workers: {workers}
+  admin: {{address: '127.0.0.1:0'}}
   secrets: ["${{env:SECRET}}"]
   listen: {{address: '127.0.0.1:{port}'}}
 instances:
@@ -38,23 +40,24 @@ consumers:
 """
 
 
-def config(folder: Path, endpoint: str, key: str = "UPSTREAM_KEY", drain: str = "5s", port: int = 0) -> str:
-    return CONFIG.format(folder=folder, endpoint=endpoint, key=key, drain=drain, port=port)
+def config(
+    folder: Path, endpoint: str, workers: int = 1, key: str = "UPSTREAM_KEY", drain: str = "5s", port: int = 0
+) -> str:
+    return CONFIG.format(folder=folder, endpoint=endpoint, key=key, drain=drain, port=port, workers=workers)
 
 
 class Gateway:
-    """`with Gateway(folder, text, workers=2) as gateway`: ready; killed with all its children at the end."""
+    """`with Gateway(folder, text) as gateway`: ready; killed with all its children at the end."""
 
-    def __init__(
-        self, folder: Path, text: str, workers: int = 1, env: dict[str, str] | None = None, certificate: str = ""
-    ) -> None:
+    def __init__(self, folder: Path, text: str, env: dict[str, str] | None = None, certificate: str = "") -> None:
         self.file = folder / "gateway.yaml"
         self.file.write_text(text)
         self.folder = folder
+        command = ["-m", "sluicegate.main", "serve", "-c", str(self.file)]
+        program = ["-m", "tests.keeper.program", str(self.file), certificate]
         environ = {k: v for k, v in os.environ.items() if not k.startswith("PYTHON")}
         self.process = subprocess.Popen(
-            [sys.executable, "-P", "-m", "tests.keeper.program", str(self.file), str(workers), *certificate.split()],
-            cwd=folder,
+            [sys.executable, "-P", *(command if not certificate else program)], cwd=folder,
             env={**environ, **ENV, **(env or {}), "PYTHONPATH": str(ROOT)},
             stderr=subprocess.PIPE, stdout=subprocess.DEVNULL, stdin=subprocess.DEVNULL, text=True,
         )  # fmt: skip

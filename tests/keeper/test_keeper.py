@@ -35,7 +35,7 @@ def alive(pid: int) -> bool:
 
 
 def test_a_killed_worker_is_replaced_on_its_socket(fleet: FleetThread, tmp_path: Path):
-    with Gateway(tmp_path, config(tmp_path, fleet["a"].origin), workers=2) as gateway:
+    with Gateway(tmp_path, config(tmp_path, fleet["a"].origin, 2)) as gateway:
         first = gateway.workers
         assert len(first) == 2
         for pid in first:
@@ -62,7 +62,7 @@ def test_a_worker_told_to_leave_by_hand_is_replaced_at_once(fleet: FleetThread, 
 
 def test_a_rolling_restart_under_load_resets_nobody(fleet: FleetThread, tmp_path: Path):
     """G8, short: two workers, 200 requests a second over kept connections."""
-    with Gateway(tmp_path, config(tmp_path, fleet["a"].origin), workers=2) as gateway:
+    with Gateway(tmp_path, config(tmp_path, fleet["a"].origin, 2)) as gateway:
         first = gateway.workers
         with Load(gateway.port, 200) as load:
             until(lambda: load.count > 50)
@@ -79,7 +79,7 @@ def test_a_rolling_restart_under_load_resets_nobody(fleet: FleetThread, tmp_path
 
 
 def test_sigterm_leaves_no_process_behind_and_says_the_totals_of_all(fleet: FleetThread, tmp_path: Path):
-    with Gateway(tmp_path, config(tmp_path, fleet["a"].origin, drain="1s"), workers=2) as gateway:
+    with Gateway(tmp_path, config(tmp_path, fleet["a"].origin, 2, drain="1s")) as gateway:
         with Load(gateway.port, 100) as load:
             until(lambda: load.count >= 20)
         workers = gateway.workers
@@ -90,7 +90,7 @@ def test_sigterm_leaves_no_process_behind_and_says_the_totals_of_all(fleet: Flee
 
 
 def test_workers_go_on_without_their_keeper(fleet: FleetThread, tmp_path: Path):
-    with Gateway(tmp_path, config(tmp_path, fleet["a"].origin, drain="1s"), workers=2) as gateway:
+    with Gateway(tmp_path, config(tmp_path, fleet["a"].origin, 2, drain="1s")) as gateway:
         workers = gateway.workers
         with killed(workers):
             with Load(gateway.port, 100) as load:
@@ -108,11 +108,11 @@ def test_reload_in_force_on_all_workers_without_a_dropped_request(fleet: FleetTh
     """G9, short: each reload moves the instance to another address with another key. A request that mixed old and new
     would show one's key to the other, and be refused."""
     texts = [
-        config(tmp_path, fleet["a"].origin),
-        config(tmp_path, fleet["b"].origin, "OTHER_KEY"),
+        config(tmp_path, fleet["a"].origin, 2),
+        config(tmp_path, fleet["b"].origin, 2, "OTHER_KEY"),
     ]
     with (
-        Gateway(tmp_path, texts[0], workers=2, env={"OTHER_KEY": "b" * 32}) as gateway,
+        Gateway(tmp_path, texts[0], env={"OTHER_KEY": "b" * 32}) as gateway,
         Load(gateway.port, 100) as load,
     ):
         until(lambda: load.count > 20)
@@ -151,7 +151,11 @@ def test_a_changed_file_is_taken_and_a_broken_one_changes_nothing(fleet: FleetTh
 def test_what_needs_a_restart_says_so_and_the_rest_takes_effect(fleet: FleetThread, tmp_path: Path):
     text = config(tmp_path, fleet["a"].origin)
     with Gateway(tmp_path, text) as gateway:
-        gateway.file.write_text(text.replace("'127.0.0.1:0'", "'127.0.0.1:1'").replace("drain: 5s", "drain: 1s"))
+        gateway.file.write_text(
+            text.replace("listen: {address: '127.0.0.1:0'", "listen: {address: '127.0.0.1:1'").replace(
+                "drain: 5s", "drain: 1s"
+            )
+        )
         adopted = gateway.event("config.adopted")
         assert adopted["restart"] == ["gateway.listen"]
         assert "gateway.listen changed: it takes effect at the next start; the rest does now" in "".join(gateway.said)
@@ -168,7 +172,7 @@ def test_a_worker_that_starts_after_a_reload_has_what_is_in_force(fleet: FleetTh
 
 
 def test_what_no_worker_can_use_starts_nothing(fleet: FleetThread, tmp_path: Path):
-    gateway = Gateway(tmp_path, config(tmp_path, fleet["a"].origin), workers=2, certificate=f"{tmp_path}/gone.pem")
+    gateway = Gateway(tmp_path, config(tmp_path, fleet["a"].origin, 2), certificate=f"{tmp_path}/gone.pem")
     try:
         assert gateway.process.wait(20) == 1
         gateway._reader.join(10)
@@ -193,14 +197,14 @@ def descriptors(pid: int) -> int:
 
 def test_the_next_keeper_takes_over_what_a_killed_one_left(fleet: FleetThread, tmp_path: Path):
     port = free_port()
-    text = config(tmp_path, fleet["a"].origin, port=port)
-    with Gateway(tmp_path, text, workers=2) as first:
+    text = config(tmp_path, fleet["a"].origin, 2, port=port)
+    with Gateway(tmp_path, text) as first:
         orphans = first.workers
         with Load(port, 100) as load:
             until(lambda: load.count >= 20)
             first.process.kill()
             first.process.wait()
-            with Gateway(tmp_path, text, workers=2) as second:
+            with Gateway(tmp_path, text) as second:
                 until(lambda: not any(alive(pid) for pid in orphans))
                 seen = load.count
                 until(lambda: load.count > seen + 20)
@@ -210,7 +214,7 @@ def test_the_next_keeper_takes_over_what_a_killed_one_left(fleet: FleetThread, t
 
 
 def test_metrics_count_every_request_of_every_worker_dead_ones_too(fleet: FleetThread, tmp_path: Path):
-    with Gateway(tmp_path, config(tmp_path, fleet["a"].origin), workers=2) as gateway:
+    with Gateway(tmp_path, config(tmp_path, fleet["a"].origin, 2)) as gateway:
         with Load(gateway.port, 100) as load:
             until(lambda: load.count >= 40)
             gateway.tell(signal.SIGUSR2)
@@ -235,7 +239,7 @@ def test_metrics_count_every_request_of_every_worker_dead_ones_too(fleet: FleetT
 
 def test_a_drained_deployment_gets_nothing_new_and_stays_drained_across_a_restart(fleet: FleetThread, tmp_path: Path):
     two = (
-        config(tmp_path, fleet["a"].origin)
+        config(tmp_path, fleet["a"].origin, 2)
         .replace("weu:", "a:")
         .replace(
             "models:\n",
@@ -255,14 +259,14 @@ def test_a_drained_deployment_gets_nothing_new_and_stays_drained_across_a_restar
         environ = {**os.environ, "PYTHONPATH": str(ROOT)}
         return subprocess.run(command, env=environ, capture_output=True, text=True, timeout=30)
 
-    with Gateway(tmp_path, two, workers=2, env={"OTHER_KEY": "b" * 32}) as gateway:
+    with Gateway(tmp_path, two, env={"OTHER_KEY": "b" * 32}) as gateway:
         done = cli("drain", "a/gpt-4o")
         assert (done.returncode, done.stdout) == (0, "no new calls go to a/gpt-4o\n"), done.stderr
         assert served() == {"b"}
         assert cli("drain", "a/gpt4o").stderr == 'Error: no deployment is called "a/gpt4o"; did you mean "a/gpt-4o"?\n'
         assert gateway.end()[1] == 0
     assert "no gateway runs with" in cli("pools").stderr
-    with Gateway(tmp_path, two, workers=2, env={"OTHER_KEY": "b" * 32}) as gateway:
+    with Gateway(tmp_path, two, env={"OTHER_KEY": "b" * 32}) as gateway:
         assert served() == {"b"}
         pools = json.loads(cli("pools", "--json").stdout)["pools"]
         assert [(d["deployment"], d["drained"], len(d["workers"])) for d in pools[0]["deployments"]] == [
@@ -297,7 +301,8 @@ def test_a_second_gateway_with_the_same_data_does_not_start(fleet: FleetThread, 
 
 def test_the_access_log_has_a_line_for_every_request_of_every_worker(fleet: FleetThread, tmp_path: Path):
     path = tmp_path / "access.log"
-    with Gateway(tmp_path, config(tmp_path, fleet["a"].origin), 2, {"ACCESS_LOG": str(path)}) as gateway:
+    text = config(tmp_path, fleet["a"].origin, 2) + f"telemetry: {{access_log: {path}}}\n"
+    with Gateway(tmp_path, text) as gateway:
         with Load(gateway.port, 200) as load:
             until(lambda: load.count >= 30)
             until(lambda: path.exists() and path.stat().st_size)
