@@ -7,13 +7,13 @@ import json
 import os
 import re
 import time
+from typing import Any
 
 import click
 import yaml
 
 from sluicegate.apis import APIS
-from sluicegate.core.snapshot import Directory, Snapshot
-from sluicegate.sim.scenario import Scenario, ScenarioSpec, judged, scenario_spec
+from sluicegate.sim.scenario import Configuration, Scenario, judged, scenario_spec
 from sluicegate.spec.load import load
 from sluicegate.spec.problems import render
 from sluicegate.spec.references import Sources
@@ -32,20 +32,18 @@ def read(path: str, seed: int | None = None) -> Scenario:
         raise ValueError("write for_s:, traffic: and fleet: or gateway:")
     spec = scenario_spec(document)
     base = os.path.dirname(os.path.abspath(path))
-    if spec.gateway is None:
-        return Scenario(spec, base=base, seed=seed)
-    snapshot, directory = _configuration(spec, base)
-    return Scenario(spec, base=base, seed=seed, snapshot=snapshot, directory=directory)
+    return Scenario(spec, base=base, seed=seed, compiled=lambda gateway: _compiled(gateway, base))
 
 
-def _configuration(spec: ScenarioSpec, base: str) -> tuple[Snapshot, Directory]:
-    if isinstance(spec.gateway, str):
-        path = os.path.join(base, spec.gateway)
+def _compiled(gateway: Any, base: str) -> Configuration:
+    """A configuration from the name of its file, or from itself."""
+    if isinstance(gateway, str):
+        path = os.path.join(base, gateway)
         base = os.path.dirname(path)
         with open(path, "rb") as f:
             text = f.read()
     else:
-        path, text = "gateway", yaml.safe_dump(spec.gateway, sort_keys=False).encode()
+        path, text = "gateway", yaml.safe_dump(gateway, sort_keys=False).encode()
     environ = {name.decode(): MADE_UP + name.decode() for name in _VARIABLE.findall(text)}
     loaded = load(text, path, base, Sources(environ, lambda name: MADE_UP + name), tuple(APIS))
     if loaded.snapshot is None or loaded.directory is None:

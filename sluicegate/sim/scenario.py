@@ -94,6 +94,8 @@ class EventSpec(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     "All faults."
     patch: dict[str, Any] | None = None
     "Changes of instances by name: {weu: {mode: down}}."
+    gateway: Any = None
+    "Another configuration takes force, as under `gateway` of the scenario. The fleet stays."
 
 
 class BoundSpec(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -140,6 +142,9 @@ def scenario_spec(given: Any) -> ScenarioSpec:
     return spec
 
 
+Configuration = tuple[Snapshot, Directory]
+
+
 class _Told(Journal):
     """The journal in memory, and somebody who wants to see each record once it is settled."""
 
@@ -155,19 +160,31 @@ class _Told(Journal):
 
 
 class Scenario:
-    """One run. `base`: the folder that traces are looked for in; the configuration, if any, is handed in compiled."""
+    """One run. `base`: the folder that traces are looked for in; `compiled` makes a configuration of what stands under
+    `gateway`. Raises ValueError for what cannot be run."""
 
     def __init__(
-        self, spec: ScenarioSpec, *, base: str = "", seed: int | None = None, snapshot: Snapshot | None = None,
-        directory: Directory | None = None,
+        self, spec: ScenarioSpec, *, base: str = "", seed: int | None = None,
+        compiled: Callable[[Any], Configuration] | None = None,
     ) -> None:  # fmt: skip
         self.spec = spec
         self.seed = spec.seed if seed is None else seed
         self._base = base
         self.summary = Summary(spec.title)
         fleet = spec.fleet
-        if snapshot is not None:
-            fleet = fleet_of(snapshot)
+        snapshot = directory = None
+        self._later: dict[int, Configuration] = {}
+        documents = [spec.gateway, *(event.gateway for event in spec.events)]
+        if any(document is not None for document in documents):
+            if compiled is None or spec.gateway is None:
+                raise ValueError("gateway: a configuration that changes must be there from the start")
+            snapshot, directory = compiled(spec.gateway)
+            self._later = {
+                n: compiled(event.gateway) for n, event in enumerate(spec.events) if event.gateway is not None
+            }
+            fleet = {}
+            for configured in (snapshot, *(later for later, _ in self._later.values())):
+                fleet = merged(fleet_of(configured), fleet)
             given = spec.fleet or {}
             fleet = merged(fleet, given if "instances" in given or not given else {"instances": given})
         self.stage = Stage(
@@ -190,8 +207,8 @@ class Scenario:
         """All of it, to the end of the last answer. Raises ValueError for an event that cannot happen; RuntimeError
         for a bug of the gateway, which is its cause."""
         stage, spec = self.stage, self.spec
-        for event in spec.events:
-            stage.clock.after(event.at_s, lambda event=event: self._happen(event))  # type: ignore[misc]
+        for n, event in enumerate(spec.events):
+            stage.clock.after(event.at_s, lambda n=n, event=event: self._happen(n, event))  # type: ignore[misc]
         for source in self._sources:
             source.start()
         stage.clock.run_for(spec.for_s)
@@ -211,7 +228,7 @@ class Scenario:
     def path(self, name: str) -> str:
         return os.path.join(self._base, name)
 
-    def _happen(self, event: EventSpec) -> None:
+    def _happen(self, n: int, event: EventSpec) -> None:
         upstream = self.stage.upstream
         if event.lift:
             upstream.lift()
@@ -219,6 +236,10 @@ class Scenario:
             upstream.patch(event.patch)
         if event.fault is not None:
             upstream.fault(**event.fault)
+        if n in self._later:
+            snapshot, directory = self._later[n]
+            self.stage.adopt(snapshot, directory)
+            self.summary.begin(snapshot, directory)
 
 
 class _Source:

@@ -135,7 +135,7 @@ class Stage:
         if snapshot is None:
             snapshot = snapshot_of(self.upstream, **model)
         else:
-            self.upstream.take_keys({i.name: i.auth.secret.reveal() for i in snapshot.instances if i.auth.secret})
+            self.upstream.take_keys(_keys(snapshot))
         if directory is None:
             granted = tuple(m.name for m in snapshot.models)
             directory = Directory((SECRET,), (ConsumerEntry(1, "app", "default", granted, ()),))
@@ -153,6 +153,15 @@ class Stage:
 
     def _turn(self) -> None:
         self.wheel.turn(self.clock.now())
+
+    def adopt(self, snapshot: Snapshot, directory: Directory | None = None) -> None:
+        """Put another configuration in force, between two things that happen. No directory: the same consumers."""
+        self.upstream.take_keys(_keys(snapshot))
+        self.snapshot = snapshot
+        if directory is not None:
+            self.directory, self._shown = _keyed(directory)
+        self.world.adopt(snapshot, self.directory)
+        self.bound.adopted()
 
     def ask(
         self, content: str | bytes = "hello", *, stream: bool = False, room: int | None = None,
@@ -208,6 +217,11 @@ class Stage:
             if self.clock.now() >= deadline:
                 raise TimeoutError(f"{len(self.bound.live)} exchanges still open after {limit_s} s")
             self.clock.run_for(1.0)
+
+
+def _keys(snapshot: Snapshot) -> dict[str, str]:
+    """What the gateway shows its instances, by their names."""
+    return {i.name: i.auth.secret.reveal() for i in snapshot.instances if i.auth.secret is not None}
 
 
 def _keyed(directory: Directory) -> tuple[Directory, dict[str, Shown]]:

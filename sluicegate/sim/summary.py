@@ -42,13 +42,14 @@ class Summary:
         self._start = 0.0
 
     def begin(self, snapshot: Snapshot, directory: Directory) -> None:
-        """What there is, so that what is never used is shown as 0."""
+        """What there is, or is now, so that what is never used is shown as 0."""
         instances = {i.number: i.name for i in snapshot.instances}
         for d in snapshot.deployments:
             self._tiers[d.number] = d.tier
             self._labels[d.number] = f"{instances[d.instance]}/{d.name}"
-            self._by_deployment[d.number] = Counter()
-        self._by_consumer = {c.name: Counter() for c in directory.consumers}
+            self._by_deployment.setdefault(d.number, Counter())
+        for consumer in directory.consumers:
+            self._by_consumer.setdefault(consumer.name, Counter())
 
     def asked(self) -> None:
         """Somebody asks."""
@@ -122,7 +123,7 @@ class Summary:
             "served_share": _share(whole["served"], self._requests),
             "refused_by": dict(sorted(self._refused.items())),
             "by_tier": by_tier,
-            "spilled_share": _share(served - by_tier[TIERS[0]], served),
+            "spilled_share": _share(served - by_tier[TIERS[0]], served) if 0 in self._tiers.values() else 0.0,
             "platform_spilled": sum(bool(e.spilled_to) for e in ledger.entries),
             "by_deployment": by_deployment,
             "by_consumer": by_consumer,

@@ -282,6 +282,16 @@ def test_a_filtered_output_ends_with_content_filter(fleet):
     assert plain(fleet["weu"], "[sim:filter_output]")[1]["choices"][0]["finish_reason"] == "content_filter"
 
 
+def test_the_asynchronous_filter_stops_an_output_after_it_was_shown(fleet):
+    body = body_of("[sim:filter_output][sim:tokens=30]", stream=True)
+    said = events(unchunk(split(ask(fleet["weu"], body, deployment="async")[0])[2]))
+    notes = [e["choices"][0] for e in said[:-1] if e["choices"] and "content_filter_offsets" in e["choices"][0]]
+    assert [note["content_filter_results"]["violence"]["filtered"] for note in notes] == [False] * (len(notes) - 1) + [
+        True
+    ]
+    assert said[-2]["choices"][0]["finish_reason"] == "content_filter" and said[-1] == "[DONE]"
+
+
 # ---------------------------------------------------------------- connections
 
 

@@ -302,15 +302,16 @@ class Chat:
             if number % _ASYNC_STRIDE == 0:
                 out.append((0.0, _annotation(start, seen, null)))
                 start = seen
-        out.append((0.0, _annotation(start, max(seen, start), null)))
+        blocked = any(saying.blocked for saying in self.sayings)
+        out.append((0.0, _annotation(start, max(seen, start), null, _BLOCKED if blocked else _SAFE)))
         return out
 
 
-def _annotation(start: int, end: int, null: bytes) -> bytes:
+def _annotation(start: int, end: int, null: bytes, results: bytes = _SAFE) -> bytes:
     return (
         b'data: {"choices":[{"content_filter_offsets":{"check_offset":%d,"start_offset":%d,"end_offset":%d},'
         b'"content_filter_results":%b,"finish_reason":null,"index":0}],"created":0,"id":"","model":"","object":""%b}\n\n'
-        % (start, start, end, _SAFE, null)
+        % (start, start, end, results, null)
     )
 
 
