@@ -9,26 +9,29 @@ from typing import Any
 import click
 
 from sluicegate.apis import APIS
-from sluicegate.spec.load import Loaded, load_file
-from sluicegate.spec.problems import counted, render
+from sluicegate.spec.load import Loaded, load_all
+from sluicegate.spec.problems import counted, dotted, render
+from sluicegate.spec.references import Sources
 
 DEFAULT = "gateway.yaml"
 
 
 def config_option(f: Callable[..., Any]) -> Callable[..., Any]:
     """`-c FILE`."""
-    what = f"The configuration. Default: {DEFAULT}."
+    what = f"The configuration. Default: {DEFAULT}. Several: later files override earlier ones, leaf by leaf."
     return click.option("-c", "--config", metavar="FILE", multiple=True, help=what)(f)
+
+
+def again(config: tuple[str, ...], start: bool) -> Loaded:
+    """The configuration as its files are now. `start`: it is about to take effect."""
+    return load_all(config or (DEFAULT,), Sources(os.environ), tuple(APIS), start)
 
 
 def load(config: tuple[str, ...], start: bool, end: str) -> Loaded:
     """The configuration, or exit status 2 after saying everything that is wrong with it. `end` closes the report."""
-    if len(config) > 1:
-        raise click.UsageError("one file for now: files that override others arrive later. Write: -c " + config[0])
-    path = config[0] if config else DEFAULT
-    if not config and not os.path.exists(path):
+    if not config and not os.path.exists(DEFAULT):
         raise click.UsageError(f"there is no {DEFAULT} here. Name your configuration: -c FILE")
-    loaded = load_file(path, os.environ, tuple(APIS), start)
+    loaded = again(config, start)
     report = render(loaded.problems, end if loaded.problems.fatal else "")
     if report:
         click.echo(report, err=True)
@@ -52,4 +55,6 @@ def summary(loaded: Loaded) -> str:
     lines = ["ok: " + ", ".join(counted(len(things), noun) for noun, things in sizes.items())]
     for model in snapshot.models:
         lines.append(f"  {model.name}: " + ", then ".join(labels[n] for n in model.deployments))
+    for path, before, now, removed in loaded.overrides:
+        lines.append(f"  {now}: {'removes' if removed else 'overrides'} {dotted(path)} of {before}")
     return "\n".join(lines)

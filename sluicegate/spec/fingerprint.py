@@ -1,36 +1,90 @@
 """The hash of the effective configuration: equal when what applies is equal, whatever the file looks like.
 
-Secrets enter as keyed digests, so that a changed key changes the hash and the hash tells nothing about the key.
+Numbers are left out, because they follow from what an installation has seen before, so two gateways that share a
+configuration and its secrets have one hash. Secrets enter as keyed digests: a changed key changes the hash, and the
+hash tells nothing about the key.
 """
 
 from __future__ import annotations
 
-import json
-from dataclasses import fields, is_dataclass
+from dataclasses import fields, replace
 from hashlib import blake2b
+from operator import attrgetter
 from typing import Any
+
+import msgspec
 
 from sluicegate.core.caller import digest
 from sluicegate.core.secret import Secret
-from sluicegate.core.snapshot import Directory, Snapshot
+from sluicegate.core.snapshot import ConsumerEntry, Directory, Snapshot, TenantEntry
 
 BYTES = 6
+
+Cuts = tuple[tuple[str, tuple[int, ...]], ...]
 
 
 def fingerprint(snapshot: Snapshot, directory: Directory) -> str:
     """Twelve hex digits."""
     key = directory.secrets[0]
 
-    def plain(value: Any) -> Any:
-        if isinstance(value, Secret):
-            return digest(value.reveal().encode(), key).hex()
-        if isinstance(value, bytes):
-            return value.hex()
-        if isinstance(value, tuple):
-            return [plain(v) for v in value]
-        if is_dataclass(value):
-            return {f.name: plain(getattr(value, f.name)) for f in fields(value) if f.name != "hash"}
-        return value
+    def hidden(value: Any) -> bytes:
+        assert isinstance(value, Secret)
+        return digest(value.reveal().encode(), key)
 
-    text = json.dumps([plain(snapshot), plain(directory)], sort_keys=True, separators=(",", ":"))
-    return blake2b(text.encode(), digest_size=BYTES).hexdigest()
+    encoder = msgspec.msgpack.Encoder(enc_hook=hidden)
+    made = blake2b(digest_size=BYTES)
+    made.update(encoder.encode(in_order(snapshot)))
+    made.update(encoder.encode(directory.secrets))
+    for entries, of in ((directory.tenants, _TENANT), (directory.consumers, _CONSUMER)):
+        made.update(encoder.encode(sorted(map(of, entries), key=lambda entry: entry[0])))
+    return made.hexdigest()
+
+
+def in_order(snapshot: Snapshot) -> Snapshot:
+    """The same with numbers by order of declaration, and without its hash."""
+    return renumbered(
+        replace(snapshot, hash=""),
+        {i.number: n for n, i in enumerate(snapshot.instances, 1)},
+        {d.number: n for n, d in enumerate(snapshot.deployments, 1)},
+        {m.number: n for n, m in enumerate(snapshot.models, 1)},
+    )
+
+
+def renumbered(
+    snapshot: Snapshot, instances: dict[int, int], deployments: dict[int, int], models: dict[int, int]
+) -> Snapshot:
+    """The same with other numbers: each map says what becomes of the old one."""
+
+    def members(numbers: tuple[int, ...]) -> tuple[int, ...]:
+        return tuple(deployments[n] for n in numbers)
+
+    def cuts(old: Cuts) -> Cuts:
+        return tuple((name, members(numbers)) for name, numbers in old)
+
+    return replace(
+        snapshot,
+        instances=tuple(replace(i, number=instances[i.number]) for i in snapshot.instances),
+        deployments=tuple(
+            replace(d, number=deployments[d.number], instance=instances[d.instance]) for d in snapshot.deployments
+        ),
+        models=tuple(
+            replace(
+                m,
+                number=models[m.number],
+                deployments=members(m.deployments),
+                cuts=cuts(m.cuts),
+                rollout=m.rollout
+                and replace(m.rollout, deployments=members(m.rollout.deployments), cuts=cuts(m.rollout.cuts)),
+            )
+            for m in snapshot.models
+        ),
+    )
+
+
+def _but_number(cls: type) -> attrgetter[tuple[Any, ...]]:
+    names = [f.name for f in fields(cls) if f.name != "number"]
+    return attrgetter(*sorted(names, key=lambda name: name != "name"))
+
+
+_CONSUMER = _but_number(ConsumerEntry)
+_TENANT = _but_number(TenantEntry)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Annotated, Any, ClassVar
@@ -131,6 +132,18 @@ class Labels(Kind):
     """`{cost_centre: 4711}`: names and free text."""
 
     _map = Named(Keys("label"), Text("text", 128))
+    _name = re.compile(Name.pattern)
+    _text = re.compile(r"[ -#%-~]{1,128}")
+
+    @classmethod
+    def plain(cls, value: Any) -> tuple[tuple[str, str], ...] | None:
+        """What JSON says, if it is nothing but names and plain text: the usual case, read without detour."""
+        if type(value) is dict and value:
+            for name, text in value.items():
+                if type(text) is not str or not cls._text.fullmatch(text) or not cls._name.fullmatch(name):
+                    return None
+            return tuple(sorted(value.items()))
+        return None
 
     def says(self) -> str:
         return "a map of words such as {cost_centre: 4711}"

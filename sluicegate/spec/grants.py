@@ -85,9 +85,10 @@ class Grants:
         """Consumers and tenants, keys digested under the first secret. `number` numbers them by kind and name."""
         current = secrets[0]
         entries = []
+        grants = self._grants
         for name, spec, keys in self.people:
-            grant = self._grants.get(id(spec)) or self.grant(spec)
-            digests = tuple(k.value if type(k) is Digest else digest(_bytes(k), current) for k in keys)
+            grant = grants.get(id(spec)) or self.grant(spec)
+            digests = tuple([k.value if type(k) is Digest else digest(_bytes(k), current) for k in keys])
             entries.append(
                 ConsumerEntry(
                     number("consumer", name), name, grant.tenant, grant.models, digests, grant.limits, grant.params,

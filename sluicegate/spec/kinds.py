@@ -9,7 +9,7 @@ from __future__ import annotations
 import difflib
 import re
 from collections.abc import Iterable, Sequence
-from typing import Any, ClassVar, Final
+from typing import Any, ClassVar, Final, Protocol
 
 from sluicegate.spec.nodes import WORDS, Node, Scalar
 from sluicegate.spec.problems import Path, Place, Problems, Severity
@@ -29,6 +29,13 @@ class Missing:
 MISSING: Final = Missing()
 
 
+class Elsewhere(Protocol):
+    """Places that are found when somebody asks, because there are too many to keep."""
+
+    def __contains__(self, name: object) -> bool: ...
+    def place(self, path: Path, key: bool) -> Place: ...
+
+
 class Context:
     """What reading needs and leaves: where references lead, what was wrong, and where each value and key stands."""
 
@@ -40,11 +47,15 @@ class Context:
         self.keys: dict[Path, Place] = {}
         self.sealed: dict[Path, str] = {}
         "Source text of values that came from a reference: shown in errors in place of the value."
+        self.elsewhere: Elsewhere | None = None
+        "Consumers that stand in a file of their own."
         self.origin = ""
         "What ceilings and rules say of where they were written; empty: the object they stand in."
 
     def place(self, path: Path, key: bool = False) -> Place:
         """Where a value (or its key) stands; for what was never written, the nearest thing around it that was."""
+        if self.elsewhere is not None and len(path) > 1 and path[0] == "consumers" and path[1] in self.elsewhere:
+            return self.elsewhere.place(path, key)
         first, second = (self.keys, self.values) if key else (self.values, self.keys)
         for end in range(len(path), 0, -1):
             found = first.get(path[:end]) or second.get(path[:end])
@@ -141,7 +152,9 @@ class Word(Kind):
 class Text(Word):
     """Free text, not empty, on one line."""
 
-    def __init__(self, what: str = "text", longest: int = 256, allowed: str = r"[^\x00-\x1f\x7f]+") -> None:
+    def __init__(
+        self, what: str = "text", longest: int = 256, allowed: str = r"[^\x00-\x1f\x7f\ud800-\udfff]+"
+    ) -> None:
         self._what = what
         self._longest = longest
         self._allowed = re.compile(allowed)

@@ -12,11 +12,11 @@ from dataclasses import dataclass, field
 from typing import Annotated, ClassVar
 
 from sluicegate.spec.capacity import BoundarySpec, InstanceSpec
-from sluicegate.spec.kinds import PublicName
+from sluicegate.spec.kinds import PublicName, Text
 from sluicegate.spec.people import ConsumerSpec, PlanSpec, TenantSpec
 from sluicegate.spec.process import GatewaySpec, StoresSpec, TelemetrySpec
 from sluicegate.spec.reach import DefaultsSpec, ModelSpec
-from sluicegate.spec.sections import Keys
+from sluicegate.spec.sections import Keys, Listing
 from sluicegate.spec.values import LanguageVersion
 
 
@@ -24,7 +24,7 @@ from sluicegate.spec.values import LanguageVersion
 class Document:
     """A configuration."""
 
-    later: ClassVar = ("issuers", "classes", "prices", "queue", "jobs", "cache", "guards", "include", "directory")
+    later: ClassVar = ("issuers", "classes", "prices", "queue", "jobs", "cache", "guards")
 
     version: Annotated[str, LanguageVersion()]
     "Of the language."
@@ -34,6 +34,10 @@ class Document:
     "What consumers ask for."
     consumers: Annotated[Mapping[str, ConsumerSpec], Keys("consumer")] = field(default_factory=dict)
     "Who may ask."
+    directory: Annotated[str, Text("a path to a file of JSON lines", 4096)] = ""
+    "A file with one consumer a line, as JSON: the fields of `consumers` and `name`. For more than a thousand of them."
+    include: Annotated[tuple[str, ...], Listing(Text("a path such as models/*.yaml", 4096))] = ()
+    "Files, beside this one or below, whose sections are united with these by name."
     gateway: GatewaySpec = GatewaySpec()
     "The process itself."
     boundaries: Annotated[Mapping[str, BoundarySpec], Keys("boundary")] = field(default_factory=dict)

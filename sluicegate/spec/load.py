@@ -1,21 +1,30 @@
-"""From a file to a Snapshot and a Directory, or to everything that is wrong with it."""
+"""From files to a Snapshot and a Directory, or to everything that is wrong with them. `load_all` is the door.
+
+It starts nothing and changes nothing, but for `gateway.data` when the gateway is about to start or to take a new
+configuration: there the numbers of what is new are kept, and at the first start the installation's secret.
+"""
 
 from __future__ import annotations
 
+import gc
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 
 from sluicegate.core.secret import Secret
 from sluicegate.core.snapshot import Directory, Snapshot
-from sluicegate.spec import installation, nodes
+from sluicegate.spec import installation, nodes, numbers
 from sluicegate.spec.compile import Compiler
-from sluicegate.spec.fingerprint import fingerprint
+from sluicegate.spec.files import Override, join
+from sluicegate.spec.fingerprint import fingerprint, renumbered
 from sluicegate.spec.grants import Grants, keys_of
 from sluicegate.spec.kinds import Context
 from sluicegate.spec.language import Document
+from sluicegate.spec.lines import Lines
 from sluicegate.spec.lint import lint
-from sluicegate.spec.problems import Place, Problems
+from sluicegate.spec.numbers import Numbers
+from sluicegate.spec.problems import Problem, Problems
 from sluicegate.spec.process import GatewaySpec
 from sluicegate.spec.references import Sources, Wrong
 from sluicegate.spec.sections import Section
@@ -25,25 +34,69 @@ _UNKNOWN = Secret("not made yet: the hash of this load is worth nothing")
 
 @dataclass(frozen=True, slots=True)
 class Loaded:
-    """The outcome: both, or neither and at least one error among the problems."""
+    """The outcome: snapshot, directory and document, or none of them and at least one error among the problems."""
 
     problems: Problems
     snapshot: Snapshot | None = None
     directory: Directory | None = None
+    document: Document | None = None
+    "What was declared, for `diff`; consumers of a `directory` file are not in it."
+    files: tuple[str, ...] = ()
+    "Every file that was read: a change in one of them may be a change of the configuration."
+    overrides: tuple[Override, ...] = ()
+    "What later files replaced or removed."
+
+    @property
+    def hash(self) -> str:
+        """Of the effective configuration; empty if there is none."""
+        return self.snapshot.hash if self.snapshot else ""
+
+    @property
+    def errors(self) -> list[Problem]:
+        """Why it cannot take effect."""
+        return self.problems.of("error")
+
+    @property
+    def notes(self) -> list[Problem]:
+        """Warnings and notes, by position."""
+        return [p for p in self.problems if p.severity != "error"]
+
+
+def load_all(paths: Sequence[str], sources: Sources, operations: Sequence[str], start: bool = False) -> Loaded:
+    """The configuration in these files, later ones over earlier ones. `start`: it is about to take effect, so what
+    must be kept in `gateway.data` is written there."""
+    problems = Problems()
+    with undisturbed():
+        return _load_all(paths, problems, sources, operations, start)
+
+
+@contextmanager
+def undisturbed() -> Iterator[None]:
+    """Without the collector of cycles: it would go through what was made again and again, and none of it is garbage."""
+    enabled = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if enabled:
+            gc.enable()
+
+
+def _load_all(
+    paths: Sequence[str], problems: Problems, sources: Sources, operations: Sequence[str], start: bool
+) -> Loaded:
+    joined = join(paths, problems)
+    loaded = Loaded(problems)
+    if joined.root is not None:
+        base = os.path.dirname(os.path.abspath(paths[0]))
+        loaded = _load(joined.root, paths[0], base, problems, sources, operations, start)
+    files = (*joined.files, *sources.files, *loaded.files)
+    return replace(loaded, files=tuple(dict.fromkeys(files)), overrides=joined.overrides)
 
 
 def load_file(path: str, environ: Mapping[str, str], operations: Sequence[str], start: bool) -> Loaded:
-    """The configuration in a file. `start`: the gateway is about to start, so what is missing in its data is made."""
-    try:
-        with open(path, "rb") as f:
-            text = f.read(nodes.LARGEST + 1)
-    except OSError as e:
-        problems = Problems()
-        what = f"cannot be read: {(e.strerror or 'error').lower()}"
-        problems.add(Place(path, 1, 1), (), what, "name the file: -c gateway.yaml")
-        return Loaded(problems)
-    base = os.path.dirname(os.path.abspath(path))
-    return load(text, path, base, Sources(environ), operations, start)
+    """The configuration in one file."""
+    return load_all([path], Sources(environ), operations, start)
 
 
 def load(text: bytes, file: str, base: str, sources: Sources, operations: Sequence[str], start: bool = False) -> Loaded:
@@ -52,30 +105,67 @@ def load(text: bytes, file: str, base: str, sources: Sources, operations: Sequen
     root = nodes.read(text, file, problems)
     if root is None:
         return Loaded(problems)
+    if "include" in root.items:
+        problems.add(root.keys["include"], ("include",), "works between files only")
+    return _load(root, file, base, problems, sources, operations, start)
+
+
+def _load(
+    root: nodes.Mapping,
+    file: str,
+    base: str,
+    problems: Problems,
+    sources: Sources,
+    operations: Sequence[str],
+    start: bool,
+) -> Loaded:
     cx = Context(sources, problems, root.place)
     values, lacking = Section(Document).values(cx, root, ())
     document = Document(**{**{key: {} for key in lacking if key}, **values})
     compiler = Compiler(document, cx, base, operations)
     snapshot = compiler.snapshot()
     people = [(name, spec, keys_of(spec)) for name, spec in document.consumers.items()]
+    files: tuple[str, ...] = ()
+    if document.directory:
+        path = compiler.path(document.directory)
+        files = (path,)
+        lines = Lines(path, os.path.join(os.path.dirname(file), document.directory), cx, document.consumers)
+        lines.read(("directory",))
+        people += lines.people
+        cx.elsewhere = lines
     grants = Grants(compiler, snapshot.models, people)
     grants.check()
     if problems.fatal:
-        return Loaded(problems)
+        return Loaded(problems, files=files)
     try:
         secrets = _secrets(document.gateway, snapshot.gateway.data, cx, start)
+        grants.check_digests(secrets)
+        held = numbers.known(snapshot.gateway.data, start)
+        numbers.carry(document, people, held, cx)
+        if not problems.fatal:
+            lint(document, snapshot, cx)
+            directory = grants.directory(secrets, held.of)
+            snapshot = numbered(replace(snapshot, hash=fingerprint(snapshot, directory)), held)
+            if start:
+                held.write(snapshot.gateway.data)
     except Wrong as e:
         data = snapshot.gateway.data
         shown = cx.sealed.get(("gateway", "data"), data)
         cx.say(("gateway", "data"), e.what.replace(data, shown), e.hint.replace(data, shown))
-        return Loaded(problems)
-    grants.check_digests(secrets)
     if problems.of("error"):
-        return Loaded(problems)
-    lint(document, snapshot, cx)
-    ordinals: dict[tuple[str, str], int] = {}
-    directory = grants.directory(secrets, lambda kind, name: ordinals.setdefault((kind, name), len(ordinals) + 1))
-    return Loaded(problems, replace(snapshot, hash=fingerprint(snapshot, directory)), directory)
+        return Loaded(problems, files=files)
+    return Loaded(problems, snapshot, directory, document, files)
+
+
+def numbered(snapshot: Snapshot, held: Numbers) -> Snapshot:
+    """With the numbers that this installation has for what is declared."""
+    names = {i.number: i.name for i in snapshot.instances}
+    return renumbered(
+        snapshot,
+        {i.number: held.of("instance", i.name) for i in snapshot.instances},
+        {d.number: held.of("deployment", f"{names[d.instance]}/{d.name}") for d in snapshot.deployments},
+        {m.number: held.of("model", m.name) for m in snapshot.models},
+    )
 
 
 def _secrets(spec: GatewaySpec, data: str, cx: Context, start: bool) -> tuple[Secret, ...]:

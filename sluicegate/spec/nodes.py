@@ -67,9 +67,10 @@ class _Stop(Exception):
     """The rest of the document cannot be read."""
 
 
-def read(text: bytes, file: str, problems: Problems) -> Mapping | None:
-    """The document in `text`, or None when there is none to speak of; what is wrong goes to `problems`."""
-    start = Place(file, 1, 1)
+def read(text: bytes, file: str, problems: Problems, line: int = 1) -> Mapping | None:
+    """The document in `text`, or None when there is none to speak of; what is wrong goes to `problems`. `line` is what
+    its first line is called."""
+    start = Place(file, line, 1)
     if len(text) > LARGEST:
         what = f"the file is larger than {LARGEST // 1024 // 1024} MiB"
         problems.add(start, (), what, "thousands of consumers do not go into YAML")
@@ -78,21 +79,21 @@ def read(text: bytes, file: str, problems: Problems) -> Mapping | None:
         decoded = text.decode("utf-8-sig")
     except UnicodeDecodeError as e:
         before = text[: e.start].decode(errors="replace")
-        place = Place(file, before.count("\n") + 1, len(before) - before.rfind("\n"))
+        place = Place(file, before.count("\n") + line, len(before) - before.rfind("\n"))
         problems.add(place, (), "this byte is not UTF-8", "save the file as UTF-8")
         return None
     try:
-        return _Reader(file, problems).document(decoded)
+        return _Reader(file, problems, line).document(decoded)
     except _Stop:
         return None
     except yaml.MarkedYAMLError as e:
         mark = e.problem_mark or e.context_mark
-        place = Place(file, mark.line + 1, mark.column + 1) if mark else start
+        place = Place(file, mark.line + line, mark.column + 1) if mark else start
         problems.add(place, (), f"not YAML: {e.problem or e.context}", _advice(e))
     except yaml.reader.ReaderError as e:
         at = re.search(r"position (\d+)", str(e))
         before = decoded[: int(at[1])] if at else ""
-        place = Place(file, before.count("\n") + 1, len(before) - before.rfind("\n"))
+        place = Place(file, before.count("\n") + line, len(before) - before.rfind("\n"))
         problems.add(place, (), "a control character", "remove it, or write it as an escape in double quotes")
     return None
 
@@ -113,8 +114,9 @@ def _advice(e: yaml.MarkedYAMLError) -> str:
 
 
 class _Reader:
-    def __init__(self, file: str, problems: Problems) -> None:
+    def __init__(self, file: str, problems: Problems, line: int) -> None:
         self.file = file
+        self.line = line
         self.problems = problems
         self.nodes = 0
 
@@ -124,7 +126,9 @@ class _Reader:
             if isinstance(event, yaml.DocumentStartEvent):
                 break
         else:
-            self.problems.add(Place(self.file, 1, 1), (), "the file is empty", "the smallest file begins: version: 1")
+            self.problems.add(
+                Place(self.file, self.line, 1), (), "the file is empty", "the smallest file begins: version: 1"
+            )
             return None
         root = self.node(next(events), events, (), 0)
         for event in events:
@@ -138,7 +142,7 @@ class _Reader:
         return root
 
     def place(self, event: Any) -> Place:
-        return Place(self.file, event.start_mark.line + 1, event.start_mark.column + 1)
+        return Place(self.file, event.start_mark.line + self.line, event.start_mark.column + 1)
 
     def node(self, event: Any, events: Iterator[Any], path: Path, depth: int) -> Node:
         """The node that begins with `event`; takes its other events off the stream."""

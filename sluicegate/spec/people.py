@@ -18,7 +18,7 @@ from sluicegate.spec.rules import Rules
 from sluicegate.spec.sections import Listing
 from sluicegate.spec.values import Hidden, Key
 
-_KEY = Hidden("its key", digests=True)
+KEY = Hidden("its key", digests=True)
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,9 +66,9 @@ class ConsumerSpec:
 
     models: Annotated[tuple[str, ...], Grants()] = ()
     "The models it may use, or `all`. Nothing is granted that is not written, here or in its plan."
-    key: Annotated[Key, _KEY] | None = None
+    key: Annotated[Key, KEY] | None = None
     "A reference to the key that it shows, or a digest of it: `sgk1:...`."
-    keys: Annotated[tuple[Key, ...], Listing(_KEY)] | None = None
+    keys: Annotated[tuple[Key, ...], Listing(KEY)] | None = None
     "Several keys, all valid, for rotation. Either this or `key`."
     tenant: Annotated[str, Name()] = "default"
     "Whom it belongs to."

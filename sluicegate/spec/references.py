@@ -62,6 +62,8 @@ class Sources:
     def __init__(self, environ: Mapping[str, str], read: Callable[[str], str] = read_file) -> None:
         self._environ = environ
         self._read = read
+        self.files: list[str] = []
+        "Files that references led to: a change in one of them is a change of the configuration."
 
     def resolve(self, text: str, secret: bool = False) -> Resolved:
         """The text with its references resolved. `secret`: exactly one reference, without default. Raises Wrong."""
@@ -96,6 +98,7 @@ class Sources:
         if scheme == "file":
             if not rest.startswith("/"):
                 raise Wrong("names a file by a relative path", "write the whole path: ${file:/run/secrets/name}")
+            self.files.append(rest)
             content = self._read(rest)
             if not content:
                 raise Wrong("names an empty file", f"put the value into {rest}")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import ipaddress
 import re
+from binascii import a2b_base64
 from typing import Any, NamedTuple
 
 from sluicegate.core.secret import Secret
@@ -33,7 +34,7 @@ def read_digest(text: str) -> Digest | None:
     """The digest that `text` is, None for anything else."""
     if not _DIGEST.fullmatch(text):
         return None
-    return Digest(text[5:13], base64.urlsafe_b64decode(text[14:] + "=="))
+    return Digest(text[5:13], a2b_base64(text[14:].replace("-", "+").replace("_", "/") + "=="))
 
 
 def write_digest(digest: Digest) -> str:

@@ -83,10 +83,11 @@ def test_a_file_that_is_not_there_is_said_with_what_to_type(there: Path):
     assert "there is no gateway.yaml here. Name your configuration: -c FILE" in result.stderr
 
 
-def test_several_files_arrive_later(there: Path):
+def test_check_lists_what_a_later_file_overrides_with_both_places(there: Path):
+    (there / "prod.yaml").write_text("models: {chat: {use: [weu/gpt-4o]}}\n")
     result = run("check", "-c", "gateway.yaml", "-c", "prod.yaml")
-    assert result.exit_code == 2
-    assert "one file for now" in result.stderr
+    assert result.exit_code == 0, result.stderr
+    assert "\n  prod.yaml:1:22: overrides models.chat.use of gateway.yaml:" in result.stdout
 
 
 def test_the_schema_is_json_and_the_page_is_markdown():
