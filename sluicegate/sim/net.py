@@ -315,7 +315,7 @@ def _parsed(head: bytes) -> tuple[str, Headers]:
     headers = []
     for header in rest[:-4].split(b"\r\n"):
         name, _, value = header.partition(b":")
-        headers.append((name, value.strip()))
+        headers.append((name.lower(), value.strip()))
     return line.split(b" ", 2)[1].decode("latin-1"), headers
 
 

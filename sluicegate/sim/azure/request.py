@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from functools import lru_cache
 from typing import Any, Final
 
 import msgspec
@@ -41,32 +42,17 @@ class Request:
         "As it came, the empty line included."
         self.body = body
         self.complete = False
-        path, _, query = target.partition("?")
-        self.path = path
-        self.api_version: str | None = None
-        for pair in query.split("&"):
-            if pair.startswith("api-version="):
-                self.api_version = pair[12:]
-        self.surface = ""
-        self.deployment = ""
-        "From the path; on the other surfaces from the body, once it was read."
+        self.path, self.api_version, self.surface, self.deployment = _read_target(target)
+        "Deployment: from the path; on the other surfaces from the body, once it was read."
         self.document: Any = None
         "The decoded body, an object; None while unread or when it is none."
         self.estimate = 0
         "Tokens that it counts as at its arrival, prompt and maximum; 0 while that is not known."
-        if path == "/openai/v1/chat/completions":
-            self.surface = V1
-        elif path == "/v1/chat/completions":
-            self.surface = COMPATIBLE
-        else:
-            match = _DATED.fullmatch(path)
-            if match:
-                self.surface, self.deployment = DATED, match[1]
 
     def header(self, name: bytes) -> bytes | None:
         """First value of a header, by its lower-case name."""
         for key, value in self.headers:
-            if key.lower() == name:
+            if key == name or key.lower() == name:
                 return value
         return None
 
@@ -83,6 +69,22 @@ class Request:
             model = document.get("model")
             self.deployment = model if isinstance(model, str) else ""
         return True
+
+
+@lru_cache(1024)
+def _read_target(target: str) -> tuple[str, str | None, str, str]:
+    """Path, api-version, surface and deployment of a request's target."""
+    path, _, query = target.partition("?")
+    version: str | None = None
+    for pair in query.split("&"):
+        if pair.startswith("api-version="):
+            version = pair[12:]
+    if path == "/openai/v1/chat/completions":
+        return path, version, V1, ""
+    if path == "/v1/chat/completions":
+        return path, version, COMPATIBLE, ""
+    match = _DATED.fullmatch(path)
+    return (path, version, DATED, match[1]) if match else (path, version, "", "")
 
 
 def dated_since(version: str | None, since: str) -> bool:

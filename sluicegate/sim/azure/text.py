@@ -58,7 +58,8 @@ def prompt_tokens(messages: list[Any], extra: int = 0) -> int:
         total += 4
         content = message.get("content") if isinstance(message, dict) else None
         if isinstance(content, str):
-            total += ceil(len(content.encode("utf-8", "surrogatepass")) / 4)
+            size = len(content) if content.isascii() else len(content.encode("utf-8", "surrogatepass"))
+            total += -(-size // 4)
         elif isinstance(content, list):
             for part in content:
                 if isinstance(part, dict):
