@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 VERBS = {
     "serve": "Carry traffic until SIGTERM.",
     "check": "Say everything that is wrong with a configuration.",
+    "diff": "What a configuration would change.",
     "status": "How the running gateway is.",
     "pools": "Which deployments serve which model, and how they are.",
     "drain": "Give a deployment no new calls.",

@@ -14,6 +14,9 @@ def table(gateway: Gateway) -> Table:
     async def status() -> Reply:
         return said(200, gateway.status())
 
+    async def configuration() -> Reply:
+        return Reply(200, await gateway.declared())
+
     async def reload() -> Reply:
         outcome = await gateway.reload()
         body = {"state": outcome.state, "config": outcome.config, "report": outcome.report, "restart": outcome.waiting}
@@ -26,6 +29,7 @@ def table(gateway: Gateway) -> Table:
     return {
         ("GET", "/health"): health,
         ("GET", "/v1/status"): status,
+        ("GET", "/v1/configuration"): configuration,
         ("POST", "/v1/reload"): reload,
         ("POST", "/v1/restart"): restart,
     }

@@ -27,13 +27,14 @@ def again(config: tuple[str, ...], start: bool) -> Loaded:
     return load_all(config or (DEFAULT,), Sources(os.environ), tuple(APIS), start)
 
 
-def load(config: tuple[str, ...], start: bool, end: str) -> Loaded:
-    """The configuration, or exit status 2 after saying everything that is wrong with it. `end` closes the report."""
+def load(config: tuple[str, ...], start: bool, end: str, quiet: bool = False) -> Loaded:
+    """The configuration, or exit status 2 after saying everything that is wrong with it. `end` closes the report;
+    `quiet`: warnings and notes are not asked for."""
     if not config and not os.path.exists(DEFAULT):
         raise click.UsageError(f"there is no {DEFAULT} here. Name your configuration: -c FILE")
     loaded = again(config, start)
     report = render(loaded.problems, end if loaded.problems.fatal else "")
-    if report:
+    if report and (loaded.problems.fatal or not quiet):
         click.echo(report, err=True)
     if loaded.problems.fatal:
         raise SystemExit(2)

@@ -30,12 +30,27 @@ def without(snapshot: Snapshot, drained: Iterable[str]) -> Snapshot:
         return snapshot
     models = []
     for model in snapshot.models:
-        kept = tuple(n for n in model.deployments if n not in gone)
         rollout = model.rollout
         if rollout is not None:
-            rollout = replace(rollout, deployments=tuple(n for n in rollout.deployments if n not in gone))
-        models.append(replace(model, deployments=kept, rollout=rollout))
+            rollout = replace(
+                rollout, deployments=_less(rollout.deployments, gone), cuts=_cuts_less(rollout.cuts, gone)
+            )
+        models.append(
+            replace(
+                model, deployments=_less(model.deployments, gone), cuts=_cuts_less(model.cuts, gone), rollout=rollout
+            )
+        )
     return replace(snapshot, models=tuple(models))
+
+
+def _less(numbers: tuple[int, ...], gone: set[int]) -> tuple[int, ...]:
+    return tuple(n for n in numbers if n not in gone)
+
+
+def _cuts_less(
+    cuts: tuple[tuple[str, tuple[int, ...]], ...], gone: set[int]
+) -> tuple[tuple[str, tuple[int, ...]], ...]:
+    return tuple((boundary, _less(numbers, gone)) for boundary, numbers in cuts)
 
 
 def load(data: str) -> frozenset[str]:

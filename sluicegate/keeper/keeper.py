@@ -28,6 +28,8 @@ from sluicegate.keeper.home import Home
 from sluicegate.keeper.supervisor import CannotStart, Supervisor
 from sluicegate.keeper.watch import Watched
 from sluicegate.link.parcel import pack
+from sluicegate.spec.diff import pack as pack_told
+from sluicegate.spec.diff import told
 from sluicegate.spec.fingerprint import fingerprint
 from sluicegate.spec.load import Loaded
 from sluicegate.spec.problems import render
@@ -94,6 +96,7 @@ class Keeper:
         self.snapshot: Snapshot = loaded.snapshot
         "As it is declared; what is drained is still in its pools here."
         self.directory: Directory = loaded.directory
+        self._document = loaded.document
         self._named: Directory | None = None
         self._names: dict[int, str] = {}
         self.compile = compile_
@@ -196,6 +199,7 @@ class Keeper:
             end = f"{error}\nthe running configuration ({self.snapshot.hash}) stays in force"
             return Outcome("refused", self.snapshot.hash, end)
         self.snapshot = snapshot
+        self._document = loaded.document
         if not same:
             self.directory = loaded.directory
         for call in self.on_adopted:
@@ -243,6 +247,12 @@ class Keeper:
             "models": len(self.snapshot.models), "deployments": len(self.snapshot.deployments),
             "consumers": len(self.directory.consumers), "drained": sorted(self.drained), "workers": workers,
         }  # fmt: skip
+
+    async def declared(self) -> bytes:
+        """The configuration in force as `sluicegate diff` compares it. No secret is in it."""
+        document, directory, config = self._document, self.directory, self.snapshot.hash
+        assert document is not None
+        return await asyncio.to_thread(lambda: pack_told(told(document, directory, config)))
 
     async def pools(self) -> list[dict[str, Any]]:
         """Every model's deployments, in the order in which they are tried, with what each worker sees of them."""

@@ -154,7 +154,8 @@ class Endpoint(Word):
 
     def write(self, value: Url) -> str:
         host = f"[{value.host}]" if ":" in value.host else value.host
-        return f"{value.scheme}://{host}:{value.port}{value.base_path}"
+        port = "" if value.port == {"http": 80, "https": 443}[value.scheme] else f":{value.port}"
+        return f"{value.scheme}://{host}{port}{value.base_path}"
 
 
 def _ip(host: str) -> ipaddress.IPv4Address | ipaddress.IPv6Address | None:

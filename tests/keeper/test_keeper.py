@@ -104,6 +104,24 @@ def test_workers_go_on_without_their_keeper(fleet: FleetThread, tmp_path: Path):
             until(lambda: not any(alive(pid) for pid in workers))
 
 
+def test_diff_compares_a_file_with_what_is_in_force(tmp_path: Path):
+    text = config(tmp_path, "http://127.0.0.1:1")
+    with Gateway(tmp_path, text) as gateway:
+        gateway.file.write_text(text.replace("models: [chat]}", "models: [chat], limits: [5 concurrent]}"))
+        words = "consumers.my-app: limits: 5 concurrent added\n1 change: 1 live\n"
+        assert (diff(tmp_path).stdout, diff(tmp_path).returncode) == (words, 1)
+        gateway.tell(signal.SIGHUP)
+        gateway.event("config.adopted")
+        assert (diff(tmp_path).stdout, diff(tmp_path).returncode) == ("no change\n", 0)
+
+
+def diff(folder: Path) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-P", "-m", "sluicegate.main", "diff", "-c", "gateway.yaml"], cwd=folder, text=True,
+        env={**os.environ, **ENV, "PYTHONPATH": str(ROOT)}, capture_output=True, check=False,
+    )  # fmt: skip
+
+
 def test_reload_in_force_on_all_workers_without_a_dropped_request(fleet: FleetThread, tmp_path: Path):
     """G9, short: each reload moves the instance to another address with another key. A request that mixed old and new
     would show one's key to the other, and be refused."""
