@@ -15,7 +15,7 @@ from typing import Any
 
 from hatchling.builders.hooks.plugin.interface import BuildHookInterface
 
-ROAD = ("core", "wire", "apis", "providers", "drive", "edge", "upstream", "stores/memory")
+ROAD = ("core", "wire", "apis", "providers", "drive", "edge", "upstream")
 """Rooms that a request walks through."""
 
 PLAIN = {
