@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 
 TIERS: Final = ("provisioned", "standard")
 START: Final = ("requests", "served", "refused", "cut", "left", "retried")
+BOOKED: Final = ("booked_input", "booked_output")
 
 
 class Summary:
@@ -35,6 +36,7 @@ class Summary:
         self._first: list[float] = []
         self._whole: list[float] = []
         self._added: list[float] = []
+        self._consumers: dict[int, str] = {}
         self._by_tier: Counter[int] = Counter()
         self._by_deployment: dict[int, Counter[str]] = {}
         self._tiers: dict[int, int] = {}
@@ -50,6 +52,7 @@ class Summary:
             self._by_deployment.setdefault(d.number, Counter())
         for consumer in directory.consumers:
             self._by_consumer.setdefault(consumer.name, Counter())
+            self._consumers[consumer.number] = consumer.name
 
     def asked(self) -> None:
         """Somebody asks."""
@@ -78,6 +81,10 @@ class Summary:
 
     def settled(self, record: UsageRecord) -> None:
         """The gateway booked an exchange."""
+        if record.usage is not None:
+            booked = self._by_consumer[self._consumers[record.consumer]]
+            booked["booked_input"] += record.usage.total_input
+            booked["booked_output"] += record.usage.total_output
         for attempt in record.attempts:
             counts = self._by_deployment[attempt.deployment]
             counts["asked"] += 1
@@ -94,7 +101,7 @@ class Summary:
         """The run is over: work out `data`."""
         by_consumer = {
             name: {
-                **{what: counts[what] for what in START},
+                **{what: counts[what] for what in (*START, *BOOKED)},
                 "served_share": _share(counts["served"], counts["requests"]),
             }
             for name, counts in self._by_consumer.items()
@@ -174,9 +181,9 @@ class Summary:
             ),
         ]
         if len(d["by_consumer"]) > 1:
-            lines += ["", _row(("consumer", "requests", "served", "refused", "cut", "left"))]
+            lines += ["", _row(("consumer", *START[:5], "booked in", "out"))]
             for name, counts in d["by_consumer"].items():
-                lines.append(_row((name, *(f"{counts[what]:,}" for what in START[:5]))))
+                lines.append(_row((name, *(f"{counts[what]:,}" for what in (*START[:5], *BOOKED)))))
         return "\n".join(lines)
 
 

@@ -48,6 +48,7 @@ def test_what_the_callers_saw_and_what_was_booked_and_what_was_said_agree():
     tokens = data["tokens"]
     assert (tokens["prompt"], tokens["output"]) == (tokens["booked_input"], tokens["booked_output"])
     assert tokens["prompt"] == sum(d["prompt_tokens"] for d in by.values())
+    assert tokens["booked_output"] == data["by_consumer"]["app"]["booked_output"]
     assert 0.1 < data["first_token_s"]["p50"] < 0.5 < data["whole_s"]["p50"]
 
 
