@@ -306,6 +306,11 @@ class Compiler:
         """Boundaries whose tenants this gateway serves."""
         return self.document.gateway.boundaries or tuple(self.document.boundaries)
 
+    def regions_of(self, boundary: str) -> list[str]:
+        """A boundary's regions, for an error: as they stand in the file."""
+        regions = self.document.boundaries[boundary].regions
+        return [self.cx.sealed.get(("boundaries", boundary, "regions", n), r) for n, r in enumerate(regions)]
+
     def check_boundaries(self) -> None:
         """Those served are declared, and this gateway is inside each of them."""
         declared, gateway = self.document.boundaries, self.document.gateway
@@ -319,7 +324,7 @@ class Compiler:
             if boundary is None or inside(boundary, gateway.region, LEVELS[0]):
                 continue
             at: Path = ("gateway", "region")
-            outside = f"boundary {quoted(name)} ({', '.join(boundary.regions)})"
+            outside = f"boundary {quoted(name)} ({', '.join(self.regions_of(name))})"
             if gateway.region:
                 what = f"{self.cx.shown(at, gateway.region)} is outside {outside}"
                 hint = (

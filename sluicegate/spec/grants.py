@@ -193,7 +193,7 @@ class Grants:
             return ""
         if spec.tenant != DEFAULT and tenants:
             what = f"no tenant is called {self.cx.shown(here, spec.tenant)}{closest(spec.tenant, tenants)}"
-            self.cx.say(here, what, f"declared: {', '.join(tenants)}; or declare it: {spec.tenant}: {{}}")
+            self.cx.say(here, what, f"declared: {', '.join(tenants)}; or declare it: NAME: {{}}")
         elif self.document.boundaries:
             what = "belongs to no tenant that is declared, so it is inside no boundary"
             self.cx.say(at, what, f"write tenant: {', or '.join(tenants) or 'NAME'}", key=True)
@@ -214,17 +214,20 @@ class Grants:
             what = f"{quoted(model.name)} offers none of its operations: it cannot be used"
             self.cx.say(at, what, f"it offers {', '.join(model.operations)}", "note")
         if grant.models != ("*",):
-            for other in model.fallback:
+            for n, other in enumerate(model.fallback):
                 if other not in grant.models:
-                    what = (
-                        f"{quoted(model.name)} falls back to {quoted(other)}, which it may not use: no fallback for it"
-                    )
+                    shown = self.cx.shown(("models", model.name, "fallback", n), other)
+                    what = f"{quoted(model.name)} falls back to {shown}, which it may not use: no fallback for it"
                     self.cx.say(at, what, "", "note")
 
     def _way_in(self, name: str) -> str:
         boundary = self.document.boundaries[name]
-        regions = list(boundary.regions)
-        where = "any region" if regions == ["*"] else " or ".join(filter(None, [", ".join(regions[:-1]), regions[-1]]))
+        regions = self.compiler.regions_of(name)
+        where = (
+            "any region"
+            if boundary.regions == ("*",)
+            else " or ".join(filter(None, [", ".join(regions[:-1]), regions[-1]]))
+        )
         level = boundary.processing.replace("_", " ")
         return f"remove the grant, or declare a deployment in {where}, processed at most {level}"
 

@@ -1,20 +1,29 @@
-"""What a configuration that compiles may still not do as people hope. Warnings and notes, never errors."""
+"""What a configuration that compiles may still not do as people hope. Warnings and notes, never errors.
+
+Where the guidance for gateways says so, the finding ends in the id of its row in docs/features.md.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import NamedTuple
 
 from sluicegate.core.secret import Secret
-from sluicegate.core.snapshot import Snapshot
-from sluicegate.spec.grants import keys_of
-from sluicegate.spec.kinds import Context
+from sluicegate.core.snapshot import Deployment, Instance, Model, Snapshot
+from sluicegate.spec.grants import People
+from sluicegate.spec.kinds import Context, quoted
 from sluicegate.spec.language import Document
 from sluicegate.spec.problems import Path, Severity
+from sluicegate.spec.regions import AREAS
+from sluicegate.spec.skus import PROVISIONED
 from sluicegate.spec.units import Duration
 from sluicegate.spec.values import Url
 
 SHORT_KEY = 16
+QUOTA_SKUS = ("Standard", "DataZoneStandard", "GlobalStandard")
+"""Kinds whose deployments are cut from one quota: of a subscription, region, model and kind."""
+
+NOT_VERSIONS = frozenset(("latest", "newest", "current", "default", "auto", "any", "stable", "preview", "*"))
 
 
 class Finding(NamedTuple):
@@ -27,38 +36,196 @@ class Finding(NamedTuple):
     key: bool = False
 
 
-def lint(document: Document, snapshot: Snapshot, cx: Context) -> None:
+class Sight:
+    """What the rules look at."""
+
+    def __init__(self, document: Document, snapshot: Snapshot, people: People, cx: Context) -> None:
+        self.document = document
+        self.snapshot = snapshot
+        self.people = people
+        self.cx = cx
+        self.instances = {i.number: i for i in snapshot.instances}
+        self.deployments = {d.number: d for d in snapshot.deployments}
+
+    def instance(self, d: Deployment) -> Instance:
+        """The one that holds it."""
+        return self.instances[d.instance]
+
+    def label(self, d: Deployment) -> str:
+        """`weu/gpt-4o`."""
+        return f"{self.instance(d).name}/{d.name}"
+
+    def path(self, d: Deployment) -> Path:
+        """Where it was declared."""
+        return ("instances", self.instance(d).name, "deployments", d.name)
+
+    def members(self, model: Model) -> list[Deployment]:
+        """Its deployments."""
+        return [self.deployments[n] for n in model.deployments]
+
+
+def lint(sight: Sight) -> None:
     """Write every finding down."""
-    for rule in (plain_http, lonely, hasty, overrides, twins, idle_capacity, short_keys):
-        for f in rule(document, snapshot):
-            cx.say(f.path, f.what, f.hint, f.severity, f.key)
+    for rule in RULES:
+        for f in rule(sight):
+            sight.cx.say(f.path, f.what, f.hint, f.severity, f.key)
 
 
-def plain_http(document: Document, snapshot: Snapshot) -> Iterator[Finding]:
+def plain_http(sight: Sight) -> Iterator[Finding]:
     """Keys and prompts on a network in clear."""
-    for name, spec in document.instances.items():
+    for name, spec in sight.document.instances.items():
         if spec.endpoint.scheme == "http" and not spec.endpoint.loopback:
             what = "plain HTTP: the key and all text cross the network in clear"
             yield Finding(("instances", name, "endpoint"), "note", what, "write https:// if the server can")
-    listen = snapshot.gateway.listen
+    listen = sight.snapshot.gateway.listen
     if listen.tls is None and not Url("http", listen.host, 80, "").loopback:
         what = "plain HTTP: clients' keys and all text cross the network in clear"
         yield Finding(("gateway", "listen", "address"), "note", what, "add tls, unless something in front does it")
 
 
-def lonely(document: Document, snapshot: Snapshot) -> Iterator[Finding]:
-    """A pool of one."""
-    for model in snapshot.models:
+def lonely(sight: Sight) -> Iterator[Finding]:
+    """A pool of one, for everybody or for the tenants of a boundary."""
+    hint = "declare another of the same model and version"
+    for model in sight.snapshot.models:
+        at: Path = ("models", model.name, "use")
         if len(model.deployments) == 1:
-            what = "one deployment only: when it is throttled or broken, nothing stands in for it"
-            yield Finding(
-                ("models", model.name, "use"), "warning", what, "declare another of the same model and version"
+            what = "one deployment only: when it is throttled or broken, nothing stands in for it (A8)"
+            yield Finding(at, "warning", what, hint)
+            continue
+        for boundary, members in model.cuts:
+            if len(members) == 1 and any(t.boundary == boundary for t in sight.document.tenants.values()):
+                only = sight.label(sight.deployments[members[0]])
+                what = f"inside boundary {quoted(boundary)} one deployment only, {only}: nothing stands in for it (A8)"
+                yield Finding(at, "warning", what, f"{hint} there")
+
+
+def no_burst(sight: Sight) -> Iterator[Finding]:
+    """Provisioned capacity that nothing helps out."""
+    for model in sight.snapshot.models:
+        members = sight.members(model)
+        if len(members) > 1 and all(d.tier == PROVISIONED for d in members):
+            what = "all members are provisioned: what they cannot take is refused (A9)"
+            hint = "a standard deployment of the same model and version takes bursts"
+            yield Finding(("models", model.name, "use"), "note", what, hint)
+
+
+def one_quota(sight: Sight) -> Iterator[Finding]:
+    """Standard deployments that are cut from one quota: together they take no more than one of them would (A7)."""
+    cx = sight.cx
+    groups: dict[tuple[str, ...], list[Deployment]] = {}
+    for d in sight.snapshot.deployments:
+        instance = sight.instance(d)
+        if instance.provider == "azure_openai" and d.sku in QUOTA_SKUS:
+            spec = sight.document.instances[instance.name]
+            where = (
+                cx.sealed.get(("instances", instance.name, "subscription"), spec.subscription)
+                or f"the subscription of {instance.name}"
             )
+            place = cx.sealed.get(("instances", instance.name, "region"), instance.region) or instance.name
+            of = cx.sealed.get((*sight.path(d), "model"), d.model)
+            shared = cx.sealed.get((*sight.path(d), "quota_group"), d.quota_group)
+            group: tuple[str, ...] = (shared,) if d.quota_group else (where, place, of, d.sku)
+            groups.setdefault(group, []).append(d)
+    for model in sight.snapshot.models:
+        pool = set(model.deployments)
+        for group, members in groups.items():
+            both = [d for d in members if d.number in pool]
+            if len(both) > 1:
+                labels = " and ".join(sight.label(d) for d in both[:2])
+                more = f" and {len(both) - 2} more" if len(both) > 2 else ""
+                what = (
+                    f"{labels}{more} share one quota ({', '.join(group)}): balancing them gains no throughput (A7, L3)"
+                )
+                hint = "give the whole quota to one deployment, or declare one of another subscription or region"
+                yield Finding(("models", model.name, "use"), "warning", what, hint)
 
 
-def hasty(document: Document, snapshot: Snapshot) -> Iterator[Finding]:
+def one_subscription(sight: Sight) -> Iterator[Finding]:
+    """Instances of one subscription and region: more of them are not more quota."""
+    seen: dict[tuple[str, str], str] = {}
+    for name, spec in sight.document.instances.items():
+        if spec.subscription and spec.region:
+            first = seen.setdefault((spec.subscription, spec.region), name)
+            theirs = {d.model for d in sight.document.instances[first].deployments.values() if d.sku in QUOTA_SKUS}
+            ours = {d.model for d in spec.deployments.values() if d.sku in QUOTA_SKUS}
+            if first != name and ours & theirs:
+                what = f"subscription and region of instances.{first}: standard deployments share one quota (A7, A10)"
+                hint = "another subscription, or another region, has a quota of its own"
+                yield Finding(("instances", name, "subscription"), "note", what, hint)
+
+
+def over_areas(sight: Sight) -> Iterator[Finding]:
+    """A pool over several parts of the world, and nothing that says whose prompts may go where (L2)."""
+    if sight.document.boundaries:
+        return
+    for model in sight.snapshot.models:
+        areas = {AREAS[r]: r for d in sight.members(model) if (r := sight.instance(d).region) in AREAS}
+        if len(areas) > 1:
+            where = " and ".join(f"{region} ({area})" for area, region in list(areas.items())[:2])
+            what = f"its members are in {where}: prompts of every tenant may go to each (L2)"
+            hint = "declare boundaries: and give each tenant one, or split the model"
+            yield Finding(("models", model.name, "use"), "warning", what, hint)
+
+
+def by_the_platform(sight: Sight) -> Iterator[Finding]:
+    """Regional deployments pooled over regions: the platform itself does that (L3)."""
+    for model in sight.snapshot.models:
+        members = sight.members(model)
+        regions = {sight.instance(d).region for d in members}
+        same = {AREAS.get(r) for r in regions}
+        if len(regions) > 1 and len(same) == 1 and None not in same and all(d.sku == "Standard" for d in members):
+            what = "several regions for capacity: Azure itself balances data zone and global deployments (B20, L3)"
+            hint = "where its boundary allows, sku: DataZoneStandard or GlobalStandard needs no pool for capacity"
+            yield Finding(("models", model.name, "use"), "note", what, hint)
+
+
+def one_gateway_region(sight: Sight) -> Iterator[Finding]:
+    """Deployments of many regions behind a gateway of one (A13). A region from a reference: one file, many gateways."""
+    regions = {i.region for i in sight.snapshot.instances if i.region}
+    at: Path = ("gateway", "region")
+    home = sight.snapshot.gateway.region
+    if home and len(regions) > 1 and at not in sight.cx.sealed:
+        what = f"one gateway region, {len(regions)} regions of deployments: when {home} is gone, so are all (A13, L5)"
+        yield Finding(at, "note", what, "run a gateway in each: region: ${env:REGION} lets them share this file")
+
+
+def unpinned(sight: Sight) -> Iterator[Finding]:
+    """Words where a version belongs: members would answer differently and nobody would know (B5)."""
+    for name, spec in sight.document.instances.items():
+        for deployment, declared in spec.deployments.items():
+            if declared.version.casefold() in NOT_VERSIONS:
+                what = "names no version: what answers may change, and differ from the other members (B5, L4)"
+                hint = "write the version that is deployed, and pin it in Azure (versionUpgradeOption)"
+                yield Finding(("instances", name, "deployments", deployment, "version"), "warning", what, hint)
+
+
+def mixed(sight: Sight) -> Iterator[Finding]:
+    """Versions that were mixed on purpose, or not at all."""
+    for model in sight.snapshot.models:
+        if sight.document.models[model.name].mixed_versions:
+            at: Path = ("models", model.name, "mixed_versions")
+            if model.mixed_versions:
+                yield Finding(
+                    at, "warning", "answers depend on the member: each carries a warning header (B5, L4)", "", True
+                )
+            else:
+                yield Finding(at, "note", "all members are of one model and version", "remove it", True)
+
+
+def nowhere(sight: Sight) -> Iterator[Finding]:
+    """Instances of no region are outside every boundary that names regions."""
+    if any(b.regions != ("*",) for b in sight.document.boundaries.values()):
+        for name, spec in sight.document.instances.items():
+            if not spec.region:
+                what = "has no region, so it is outside every boundary that names regions"
+                yield Finding(
+                    ("instances", name), "warning", what, "write region: westeurope, or a name of your own", True
+                )
+
+
+def hasty(sight: Sight) -> Iterator[Finding]:
     """Times that another time makes pointless."""
-    for model in snapshot.models:
+    for model in sight.snapshot.models:
         times = model.timeouts
         for key in ("connect", "first_byte", "idle"):
             if getattr(times, key) > times.total:
@@ -66,44 +233,63 @@ def hasty(document: Document, snapshot: Snapshot) -> Iterator[Finding]:
                 yield Finding(("models", model.name, "timeouts", key), "warning", what, "shorten it, or raise total")
 
 
-def overrides(document: Document, snapshot: Snapshot) -> Iterator[Finding]:
+def overrides(sight: Sight) -> Iterator[Finding]:
     """Facts that were overridden by hand."""
-    for name, spec in document.instances.items():
+    for name, spec in sight.document.instances.items():
         for deployment, declared in spec.deployments.items():
-            if declared.tier is not None:
-                what = f"overrides what follows from {declared.sku}"
-                yield Finding(("instances", name, "deployments", deployment, "tier"), "note", what)
+            for key in ("tier", "processing"):
+                if getattr(declared, key) is not None:
+                    at: Path = ("instances", name, "deployments", deployment, key)
+                    yield Finding(at, "note", f"overrides what follows from {declared.sku}")
 
 
-def twins(document: Document, snapshot: Snapshot) -> Iterator[Finding]:
+def twins(sight: Sight) -> Iterator[Finding]:
     """Two names for one place: usually a line that was copied and not changed."""
     seen: dict[Url, str] = {}
-    for name, spec in document.instances.items():
+    for name, spec in sight.document.instances.items():
         first = seen.setdefault(spec.endpoint, name)
         if first != name:
             what = f"the same address as instances.{first}: deployments of both share their capacity and their faults"
-            yield Finding(
-                ("instances", name, "endpoint"), "warning", what, "declare all its deployments in one instance"
-            )
+            hint = "declare all its deployments in one instance"
+            yield Finding(("instances", name, "endpoint"), "warning", what, hint)
 
 
-def idle_capacity(document: Document, snapshot: Snapshot) -> Iterator[Finding]:
-    """Deployments nobody can reach."""
-    used = {number for model in snapshot.models for number in model.deployments}
-    used |= {number for model in snapshot.models if model.rollout for number in model.rollout.deployments}
-    instances = {i.number: i.name for i in snapshot.instances}
-    for d in snapshot.deployments:
-        if d.number not in used and d.tier >= 0:
-            path = ("instances", instances[d.instance], "deployments", d.name)
-            yield Finding(path, "note", "no model uses it", "name it in the use of a model, or remove it", key=True)
+def unused(sight: Sight) -> Iterator[Finding]:
+    """What nobody can reach: usually a name that was meant and not written."""
+    document = sight.document
+    used = {number for model in sight.snapshot.models for number in model.deployments}
+    used |= {number for model in sight.snapshot.models if model.rollout for number in model.rollout.deployments}
+    for d in sight.snapshot.deployments:
+        if d.number not in used and d.tier >= PROVISIONED:
+            hint = "name it in the use of a model, or remove it"
+            yield Finding(sight.path(d), "note", "no model uses it", hint, key=True)
+    plans = {spec.plan for _, spec, _ in sight.people}
+    tenants = {spec.tenant for _, spec, _ in sight.people}
+    boundaries = {t.boundary for t in document.tenants.values()}
+    for section, names, known, who in (
+        ("plans", document.plans, plans, "consumer has it"),
+        ("tenants", document.tenants, tenants, "consumer belongs to it"),
+        ("boundaries", document.boundaries, boundaries, "tenant has it"),
+    ):
+        for name in _missing(names, known):
+            yield Finding((section, name), "note", f"no {who}", "", key=True)
 
 
-def short_keys(document: Document, snapshot: Snapshot) -> Iterator[Finding]:
+def _missing(names: Iterable[str], known: set[str]) -> list[str]:
+    return [name for name in names if name not in known]
+
+
+def short_keys(sight: Sight) -> Iterator[Finding]:
     """Keys that can be guessed."""
-    for name, spec in document.consumers.items():
-        for n, key in enumerate(keys_of(spec)):
+    for name, spec, keys in sight.people:
+        for n, key in enumerate(keys):
             if isinstance(key, Secret) and len(key.reveal()) < SHORT_KEY:
-                path: Path = ("consumers", name, "key") if spec.keys is None else ("consumers", name, "keys", n)
-                yield Finding(
-                    path, "warning", f"shorter than {SHORT_KEY} characters", "openssl rand -hex 32 makes a key"
-                )
+                at: Path = ("consumers", name, "keys", n)
+                at = at if spec.keys is not None else ("consumers", name, "key")
+                yield Finding(at, "warning", f"shorter than {SHORT_KEY} characters", "openssl rand -hex 32 makes a key")
+
+
+RULES = (
+    plain_http, lonely, no_burst, one_quota, one_subscription, over_areas, by_the_platform, one_gateway_region,
+    unpinned, mixed, nowhere, hasty, overrides, twins, unused, short_keys,
+)  # fmt: skip

@@ -22,7 +22,7 @@ from sluicegate.spec.grants import Grants, keys_of
 from sluicegate.spec.kinds import Context
 from sluicegate.spec.language import Document
 from sluicegate.spec.lines import Lines
-from sluicegate.spec.lint import lint
+from sluicegate.spec.lint import Sight, lint
 from sluicegate.spec.numbers import Numbers
 from sluicegate.spec.problems import Problem, Problems
 from sluicegate.spec.process import GatewaySpec
@@ -143,7 +143,7 @@ def _load(
         held = numbers.known(snapshot.gateway.data, start)
         numbers.carry(document, people, held, cx)
         if not problems.fatal:
-            lint(document, snapshot, cx)
+            lint(Sight(document, snapshot, people, cx))
             directory = grants.directory(secrets, held.of)
             snapshot = numbered(replace(snapshot, hash=fingerprint(snapshot, directory)), held)
             if start:

@@ -51,7 +51,7 @@ class Problems:
 
     def add(self, place: Place, path: Path, what: str, hint: str = "", severity: Severity = "error") -> None:
         """Write it down; the same finding twice is one."""
-        problem = Problem(place, dotted(path), what, hint, severity)
+        problem = Problem(place, printable(dotted(path)), printable(what), printable(hint, "\n"), severity)
         self._found[problem] = None
         if severity == "error":
             self._damaged.update(path[:n] for n in range(len(path) + 1))
@@ -82,6 +82,13 @@ class Problems:
 def dotted(path: Path) -> str:
     """A path for people: names joined by dots, places in lists left to the position."""
     return ".".join(part for part in path if isinstance(part, str))
+
+
+def printable(text: str, but: str = "") -> str:
+    """Without what could move a cursor: names and words of a file stand in what is said of it."""
+    if text.isprintable():
+        return text
+    return "".join(c if c.isprintable() or c in but else "?" for c in text)
 
 
 def counted(number: int, noun: str) -> str:

@@ -16,7 +16,7 @@ from functools import cache
 from typing import Annotated, Any, get_args, get_origin, get_type_hints
 
 from sluicegate.spec.describe import field_docs, first_line
-from sluicegate.spec.kinds import MISSING, Context, Flag, Kind, Name, Text, closest
+from sluicegate.spec.kinds import MISSING, Context, Flag, Kind, Name, Text, closest, quoted
 from sluicegate.spec.nodes import WORDS, Mapping, Node, Scalar
 from sluicegate.spec.nodes import Listing as ListNode
 from sluicegate.spec.problems import Path
@@ -85,7 +85,7 @@ class Section(Kind):
             else:
                 near = closest(key, (*self.fields, *self.later))
                 hint = "" if near else f"known here: {', '.join(self.fields)}"
-                cx.problems.add(node.keys[key], path, f'unknown key "{key}"{near}', hint)
+                cx.problems.add(node.keys[key], path, f"unknown key {quoted(key)}{near}", hint)
         lacking = [key for key in required if key not in values]
         for key in lacking:
             if key not in node.items and not reserved:  # what is reserved may well stand for what is missing
@@ -142,7 +142,7 @@ class Named(Kind):
                 if value is not MISSING:
                     values[key] = value
             else:
-                what = f'"{key}" is not a name for a {self.keys.what}'
+                what = f"{quoted(key)} is not a name for a {self.keys.what}"
                 cx.problems.add(node.keys[key], path, what, self.keys.kind.hint)
         return values
 

@@ -115,7 +115,7 @@ def test_a_rollout_is_an_arm_of_its_own_with_cuts_of_its_own():
         ("tenant: hr, key", "key", "38:3 consumers.a: belongs to no tenant that is declared, so it is inside no boundary | "
          "write tenant: hr, or labs"),
         ("tenant: hr, key", "tenant: hrr, key", '38:15 consumers.a.tenant: no tenant is called "hrr"; did you mean "hr"? | '
-         "declared: hr, labs; or declare it: hrr: {}"),
+         "declared: hr, labs; or declare it: NAME: {}"),
         ("  region: westeurope\nb", "b", '2:1 gateway.region: left out, so this gateway is outside boundary "eu" (westeurope, '
          "swedencentral) | write gateway.region"),
         ("  region: westeurope\nb", "  region: eastus\nb", '4:11 gateway.region: "eastus" is outside boundary "eu" '

@@ -5,7 +5,7 @@ import pytest
 from sluicegate.spec.problems import Severity
 from tests.spec.reading import SMALLEST, consumer, deployments, found, gateway, instance, model, swapped
 
-TWO = deployments("b: {model: gpt-4o, version: 2024-11-20}")
+TWO = deployments("b: {model: gpt-4o, version: 2024-11-20, sku: DataZoneStandard}")
 
 
 def test_a_file_with_nothing_to_say_about_is_silent():
@@ -17,7 +17,7 @@ def test_a_file_with_nothing_to_say_about_is_silent():
     ("text", "severity", "problem"),
     [
         (SMALLEST, "warning", "13:10 models.chat.use: one deployment only: when it is throttled or broken, nothing stands "
-         "in for it | declare another of the same model and version"),
+         "in for it (A8) | declare another of the same model and version"),
         (TWO.replace("https://", "http://"), "note", "6:15 instances.weu.endpoint: plain HTTP: the key and all text cross "
          "the network in clear | write https:// if the server can"),
         (gateway("listen: {address: 0.0.0.0:8080}"), "note", "4:21 gateway.listen.address: plain HTTP: clients' keys and all "
@@ -46,3 +46,78 @@ def test_what_may_surprise_is_said(text: str, severity: Severity, problem: str):
 )
 def test_loopback_needs_no_tls(host: str):
     assert found(swapped("https://contoso-weu.openai.azure.com", f'"{host}"'), "note") == []
+
+
+# ---------------------------------------------------------------- what the guidance warns of
+
+
+def world(*instances: str, more: str = "", models: str = "chat: {use: m@1}") -> str:
+    text = "version: 1\ngateway: {secrets: ['${env:SECRET}']}\ninstances:\n"
+    text += "".join(
+        f"  i{n}: {{endpoint: https://i{n}.example, auth: none, {said}}}\n" for n, said in enumerate(instances)
+    )
+    return text + f"models: {{{models}}}\nconsumers: {{a: {{key: '${{env:APP_KEY}}', models: [chat]}}}}\n{more}"
+
+
+def one(sku: str = "Standard", more: str = "", name: str = "d") -> str:
+    return f"deployments: {{{name}: {{model: m, version: 1, sku: {sku}{more}}}}}"
+
+
+@pytest.mark.parametrize(
+    ("text", "severity", "says"),
+    [
+        (world("region: westeurope, subscription: s, " + one(), "region: westeurope, subscription: s, " + one()), "warning",
+         "models.chat.use: i0/d and i1/d share one quota (s, westeurope, m, Standard): balancing them gains no throughput "
+         "(A7, L3) | give the whole quota to one deployment, or declare one of another subscription or region"),
+        (world(one(more=", quota_group: q"), one(more=", quota_group: q")), "warning",
+         "models.chat.use: i0/d and i1/d share one quota (q): balancing them gains no throughput (A7, L3) | "),
+        (world("region: westeurope, subscription: s, " + one(), "region: westeurope, subscription: s, " + one()), "note",
+         "instances.i1.subscription: subscription and region of instances.i0: standard deployments share one quota (A7, A10)"),
+        (world("region: westeurope, " + one(), "region: eastus, " + one()), "warning", "models.chat.use: its members are in "
+         "westeurope (the EU's data zone) and eastus (the US data zone): prompts of every tenant may go to each (L2) | "),
+        (world("region: westeurope, " + one(), "region: swedencentral, " + one()), "note", "models.chat.use: several regions "
+         "for capacity: Azure itself balances data zone and global deployments (B20, L3)"),
+        (world("region: westeurope, " + one(), "region: swedencentral, " + one()).replace("gateway: {", "gateway: {region: "
+         "westeurope, "), "note", "gateway.region: one gateway region, 2 regions of deployments: when westeurope is gone, so "
+         "are all (A13, L5)"),
+        (world(one(), models="chat: {use: [i0/d]}").replace("version: 1, sku", "version: Latest, sku"), "warning",
+         "instances.i0.deployments.d.version: names no version: what answers may change, and differ from the other members "
+         "(B5, L4)"),
+        (world(one(), one().replace("version: 1", "version: 2"), models="chat: {use: [i0/d, i1/d], mixed_versions: true}"),
+         "warning", "models.chat.mixed_versions: answers depend on the member: each carries a warning header (B5, L4)"),
+        (world(one(), one("DataZoneStandard"), models="chat: {use: [i0/d, i1/d], mixed_versions: true}"), "note",
+         "models.chat.mixed_versions: all members are of one model and version | remove it"),
+        (world(one("ProvisionedManaged"), one("ProvisionedManaged")), "note",
+         "models.chat.use: all members are provisioned: what they cannot take is refused (A9)"),
+        (world(one(more=", processing: global")), "note",
+         "instances.i0.deployments.d.processing: overrides what follows from Standard"),
+        (world(one(), more="plans: {team: {models: [chat]}}\ntenants: {hr: {}}\n"), "note", "plans.team: no consumer has it"),
+        (world(one(), more="plans: {team: {models: [chat]}}\ntenants: {hr: {}}\n"), "note",
+         "tenants.hr: no consumer belongs to it"),
+    ],
+)  # fmt: skip
+def test_what_the_guidance_warns_of_is_said_with_its_row(text: str, severity: Severity, says: str):
+    assert found(text) == []
+    assert any(says in line for line in found(text, severity)), found(text, severity)
+
+
+BOUNDED = """boundaries: {eu: {regions: [westeurope], processing: data_zone}}
+tenants: {hr: {boundary: eu}}
+"""
+
+
+def test_a_pool_that_a_boundary_cuts_to_one_is_said_and_an_instance_of_no_region():
+    text = world("region: westeurope, " + one(), "region: eastus, " + one(), one(), more=BOUNDED).replace(
+        "gateway: {", "gateway: {region: westeurope, "
+    ).replace("a: {key", "a: {tenant: hr, key")  # fmt: skip
+    assert found(text) == []
+    warnings = "\n".join(found(text, "warning"))
+    assert 'inside boundary "eu" one deployment only, i0/d: nothing stands in for it (A8)' in warnings
+    assert "instances.i2: has no region, so it is outside every boundary that names regions" in warnings
+    assert "(L2)" not in warnings
+
+
+def test_two_regions_of_one_file_are_no_single_gateway():
+    text = world("region: westeurope, " + one(), "region: swedencentral, " + one())
+    text = text.replace("gateway: {", "gateway: {region: '${env:REGION|westeurope}', ")
+    assert not [line for line in found(text, "note") if "A13" in line]
