@@ -113,6 +113,7 @@ class Worker:
             if self._turns % 2 == 0:
                 self.server.tick()
             if self._turns % PUBLISH_TURNS == 0:
+                self.server.health.look(now)
                 self.publish()
             if self.counting.over:
                 self.tell_over()
@@ -191,6 +192,7 @@ class Worker:
         self.counting.adopted()
         self.listen_for_over()
         self.server.config_hash = snapshot.hash
+        self.server.health.look(time.monotonic())
         self.server.tls = tls
         self.upstream.warm(snapshot.instances)
         self.upstream.retire(gone)

@@ -61,3 +61,11 @@ class Routes:
     def names(self, consumer: Consumer) -> list[str]:
         """Public names of the models this consumer may use."""
         return [n for n in self._by_name if consumer.may(n)]
+
+    def get(self, model: str) -> Route | None:
+        """By name, whoever asks: for questions that are no calls."""
+        return self._by_name.get(model)
+
+    def all(self) -> list[Route]:
+        """Every model."""
+        return list(self._by_name.values())

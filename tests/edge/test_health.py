@@ -6,13 +6,20 @@ import http.client
 import json
 import threading
 from collections.abc import Iterator
+from dataclasses import replace
+from types import SimpleNamespace
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from sluicegate.core.secret import Secret
-from sluicegate.core.snapshot import Auth
+from sluicegate.core.snapshot import Auth, Model
+from sluicegate.core.state import World
+from sluicegate.edge.health import Health
 from sluicegate.sim.fleet import FleetThread
-from tests.gateway import KEY, GatewayThread, instance, snapshot
+from sluicegate.stores.memory.journal import Journal
+from tests.gateway import KEY, GatewayThread, directory, instance, snapshot
 
 CHAT = "/openai/deployments/chat/chat/completions?api-version=2024-10-21"
 HEADERS = {"api-key": KEY, "content-type": "application/json"}
@@ -43,6 +50,133 @@ def test_liveness_and_readiness_need_no_credential_and_say_states_only(gateway: 
     assert get(gateway, "/health/ready", "HEAD") == (200, b"")
     assert get(gateway, "/health/live", "POST")[0] == 404
     assert get(gateway, "/health")[0] == 404
+
+
+def test_a_router_and_a_consumer_ask_for_more(gateway: GatewayThread) -> None:
+    for path in ("/health/region", "/status-0123456789abcdef", "/health/region?model=chat"):
+        assert get(gateway, path) == (200, b'{"status":"up"}')
+    assert get(gateway, "/health/region", "HEAD") == (200, b"")
+
+    def model(name: str, key: str) -> tuple[int, dict[str, object]]:
+        connection = http.client.HTTPConnection("127.0.0.1", gateway.port, timeout=10)
+        connection.request("GET", f"/health/models/{name}", headers={"api-key": key} if key else {})
+        answer = connection.getresponse()
+        body = json.loads(answer.read())
+        connection.close()
+        return answer.status, body
+
+    assert model("chat", KEY) == (
+        200,
+        {"state": "available", "available": 1, "total": 1, "deployments": [{"tier": 1, "available": True}]},
+    )
+    for name, key, status, reason in (
+        ("chat", "", 401, "credential.missing"),
+        ("chat", "somebody-else", 401, "credential.unknown"),
+        ("other", KEY, 404, "route.model"),
+        ("%63hat", KEY, 200, None),
+    ):
+        found, body = model(name, key)
+        assert found == status
+        assert reason is None or body["error"]["reason"] == reason  # type: ignore[index]
+
+
+class Asked:
+    """A request that keeps its answer."""
+
+    def __init__(self, url: bytes) -> None:
+        self.url, self.method, self.status, self.body = url, "GET", 0, b""
+
+    def head(self, status: int, headers: bytes, length: int) -> None:
+        self.status = status
+
+    def data(self, chunk: bytes) -> None:
+        self.body += chunk
+
+    def end(self) -> None:
+        pass
+
+
+class Region:
+    """Health over two models whose deployments come and go by hand; time by hand."""
+
+    def __init__(self) -> None:
+        self.clock = 1000.0
+        self.shut: dict[int, float] = {}
+        instances = [instance(n, 1) for n in (1, 2, 3)]
+        made = snapshot(instances)
+        models = (Model(1, "chat", (1, 2), ("chat_completions",)), Model(2, "embed", (3,), ("chat_completions",)))
+        self.world = World(replace(made, models=models), directory(("chat", "embed")), Journal())
+        bound = SimpleNamespace(world=self.world)
+        server = SimpleNamespace(bound=bound, draining=False, replaced=False, now=lambda: self.clock, config_hash="h")
+        self.server = server
+        self.health = Health(server, lambda m, now: max(now, self.shut.get(m.deployment.number, now)))  # type: ignore[arg-type]
+
+    def pass_time(self, seconds: int) -> None:
+        for _ in range(seconds):
+            self.clock += 1.0
+            self.health.look(self.clock)
+
+    def get(self, url: bytes) -> tuple[int, bytes]:
+        asked = Asked(url)
+        assert self.health.answer(asked, url.partition(b"?")[0])  # type: ignore[arg-type]
+        return asked.status, asked.body
+
+
+def test_a_region_is_down_when_nothing_could_be_served_for_ten_seconds_and_up_when_it_could_for_ten() -> None:
+    region = Region()
+    region.pass_time(1)
+    region.shut = {1: 2000.0, 2: 2000.0, 3: 2000.0}
+    region.pass_time(10)
+    assert region.get(b"/health/region") == (200, b'{"status":"up"}')
+    region.pass_time(1)
+    assert region.get(b"/health/region") == (503, b'{"status":"down","for_s":10}')
+    assert region.get(b"/status-0123456789abcdef")[0] == 503
+    del region.shut[2]
+    region.pass_time(10)
+    assert region.get(b"/health/region")[0] == 503
+    region.pass_time(1)
+    assert region.get(b"/health/region")[0] == 200
+    assert region.get(b"/health/region?model=chat")[0] == 200
+    assert region.get(b"/health/region?model=embed") == (503, b'{"status":"down"}')
+    assert region.get(b"/health/region?model=embed&model=chat")[0] == 200
+    assert region.get(b"/health/region?model=made-up") == (503, b'{"status":"down"}'), "as one that is down"
+
+
+@given(st.lists(st.booleans(), min_size=1, max_size=120))
+def test_a_region_never_changes_its_mind_within_ten_seconds(able: list[bool]) -> None:
+    region = Region()
+    said = [True]
+    for each in able:
+        region.shut = {} if each else dict.fromkeys((1, 2, 3), 10_000.0)
+        region.pass_time(1)
+        said.append(region.get(b"/health/region")[0] == 200)
+    changes = [n for n in range(1, len(said)) if said[n] != said[n - 1]]
+    assert all(b - a >= 10 for a, b in zip(changes, changes[1:], strict=False))
+    for n in changes:  # and only after ten seconds of the contrary
+        assert all(each is said[n] for each in able[max(0, n - 11) : n])
+
+
+def test_one_model_in_detail_says_states_and_times_and_no_names() -> None:
+    region = Region()
+    region.shut = {1: 1004.0}
+    assert json.loads(region.health.detail(region.world.routes.all()[0], region.clock)) == {
+        "state": "degraded", "available": 1, "total": 2, "next_recovery_s": 4.0,
+        "deployments": [{"tier": 1, "available": False, "ready_in_s": 4.0}, {"tier": 1, "available": True}],
+    }  # fmt: skip
+    region.shut = {1: 1004.0, 2: 1002.5}
+    found = json.loads(region.health.detail(region.world.routes.all()[0], region.clock))
+    assert (found["state"], found["available"], found["next_recovery_s"]) == ("unavailable", 0, 2.5)
+
+
+def test_a_region_that_leaves_says_so_and_one_whose_worker_is_replaced_does_not() -> None:
+    region = Region()
+    region.pass_time(1)
+    region.server.draining = True
+    for path in (b"/health/ready", b"/health/region"):
+        assert region.get(path) == (503, b'{"status":"draining"}')
+    assert region.get(b"/health/live")[0] == 200
+    region.server.replaced = True
+    assert region.get(b"/health/ready")[0] == region.get(b"/health/region")[0] == 200
 
 
 def test_draining_ends_readiness_at_once_and_lets_a_stream_end(gateway: GatewayThread) -> None:
