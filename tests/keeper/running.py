@@ -102,6 +102,13 @@ class Gateway:
     def tell(self, number: signal.Signals) -> None:
         self.process.send_signal(number)
 
+    def hang_up_until(self, name: str) -> dict[str, Any]:
+        """SIGHUP, and what comes of it. A change of the file may have been seen already: that is another event."""
+        with self._more:
+            self._events.clear()
+        self.tell(signal.SIGHUP)
+        return self.event(name)
+
     def event(self, name: str, within_s: float = 20.0) -> dict[str, Any]:
         """The next event of this name; those before it are forgotten."""
         deadline = time.monotonic() + within_s
