@@ -170,6 +170,8 @@ class Keeper:
         """Load the configuration again; put it in force on all workers, or on none. Says so on stderr too."""
         async with self._loading:
             loaded = await asyncio.to_thread(self.compile)
+            if loaded.files:
+                self.watched.watch(loaded.files)
             outcome = await self._take(loaded, only_if_new)
         self.reloads[outcome.state] += 1
         if outcome.report:
