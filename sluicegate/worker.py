@@ -24,10 +24,11 @@ from typing import Any
 import uvloop
 
 from sluicegate.apis import APIS, Paths
+from sluicegate.core.caller import Callers
 from sluicegate.core.entry import Entry, entry
 from sluicegate.core.families import CLIENTS, DEPLOYMENT_IN_FLIGHT, IN_FLIGHT, LAG, REQUESTS, UPSTREAMS
 from sluicegate.core.refusals import REFUSALS
-from sluicegate.core.snapshot import Directory, Snapshot
+from sluicegate.core.snapshot import Change, Directory, Snapshot
 from sluicegate.core.state import World
 from sluicegate.core.wheel import TICK_S, Wheel
 from sluicegate.drive import Bound
@@ -168,9 +169,7 @@ class Worker:
 
     def consumer(self, number: int) -> str:
         """The name of a consumer. Looks at all of them: for a place that is kept."""
-        directory = self.world.directory
-        names = (c.name for c in directory.consumers if c.number == number) if directory else ()
-        return next(iter(names), f"#{number}")
+        return self.world.callers.name(number) or f"#{number}"
 
     def prepare(self, snapshot: Snapshot) -> ssl.SSLContext | None:
         """What can fail about a new configuration, done before anything changes. Raises OSError (ssl.SSLError is one)
@@ -180,13 +179,12 @@ class Worker:
         listen = snapshot.gateway.listen
         return server_context(listen.tls) if listen.tls else None
 
-    def adopt(self, snapshot: Snapshot, directory: Directory | None, tls: ssl.SSLContext | None) -> None:
+    def adopt(self, snapshot: Snapshot, callers: Callers, tls: ssl.SSLContext | None) -> None:
         """Put a configuration in force, between two turns of the loop. Running exchanges end as they began; live state
-        goes on by identity. No directory: the one in force still applies."""
+        goes on by identity."""
         world = self.world
-        assert world.directory is not None
         gone = {i.number for i in self.snapshot.instances} - {i.number for i in snapshot.instances}
-        world.adopt(snapshot, directory or world.directory)
+        world.adopt(snapshot, callers)
         self.snapshot = snapshot
         self.bound.adopted()
         self.counting.adopted()
@@ -239,7 +237,7 @@ class Told:
         self.answers: dict[str, Callable[[], Any]] = {"pools": worker.pools}
         "Who answers a query, by what is asked."
         self._dropped = 0
-        self._offered: tuple[int, Snapshot, Directory | None, ssl.SSLContext | None] | None = None
+        self._offered: tuple[int, Snapshot, Callers, ssl.SSLContext | None] | None = None
 
     async def connect(self, end: socket.socket) -> None:
         """Listen to the keeper, and say that this worker is ready."""
@@ -266,8 +264,13 @@ class Told:
 
     def _prepare(self, offer: Offer) -> None:
         try:
-            snapshot, directory = unpack(offer.parcel)
-            self._offered = (offer.version, snapshot, directory, self.worker.prepare(snapshot))
+            snapshot, people = unpack(offer.parcel)
+            callers = self.worker.world.callers
+            if isinstance(people, Change):
+                callers = callers.altered(people)
+            elif people is not None:
+                callers = Callers(people)
+            self._offered = (offer.version, snapshot, callers, self.worker.prepare(snapshot))
         except Exception as bad:
             self._offered = None
             self._say(offer.version, "refused", why(bad))
@@ -278,9 +281,9 @@ class Told:
         if self._offered is None or self._offered[0] != version:
             self._say(version, "refused", "not prepared")
             return
-        _, snapshot, directory, tls = self._offered
+        _, snapshot, callers, tls = self._offered
         self._offered = None
-        self.worker.adopt(snapshot, directory, tls)
+        self.worker.adopt(snapshot, callers, tls)
         self._say(version, "in force")
 
     def _answer(self, query: Query) -> None:
@@ -397,7 +400,7 @@ def main(argv: list[str]) -> int:
     if counters_fd >= 0:
         counters = Counters(counters_fd, int(given["--region"]))
         os.close(counters_fd)
-    assert directory is not None
+    assert isinstance(directory, Directory)
     logging.basicConfig(level=logging.INFO, format="%(levelname)s %(message)s")
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
         totals = runner.run(serve(snapshot, directory, [socket.socket(fileno=listen_fd)], end, counters))

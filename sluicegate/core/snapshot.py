@@ -149,3 +149,13 @@ class Directory:
     "The installation's own secret(s), `gateway.secrets`, first is current."
     consumers: tuple[ConsumerEntry, ...]
     tenants: tuple[TenantEntry, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Change:
+    """What is other in a Directory than in the one before; secrets and tenants are the same."""
+
+    dropped: tuple[bytes, ...]
+    "Digests that nobody has any more, or somebody else."
+    entries: tuple[ConsumerEntry, ...]
+    "Consumers that are new or say something else."

@@ -12,18 +12,18 @@ from sluicegate.core.snapshot import Directory, Snapshot
 class World:
     """What an exchange may read and change: callers, routes, members, journal. No clock: `now` comes with events."""
 
-    __slots__ = ("callers", "directory", "in_flight", "journal", "members", "routes", "snapshot")
+    __slots__ = ("callers", "in_flight", "journal", "members", "routes", "snapshot")
 
     def __init__(self, snapshot: Snapshot, directory: Directory, journal: Journal) -> None:
         self.journal = journal
         self.in_flight = 0
         "Admitted exchanges that have not settled."
         self.members: dict[int, Member] = {}
-        self.directory: Directory | None = None
         self.adopt(snapshot, directory)
 
-    def adopt(self, snapshot: Snapshot, directory: Directory) -> None:
-        """Put a new configuration in force. A deployment that is still the same target keeps its live state."""
+    def adopt(self, snapshot: Snapshot, directory: Directory | Callers) -> None:
+        """Put a new configuration in force. A deployment that is still the same target keeps its live state. Callers
+        that are bound already are taken as they are: 100,000 are not bound again because a timeout changed."""
         instances = {i.number: i for i in snapshot.instances}
         members: dict[int, Member] = {}
         for d in snapshot.deployments:
@@ -34,7 +34,5 @@ class World:
             members[d.number] = new
         self.members = members
         self.routes = Routes({m.name: Route(m, Pool([members[n] for n in m.deployments])) for m in snapshot.models})
-        if directory is not self.directory:  # 100,000 consumers are not bound again because a timeout changed
-            self.callers = Callers(directory)
-            self.directory = directory
+        self.callers = directory if isinstance(directory, Callers) else Callers(directory)
         self.snapshot = snapshot

@@ -27,7 +27,7 @@ from sluicegate.keeper import drained
 from sluicegate.keeper.home import Home
 from sluicegate.keeper.supervisor import CannotStart, Supervisor
 from sluicegate.keeper.watch import Watched
-from sluicegate.link.parcel import pack
+from sluicegate.link.parcel import changed, pack
 from sluicegate.spec.diff import pack as pack_told
 from sluicegate.spec.diff import told
 from sluicegate.spec.fingerprint import fingerprint
@@ -194,16 +194,14 @@ class Keeper:
         if only_if_new and snapshot.hash == self.snapshot.hash:
             return Outcome("unchanged", snapshot.hash, report.strip(), waiting)
         effective = drained.without(snapshot, self.drained)
-        whole = pack(effective, loaded.directory)
-        same = loaded.directory == self.directory
-        error = await self.supervisor.adopt(whole, pack(effective, None) if same else whole, snapshot.hash)
+        whole, part = await asyncio.to_thread(parcels, effective, self.directory, loaded.directory)
+        error = await self.supervisor.adopt(whole, part, snapshot.hash)
         if error:
             end = f"{error}\nthe running configuration ({self.snapshot.hash}) stays in force"
             return Outcome("refused", self.snapshot.hash, end)
         self.snapshot = snapshot
         self._document = loaded.document
-        if not same:
-            self.directory = loaded.directory
+        self.directory = loaded.directory
         for call in self.on_adopted:
             call()
         return Outcome("adopted", snapshot.hash, report.strip(), waiting)
@@ -334,6 +332,13 @@ class Keeper:
         task = asyncio.get_running_loop().create_task(work)
         self._background.add(task)
         task.add_done_callback(self._background.discard)
+
+
+def parcels(snapshot: Snapshot, before: Directory, now: Directory) -> tuple[bytes, bytes]:
+    """For a worker that starts, and for one that knows the directory before."""
+    whole = pack(snapshot, now)
+    change = changed(before, now)
+    return whole, whole if change is now else pack(snapshot, change)
 
 
 def say(event: str, **facts: Any) -> None:

@@ -10,10 +10,21 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from sluicegate.core.caller import Callers, Consumer
+from sluicegate.core.limits.base import LimitSpec
 from sluicegate.core.secret import Secret
 from sluicegate.core.settings import Gateway, Listen, OnDisconnect, Timeouts, TlsFiles
-from sluicegate.core.snapshot import Auth, ConsumerEntry, Deployment, Directory, Instance, Model, Snapshot
-from sluicegate.link.parcel import FORMAT, Parcel, Unreadable, pack, unpack
+from sluicegate.core.snapshot import (
+    Auth,
+    Change,
+    ConsumerEntry,
+    Deployment,
+    Directory,
+    Instance,
+    Model,
+    Snapshot,
+    TenantEntry,
+)
+from sluicegate.link.parcel import FORMAT, Parcel, Unreadable, changed, pack, unpack
 
 CANARY = "canary-5f2a9c10"
 
@@ -62,6 +73,65 @@ def test_ten_thousand_consumers_travel_quickly_enough_to_be_compiled_beside_traf
     assert isinstance(next(iter(who._by_digest.values())), Consumer)
 
 
+def test_what_many_say_travels_once_and_is_one_object_when_it_arrives():
+    limits = (LimitSpec("token_rate", 60_000, 60.0, origin="plans.team"),)
+    entry = replace(DIRECTORY.consumers[0], limits=limits, labels=(("cost_centre", "4711"),))
+    many = tuple(replace(entry, number=n, name=f"c{n}", digests=(n.to_bytes(16, "big"),)) for n in range(1000))
+    directory = Directory(DIRECTORY.secrets, many)
+    packed = pack(SNAPSHOT, directory)
+    assert packed.count(b"plans.team") == 1
+    found = unpack(packed)[1]
+    assert found == directory
+    assert isinstance(found, Directory)
+    assert len({id(e.limits) for e in found.consumers}) == 1
+
+
+@given(st.data())
+def test_a_change_leads_where_the_whole_directory_would(data: st.DataObject):
+    """Consumers come, go, change their grants and their keys; keys move from one to another."""
+    keys = [bytes([n]) * 16 for n in range(12)]
+
+    def some(number: int) -> Directory:
+        left = data.draw(st.permutations(keys), label=f"keys {number}")
+        entries = []
+        for n in data.draw(st.sets(st.integers(1, 8)), label=f"consumers {number}"):
+            count = data.draw(st.integers(0, 2))
+            digests, left = tuple(left[:count]), left[count:]
+            models = data.draw(st.sampled_from([("a",), ("a", "b"), ("*",)]))
+            entries.append(ConsumerEntry(n, f"c{n}", "t", models, digests))
+        return Directory(DIRECTORY.secrets, tuple(entries))
+
+    def seen(callers: Callers) -> dict[bytes, tuple[int, frozenset[str], bool]]:
+        return {d: (c.number, c.models, c.everything) for d, c in callers._by_digest.items()}
+
+    before, now = some(1), some(2)
+    callers = Callers(before)
+    untouched = seen(callers)
+    people = unpack(pack(SNAPSHOT, changed(before, now)))[1]
+    if people is None:
+        after = callers
+        assert set(before.consumers) == set(now.consumers)
+    else:
+        after = callers.altered(people) if isinstance(people, Change) else Callers(people)
+    assert seen(after) == seen(Callers(now))
+    assert seen(callers) == untouched, "what is in force was touched before it was adopted"
+
+
+def test_little_travels_when_little_changed_and_everything_when_the_secret_did():
+    entry = DIRECTORY.consumers[0]
+    many = tuple(replace(entry, number=n, digests=(n.to_bytes(16, "big"),)) for n in range(1000))
+    before = Directory(DIRECTORY.secrets, many)
+    assert changed(before, Directory(DIRECTORY.secrets, tuple(replace(e) for e in many))) is None
+    now = Directory(DIRECTORY.secrets, (*many[1:999], replace(many[999], models=("b",))))
+    assert changed(before, now) == Change((many[0].digests[0], many[999].digests[0]), (now.consumers[-1],))
+    for other in (
+        replace(before, secrets=(Secret("another" * 9),)),
+        replace(before, tenants=(TenantEntry(1, "default"),)),
+        replace(before, consumers=many[:400]),
+    ):
+        assert changed(before, other) is other
+
+
 @pytest.mark.parametrize("how", ["empty", "cut", "junk", "format", "field"])
 def test_what_is_no_parcel_is_refused_without_showing_it(how: str):
     packed = pack(SNAPSHOT, DIRECTORY)
@@ -70,7 +140,7 @@ def test_what_is_no_parcel_is_refused_without_showing_it(how: str):
         "cut": packed[:-10],
         "junk": CANARY.encode(),
         "format": msgspec.msgpack.encode({**msgspec.msgpack.decode(packed), "format": FORMAT + 1}),
-        "field": msgspec.msgpack.encode({**msgspec.msgpack.decode(packed), "directory": CANARY}),
+        "field": msgspec.msgpack.encode({**msgspec.msgpack.decode(packed), "people": CANARY}),
     }[how]
     with pytest.raises(Unreadable) as caught:
         unpack(broken)
@@ -87,7 +157,7 @@ def test_no_bytes_whatever_raise_anything_else(raw: bytes):
 def test_only_what_a_snapshot_is_made_of_can_be_packed():
     with pytest.raises(TypeError, match="cannot hold a object"):
         pack(replace(SNAPSHOT, hash=object()), DIRECTORY)  # type: ignore[arg-type]
-    assert list(Parcel.__dataclass_fields__) == ["format", "snapshot", "directory"]
+    assert list(Parcel.__dataclass_fields__) == ["format", "snapshot", "people"]
 
 
 def test_reading_one_needs_neither_the_language_nor_its_libraries():
