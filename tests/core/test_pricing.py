@@ -1,0 +1,130 @@
+import json
+from fractions import Fraction
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from sluicegate.core.counting import anthropic, openai
+from sluicegate.core.events import Usage
+from sluicegate.core.pricing import (
+    Contract,
+    NoRate,
+    Price,
+    Priced,
+    Prices,
+    Tariffs,
+    compile_prices,
+    nano,
+    pico,
+    select,
+)
+from sluicegate.spec.book import builtin, day
+
+EXAMPLES = json.loads((Path(__file__).parent / "cost-examples.json").read_text())["examples"]
+PROCESSING = {"GlobalStandard": "global", "GlobalBatch": "global", "DataZoneStandard": "data_zone", "ProvisionedManaged": "regional"}
+REGION = {"eu": "swedencentral", "r2": "swedencentral", "global": ""}
+
+
+def target(of: dict, number: int = 1) -> Priced:
+    return Priced(number, "i/d", of["model"] if of["model"] != "*" else "gpt-4o", of["version"], of["sku"], PROCESSING[of["sku"]], REGION[of["zone"]])
+
+
+def quantities(example: dict) -> dict:
+    usage = example["usage"]
+    if "seconds" in usage:
+        return {"audio_duration": Fraction(str(usage["seconds"]))}
+    if "minutes" in usage:
+        return {"ptu": Fraction(usage["deployment"]["ptu"] * usage["minutes"], 60)}
+    return (anthropic if example["api"] == "messages" else openai)(usage)
+
+
+@pytest.mark.parametrize("example", EXAMPLES, ids=lambda e: e["id"])
+def test_the_golden_examples_cost_what_they_say(example):
+    """From the provider's usage through the builtin book: no rate is copied from the example."""
+    of, used = example["priced_as"], quantities(example)
+    if "unit" not in of:
+        assert used == {k: v for k, v in example["quantities"].items() if v or k == "input"}
+    prices = dict(compile_prices([target(of)], builtin()).deployments)[1]
+    prompt = sum(n for c, n in used.items() if "output" not in c) if "unit" not in of else 0
+    price = select(prices, of["tier"], prompt, day(of["at"]))
+    assert price is not None
+    for class_, rate in example["rates_usd"].items():
+        amount, per = next((a, p) for c, a, p in price.rates if c == class_)
+        assert Fraction(amount, per) == Fraction(rate) * 10**12 / {"audio_duration": 3600, "ptu": 1}.get(class_, 10**6)
+    exact = pico(price, used)
+    assert exact == example["expect"]["cost_pico_usd"]
+    assert nano(exact.numerator, exact.denominator) * 1000 == exact, "every example is whole in nano"
+    assert nano(exact.numerator, exact.denominator * 1000) == example["expect"]["cost_micro_usd"], "the same rounding"
+
+
+@pytest.mark.parametrize("example", [e for e in EXAMPLES if "unit" not in e["priced_as"] and e["id"][:2] != "07"], ids=lambda e: e["id"])
+def test_the_bound_form_says_the_same_as_the_exact_one(example):
+    of, used = example["priced_as"], quantities(example)
+    if "cache_write_1h" in used:
+        return  # a class that usage on the hot path does not know
+    usage = Usage(used["input"], used.get("output", 0), used.get("cached_input", 0), used.get("cache_write", 0))
+    cost = Tariffs(compile_prices([target(of)], builtin())).cost(1, usage, of["tier"], day(of["at"]))
+    assert cost is not None and cost[1] * 1000 == example["expect"]["cost_pico_usd"]
+
+
+def test_provisioned_tokens_cost_nothing_and_the_price_says_so():
+    ptu = Priced(4, "i/ptu", "gpt-4o", "2024-11-20", "ProvisionedManaged", "regional", "swedencentral")
+    found = Tariffs(compile_prices([ptu], builtin())).cost(4, Usage(1000, 500, reasoning=5), "", day("2026-09-01"))
+    assert found == ("ProvisionedManaged/r2 ptu_hour", 0)
+
+
+def test_no_price_is_none_and_never_zero():
+    nothing = Tariffs(Prices())
+    assert nothing.cost(1, Usage(10, 10), "", 1.8e9) is None
+    unknown = Priced(1, "i/d", "mistral-small", "3.2", "Standard", "regional", "onprem-fra")
+    assert Tariffs(compile_prices([unknown], builtin())).cost(1, Usage(1, 1), "", 1.8e9) is None
+    only_input = Prices("USD", ((1, (Price("p", (("input", 5, 1),)),)),))
+    assert Tariffs(only_input).cost(1, Usage(10, 1), "", 1.8e9) is None
+    assert Tariffs(only_input).cost(1, Usage(1000), "", 1.8e9) == ("p", 5)
+
+
+def test_a_tier_without_long_prices_bills_long_prompts_as_standard():
+    prices = (Price("s", ()), Price("long", (), prompt_over=100), Price("fast", (), tier="priority"))
+    assert [select(prices, t, n, 1.0).id for t, n in (("", 100), ("", 101), ("priority", 100), ("priority", 101))] == ["s", "long", "fast", "long"]
+
+
+def test_a_contract_comes_before_the_book_from_its_day_on_in_its_own_currency():
+    chat = Priced(1, "weu/gpt-4o", "gpt-4o", "2024-11-20", "GlobalStandard", "global", "")
+    euro = {"USD": Fraction("0.92")}
+    contract = Contract("contract 1", (("input", Fraction("2.30") / 10**6), ("output", Fraction("9.20") / 10**6)), "EUR", model="gpt-4o", version="2024-11-20", since=day("2026-06-01"))
+    tariffs = Tariffs(compile_prices([chat], builtin(), [contract], "EUR", euro))
+    usage = Usage(1000, 100)
+    assert tariffs.cost(1, usage, "", day("2026-07-01")) == ("contract 1", 3_220_000)
+    assert tariffs.cost(1, usage, "", day("2026-05-01")) == ("gpt-4o@2024-11-20/GlobalStandard/global", round(0.92 * 3_500_000))
+    with pytest.raises(NoRate, match="USD need a rate to EUR"):
+        compile_prices([chat], builtin(), [], "EUR")
+
+
+def test_a_contract_for_the_deployment_comes_before_one_for_its_model():
+    chat = Priced(1, "weu/gpt-4o", "gpt-4o", "1", "Standard", "regional", "")
+    of = (("input", Fraction(1)),)
+    both = [Contract("model", of, "USD", model="gpt-4o", version="1"), Contract("mine", of, "USD", deployment="weu/gpt-4o")]
+    assert Tariffs(compile_prices([chat], None, both)).cost(1, Usage(1), "", 1.0) == ("mine", 10**9)
+
+
+@given(st.integers(0, 10**15), st.integers(1, 10**6))
+def test_rounding_is_half_to_even_and_once(amount, per):
+    assert nano(amount, per) == round(Fraction(amount, per * 1000))
+
+
+@given(*[st.integers(0, 10**6)] * 5, st.integers(1, 10**9), st.integers(1, 99))
+def test_bound_and_exact_agree_whatever_the_rate(a, b, c, d, e, amount, per):
+    price = Price("p", (("input", amount, per), ("output", amount * 4, per), ("cached_input", amount, per * 3)))
+    usage = Usage(a, b, c, d, e)
+    exact = pico(price, {"input": a, "output": b + e, "cached_input": c, "cache_write": d})
+    assert Tariffs(Prices("USD", ((1, (price,)),))).cost(1, usage, "", 1.0) == ("p", round(exact / 1000))
+
+
+def test_the_data_zone_price_is_a_tenth_more():
+    """A lint of the book itself: a wrong row breaks a regularity of the list."""
+    chat = [Priced(n, "i/d", "gpt-4o", "2024-11-20", sku, how, "swedencentral") for n, (sku, how) in enumerate([("GlobalStandard", "global"), ("DataZoneStandard", "data_zone")])]
+    tariffs = Tariffs(compile_prices(chat, builtin()))
+    world, zone = (tariffs.cost(n, Usage(1_000_000, 1_000_000), "", day("2026-09-01"))[1] for n in (0, 1))
+    assert zone * 10 == world * 11
