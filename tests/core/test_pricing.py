@@ -23,12 +23,25 @@ from sluicegate.core.pricing import (
 from sluicegate.spec.book import builtin, day
 
 EXAMPLES = json.loads((Path(__file__).parent / "cost-examples.json").read_text())["examples"]
-PROCESSING = {"GlobalStandard": "global", "GlobalBatch": "global", "DataZoneStandard": "data_zone", "ProvisionedManaged": "regional"}
+PROCESSING = {
+    "GlobalStandard": "global",
+    "GlobalBatch": "global",
+    "DataZoneStandard": "data_zone",
+    "ProvisionedManaged": "regional",
+}
 REGION = {"eu": "swedencentral", "r2": "swedencentral", "global": ""}
 
 
 def target(of: dict, number: int = 1) -> Priced:
-    return Priced(number, "i/d", of["model"] if of["model"] != "*" else "gpt-4o", of["version"], of["sku"], PROCESSING[of["sku"]], REGION[of["zone"]])
+    return Priced(
+        number,
+        "i/d",
+        of["model"] if of["model"] != "*" else "gpt-4o",
+        of["version"],
+        of["sku"],
+        PROCESSING[of["sku"]],
+        REGION[of["zone"]],
+    )
 
 
 def quantities(example: dict) -> dict:
@@ -59,7 +72,9 @@ def test_the_golden_examples_cost_what_they_say(example):
     assert nano(exact.numerator, exact.denominator * 1000) == example["expect"]["cost_micro_usd"], "the same rounding"
 
 
-@pytest.mark.parametrize("example", [e for e in EXAMPLES if "unit" not in e["priced_as"] and e["id"][:2] != "07"], ids=lambda e: e["id"])
+@pytest.mark.parametrize(
+    "example", [e for e in EXAMPLES if "unit" not in e["priced_as"] and e["id"][:2] != "07"], ids=lambda e: e["id"]
+)
 def test_the_bound_form_says_the_same_as_the_exact_one(example):
     of, used = example["priced_as"], quantities(example)
     if "cache_write_1h" in used:
@@ -87,17 +102,32 @@ def test_no_price_is_none_and_never_zero():
 
 def test_a_tier_without_long_prices_bills_long_prompts_as_standard():
     prices = (Price("s", ()), Price("long", (), prompt_over=100), Price("fast", (), tier="priority"))
-    assert [select(prices, t, n, 1.0).id for t, n in (("", 100), ("", 101), ("priority", 100), ("priority", 101))] == ["s", "long", "fast", "long"]
+    assert [select(prices, t, n, 1.0).id for t, n in (("", 100), ("", 101), ("priority", 100), ("priority", 101))] == [
+        "s",
+        "long",
+        "fast",
+        "long",
+    ]
 
 
 def test_a_contract_comes_before_the_book_from_its_day_on_in_its_own_currency():
     chat = Priced(1, "weu/gpt-4o", "gpt-4o", "2024-11-20", "GlobalStandard", "global", "")
     euro = {"USD": Fraction("0.92")}
-    contract = Contract("contract 1", (("input", Fraction("2.30") / 10**6), ("output", Fraction("9.20") / 10**6)), "EUR", model="gpt-4o", version="2024-11-20", since=day("2026-06-01"))
+    contract = Contract(
+        "contract 1",
+        (("input", Fraction("2.30") / 10**6), ("output", Fraction("9.20") / 10**6)),
+        "EUR",
+        model="gpt-4o",
+        version="2024-11-20",
+        since=day("2026-06-01"),
+    )
     tariffs = Tariffs(compile_prices([chat], builtin(), [contract], "EUR", euro))
     usage = Usage(1000, 100)
     assert tariffs.cost(1, usage, "", day("2026-07-01")) == ("contract 1", 3_220_000)
-    assert tariffs.cost(1, usage, "", day("2026-05-01")) == ("gpt-4o@2024-11-20/GlobalStandard/global", round(0.92 * 3_500_000))
+    assert tariffs.cost(1, usage, "", day("2026-05-01")) == (
+        "gpt-4o@2024-11-20/GlobalStandard/global",
+        round(0.92 * 3_500_000),
+    )
     with pytest.raises(NoRate, match="USD need a rate to EUR"):
         compile_prices([chat], builtin(), [], "EUR")
 
@@ -105,7 +135,10 @@ def test_a_contract_comes_before_the_book_from_its_day_on_in_its_own_currency():
 def test_a_contract_for_the_deployment_comes_before_one_for_its_model():
     chat = Priced(1, "weu/gpt-4o", "gpt-4o", "1", "Standard", "regional", "")
     of = (("input", Fraction(1)),)
-    both = [Contract("model", of, "USD", model="gpt-4o", version="1"), Contract("mine", of, "USD", deployment="weu/gpt-4o")]
+    both = [
+        Contract("model", of, "USD", model="gpt-4o", version="1"),
+        Contract("mine", of, "USD", deployment="weu/gpt-4o"),
+    ]
     assert Tariffs(compile_prices([chat], None, both)).cost(1, Usage(1), "", 1.0) == ("mine", 10**9)
 
 
@@ -124,7 +157,10 @@ def test_bound_and_exact_agree_whatever_the_rate(a, b, c, d, e, amount, per):
 
 def test_the_data_zone_price_is_a_tenth_more():
     """A lint of the book itself: a wrong row breaks a regularity of the list."""
-    chat = [Priced(n, "i/d", "gpt-4o", "2024-11-20", sku, how, "swedencentral") for n, (sku, how) in enumerate([("GlobalStandard", "global"), ("DataZoneStandard", "data_zone")])]
+    chat = [
+        Priced(n, "i/d", "gpt-4o", "2024-11-20", sku, how, "swedencentral")
+        for n, (sku, how) in enumerate([("GlobalStandard", "global"), ("DataZoneStandard", "data_zone")])
+    ]
     tariffs = Tariffs(compile_prices(chat, builtin()))
     world, zone = (tariffs.cost(n, Usage(1_000_000, 1_000_000), "", day("2026-09-01"))[1] for n in (0, 1))
     assert zone * 10 == world * 11
