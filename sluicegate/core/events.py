@@ -122,6 +122,7 @@ class Head:
 
     __slots__ = (
         "api", "api_version", "at", "chance", "credentials", "headers", "id", "path_model", "peer", "repeatable",
+        "retries",
     )  # fmt: skip
 
     def __init__(
@@ -136,6 +137,7 @@ class Head:
         peer: str,
         chance: float,
         repeatable: bool = True,
+        retries: int = 0,
     ) -> None:
         self.at = at
         self.id = id
@@ -154,6 +156,8 @@ class Head:
         "One float in [0, 1), drawn at the edge: the only dice an exchange has."
         self.repeatable = repeatable
         "The operation leaves nothing behind: it may be sent again when it is not known whether it arrived."
+        self.retries = retries
+        "How often the client's SDK asked the same before (`x-stainless-retry-count`)."
 
 
 class Body:

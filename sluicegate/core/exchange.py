@@ -7,12 +7,13 @@ inside `finally`; whatever is taken is given back in the one `finally`; nothing 
 
 from __future__ import annotations
 
-from collections.abc import Generator
-from typing import Any
+from collections.abc import Generator, Sequence
+from math import inf
+from typing import Any, Final
 
 from sluicegate.core.actions import Action, Read, Reply, Send
+from sluicegate.core.door import Door
 from sluicegate.core.events import Ended, Failed, Gone, Head, Refused, Responded, Usage
-from sluicegate.core.pool import Member
 from sluicegate.core.record import Attempt, UsageRecord
 from sluicegate.core.refusals import REFUSALS
 from sluicegate.core.route import Route
@@ -20,11 +21,14 @@ from sluicegate.core.state import World
 
 Exchange = Generator[Action | None, Any, None]
 
-THROTTLED = "upstream.throttled"
+THROTTLED: Final = "upstream.throttled"
 """Prefix of the causes that are want of capacity, not a fault: they do not count as attempts."""
 
-UNNAMED_S = 1.0
-"""Seconds until a throttled deployment is worth asking again when it did not say."""
+TOO_LONG: Final = "context_length_exceeded"
+"""`error.code` of a 400 for a prompt that does not fit."""
+
+EXPECTED: Final = 1000
+"""Tokens of an answer, at most, for comparing what members carry: few come near the maximum they are asked for."""
 
 _FINISHED = ("done", "gone", "slow_reader")
 """Ways a relay ends that are settled; every other way is an interruption the client was told about."""
@@ -34,6 +38,7 @@ def exchange(world: World) -> Exchange:
     """One request. Prime it with `next`, then send the Head, then the answer to each action."""
     head: Head = yield None
     record = UsageRecord(head.id, head.api, head.at)
+    routes = world.routes  # one configuration for all of it
 
     # Who asks, and may they? Before a byte of body is read where the path names the model.
     consumer = head.credentials.who(world.callers)
@@ -44,13 +49,13 @@ def exchange(world: World) -> Exchange:
     record.tenant = consumer.tenant
     route: Route | None = None
     if head.path_model is not None:
-        found = world.routes.find(consumer, head.api, head.path_model)
+        found = routes.find(consumer, head.api, head.path_model)
         if isinstance(found, str):
             yield _refuse(world, record, head.at, found, _ROUTE[found])
             return
         route = found
 
-    e = yield route.read if route else Read(world.routes.largest_body)
+    e = yield route.read if route else Read(routes.largest_body)
     if type(e) is Gone:
         record.how = "gone"
         _refuse(world, record, e.at, "client.gone", "")
@@ -63,7 +68,7 @@ def exchange(world: World) -> Exchange:
         if facts.model is None:
             yield _refuse(world, record, e.at, "request.no_model", "The body must name a model in its field 'model'.")
             return
-        found = world.routes.find(consumer, head.api, facts.model)
+        found = routes.find(consumer, head.api, facts.model)
         if isinstance(found, str):
             yield _refuse(world, record, e.at, found, _ROUTE[found])
             return
@@ -79,70 +84,116 @@ def exchange(world: World) -> Exchange:
     record.stream = facts.stream
     world.journal.admit(record)
     world.in_flight += 1
-    now = e.at
+    now = sent_at = e.at
+    size = e.size
     deadline = now + route.timeouts.total
-    relay = route.relay_stream if facts.stream else route.relay
-    tried: list[Member] = []
+    most = route.attempts
+    tokens = facts.estimate + min(EXPECTED if facts.max_output is None else facts.max_output, EXPECTED)
+    seen = [route]
+    onward: list[Route] | None = None
+    tried: list[Door] = []
+    short: Sequence[Door] = ()
     faults = 0
-    member: Member | None = None
+    retry = False
+    held: Responded | None = None
+    door: Door | None = None
+    ticket = 0
+    relay = route.relay_stream if facts.stream else route.relay
+    if not head.retries:
+        world.retries.asked(now)
     try:
-        while faults < route.attempts:
-            member = route.pool.pick(tried, now, head.chance)
-            if member is None:
+        while faults < most:
+            member = route.pool.pick(tried, now, head.chance, facts.estimate, record.trail, world.why)
+            if member is None and onward is None:
+                onward = routes.onward(route, consumer, head.api, size)
+            if member is None and onward:
+                route = onward.pop(0)
+                relay = route.relay_stream if facts.stream else route.relay
+                seen.append(route)
+                record.trail.append(f"onward: {route.name}")
+            elif member is None and held is None:
                 break
-            tried.append(member)
-            member.in_flight += 1
-            attempt = Attempt(member.deployment.number, now)
-            record.attempts.append(attempt)
-
-            e = yield Send(member, route, deadline, relay.on_gone)
-            now = attempt.ended_at = e.at
-            if type(e) is Responded:
-                attempt.status = e.status
-                cause = attempt.cause = e.facts.cause
-                if not cause:
-                    record.status = e.status
-                    e = yield relay
-                    while type(e) is not Ended:  # a Turn: nothing to settle on the way yet
-                        e = yield relay
-                    now = attempt.ended_at = e.at
-                    record.how = e.how
-                    record.usage = e.usage
-                    record.estimated = e.estimated
-                    record.first_token_at = e.first_token_at
-                    record.state = "settled" if e.how in _FINISHED else "interrupted"
-                    return
-                attempt.retry_after = e.facts.retry_after
-            elif type(e) is Failed:
-                cause = attempt.cause = e.cause
-                attempt.sent = e.sent
             else:
-                # The client left. What was sent upstream may be billed to us: book the prompt, flagged.
-                record.how = attempt.cause = "gone"
-                record.usage = Usage(input=facts.estimate)
-                record.estimated = True
-                record.state = "settled"
-                return
+                if member is not None:
+                    if retry and not world.retries.take(now):
+                        record.trail.append("retry.budget")
+                        break
+                    retry = False
+                    held = None
+                    door = member.door
+                    tried.append(door)
+                    ticket = door.enter(now, tokens)
+                    sent_at = now
+                    attempt = Attempt(member.deployment.number, now)
+                    record.attempts.append(attempt)
 
-            member.in_flight -= 1
-            record.trail.append(f"{member.label}: {cause}")
-            member = None
-            if not cause.startswith(THROTTLED):
-                faults += 1
-                if not head.repeatable and attempt.sent != "nothing":
+                    e = yield Send(member, route, deadline, relay.on_gone)
+                    now = attempt.ended_at = e.at
+                else:
+                    e = held  # nobody else could take it: the client sees the refusal that is at hand
+                if type(e) is Responded:
+                    attempt.status = e.status
+                    cause = attempt.cause = e.facts.cause
+                    if not cause and door is not None:
+                        ticket = door.answered(ticket, sent_at, now, route.breaker)
+                        if e.facts.code == TOO_LONG and e.status == 400 and member is not None and route.long_context:
+                            held = e
+                            cause = attempt.cause = "upstream.context_length"
+                            short = route.pool.no_larger(member)
+                            tried += short
+                    if not cause:
+                        record.status = e.status
+                        e = yield relay
+                        while type(e) is not Ended:  # a Turn: nothing to settle on the way yet
+                            e = yield relay
+                        now = attempt.ended_at = e.at
+                        record.how = e.how
+                        record.usage = e.usage
+                        record.estimated = e.estimated
+                        record.first_token_at = e.first_token_at
+                        record.state = "settled" if e.how in _FINISHED else "interrupted"
+                        if door is not None:
+                            _learn(door, ticket, sent_at, e, route, deadline)
+                        return
+                    attempt.retry_after = e.facts.retry_after
+                elif type(e) is Failed:
+                    cause = attempt.cause = e.cause
+                    attempt.sent = e.sent
+                else:
+                    # The client left. What was sent upstream may be billed to us: book the prompt, flagged.
+                    record.how = attempt.cause = "gone"
+                    record.usage = Usage(input=facts.estimate)
+                    record.estimated = True
+                    record.state = "settled"
+                    return
+
+                assert door is not None and member is not None
+                if cause.startswith(THROTTLED):
+                    cause = attempt.cause = door.throttled(
+                        ticket, sent_at, now, cause, attempt.retry_after, facts.estimate, route.breaker,
+                        route.throttle,
+                    )  # fmt: skip
+                elif held is None:
+                    faults += 1
+                    retry = True
+                    if cause != "timeout.total" or len(record.attempts) == 1:  # else others used up its time
+                        door.failed(ticket, sent_at, now, cause, route.breaker)
+                door.leave(ticket, sent_at, tokens, now)
+                door = None
+                record.trail.append(f"{member.label}: {cause}")
+                if retry and not head.repeatable and attempt.sent != "nothing":
                     break
-            if now >= deadline:
-                break
+                if now >= deadline:
+                    break
 
-        reason, retry_after = _exhausted(record, now)
-        message = _EXHAUSTED[reason]
+        reason, wait = _exhausted(seen, faults, now, facts.estimate, short)
         record.state = "settled"
         record.reason = reason
         record.status = REFUSALS[reason].status
-        yield Reply(reason, message, retry_after)
+        yield Reply(reason, _EXHAUSTED[reason], wait)
     finally:
-        if member is not None:
-            member.in_flight -= 1
+        if door is not None:
+            door.leave(ticket, sent_at, tokens, now)
         if record.state == "open":
             record.state = "interrupted"
         record.ended_at = now
@@ -161,19 +212,33 @@ def _refuse(world: World, record: UsageRecord, now: float, reason: str, message:
     return Reply(reason, message)
 
 
-def _exhausted(record: UsageRecord, now: float) -> tuple[str, float | None]:
-    """Why no member served, and the seconds until one may: the truth of the soonest, where all were throttled."""
-    attempts = record.attempts
-    if not attempts:
-        return "pool.empty", None
-    soonest = None
-    for a in attempts:
-        if not a.cause.startswith(THROTTLED):
-            return "pool.failed", None
-        wait = (UNNAMED_S if a.retry_after is None else a.retry_after) - (now - a.ended_at)
-        if soonest is None or wait < soonest:
-            soonest = wait
-    return "pool.throttled", max(soonest or 0.0, 0.0)
+def _learn(door: Door, ticket: int, sent_at: float, e: Ended, route: Route, deadline: float) -> None:
+    """What a relayed answer says about who gave it."""
+    usage = e.usage
+    output = usage.total_output if usage is not None else 0
+    used = output + usage.total_input if usage is not None else 0
+    how = e.how if e.at < deadline else "total"
+    door.ended(ticket, sent_at, e.at, how, used, route.breaker)
+    if route.timed and how == "done" and output:
+        first = e.first_token_at
+        door.timed(e.at - sent_at, None if first is None else first - sent_at, output)
+
+
+def _exhausted(
+    seen: Sequence[Route], faults: int, now: float, estimate: int, short: Sequence[Door]
+) -> tuple[str, float | None]:
+    """Why no member served, and the seconds until one may: the truth of the soonest."""
+    soonest = inf
+    kinds = set()
+    for route in seen:
+        kind, wait = route.pool.outlook(now, estimate, short)
+        kinds.add(kind)
+        soonest = min(soonest, wait)
+    if faults or "failed" in kinds:
+        return "pool.failed", soonest if soonest != inf else None
+    if "throttled" in kinds:
+        return "pool.throttled", soonest
+    return ("request.context_length" if "prompt" in kinds else "pool.empty"), None
 
 
 _CREDENTIAL = {
@@ -188,5 +253,6 @@ _ROUTE = {
 _EXHAUSTED = {
     "pool.throttled": "Every deployment of this model is at its rate limit. Please retry after the time named.",
     "pool.failed": "No deployment of this model could answer. The gateway tried the ones it may use.",
+    "request.context_length": "The prompt is longer than any deployment of this model can take. Please shorten it.",
     "pool.empty": "This model has no deployment that could be asked.",
 }

@@ -1,44 +1,223 @@
-"""Deployments that may stand in for each other, and which of them is tried next."""
+"""Deployments that may stand in for each other, and which of them is asked next.
+
+Tiers in order, and inside a tier whoever the balance prefers among those whose doors are open. A pool is asked anew
+for every attempt: a provisioned deployment that is shut is passed over, and has its turn again the moment it opens.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from math import inf
+from typing import Final
 
+from sluicegate.core.door import Door
 from sluicegate.core.snapshot import Deployment, Instance
+
+ANY_SIZE: Final = 1 << 62
+UNDECLARED: Final = 100_000
+"""Tokens a minute that a deployment without declared capacity is taken for, where members are compared."""
+
+EXPLORE: Final = 0.04
+"""Share of requests by which `latency` finds out how the slower members do today."""
+
+TRAIL_MOST: Final = 32
+"""Lines of one record's trail."""
 
 
 class Member:
-    """A deployment bound to its instance, with the live count of what it is carrying.
+    """A deployment bound to its instance and its door, as one pool sees it."""
 
-    The count belongs to the deployment's identity, not to a snapshot: a member is adopted by the World across
-    configurations (core/state.py).
-    """
+    __slots__ = ("ceiling", "deployment", "door", "instance", "label", "max_input", "place", "share", "tier", "weight")
 
-    __slots__ = ("deployment", "in_flight", "instance", "label")
-
-    def __init__(self, deployment: Deployment, instance: Instance) -> None:
+    def __init__(
+        self, deployment: Deployment, instance: Instance, door: Door, soft_ceiling: float | None = None
+    ) -> None:
         self.deployment = deployment
         self.instance = instance
+        self.door = door
         self.label = f"{instance.name}/{deployment.name}"
-        self.in_flight = 0
+        self.tier = deployment.tier
+        self.place = 0
+        "In the order of its pool."
+        self.weight = max(deployment.weight, 1)
+        self.share = 1.0 / ((deployment.capacity or UNDECLARED) * self.weight)
+        "Load is compared after multiplying with it."
+        self.max_input = deployment.max_input or ANY_SIZE
+        self.ceiling = inf
+        "Load beyond which it is passed over (`spill.soft_ceiling`)."
+        if soft_ceiling is not None and deployment.capacity:
+            self.ceiling = soft_ceiling * deployment.capacity / 6  # of a minute, in RECENT_S
 
     def __repr__(self) -> str:
         return f"Member({self.label})"
 
+    @property
+    def in_flight(self) -> int:
+        return self.door.in_flight
+
+
+Balance = Callable[["Pool", Sequence[Member], float, float], Member]
+"""Chooses one of at least two members; `now`, `chance`."""
+
 
 class Pool:
-    """Members in the order in which they are tried: by tier, then as declared."""
+    """Members by tier, each tier in declared order."""
 
-    __slots__ = ("members",)
+    __slots__ = ("_choose", "last", "members", "soft", "tiers")
 
-    def __init__(self, members: Sequence[Member]) -> None:
-        self.members = tuple(members)
+    def __init__(self, tiers: Sequence[Sequence[Member]], balance: str = "least_tokens") -> None:
+        self.tiers = tuple(tuple(t) for t in tiers)
+        self.members = tuple(m for tier in self.tiers for m in tier)
+        self.soft = any(m.ceiling != inf for m in self.members)
+        self._choose: Balance = BALANCE[balance]
+        for place, member in enumerate(self.members, 1):
+            member.place = place
+        self.last = 0
+        "Place of who was taken last."
 
-    def pick(self, tried: Sequence[Member], now: float, chance: float) -> Member | None:
-        """The first member not tried yet, None when all were. `now` and `chance`: for policies to come."""
-        if not tried:
-            return self.members[0] if self.members else None
-        for member in self.members:
-            if member not in tried:
-                return member
+    def pick(
+        self, tried: Sequence[Door], now: float, chance: float, estimate: int, trail: list[str],
+        why: list[str] | None = None,
+    ) -> Member | None:  # fmt: skip
+        """Who is asked next, None when nobody can be. Takes nothing: `Door.enter` does. The one way to a member.
+
+        `tried`: whoever was asked already; `chance`: in [0, 1); `estimate`: tokens of the prompt. Into `trail` goes who
+        is passed over and why; into `why`, where somebody wants to know, a word about everybody who was looked at.
+        """
+        for tier in self.tiers:
+            free: list[Member] = []
+            for member in tier:
+                door = member.door
+                if tried and door in tried:
+                    continue
+                if door.clear and (door.quota is None or door.quota.calm) and estimate <= member.max_input:
+                    free.append(member)
+                else:
+                    reason = "prompt" if estimate > member.max_input else ""
+                    if not reason:
+                        at, reason = door.ready(now, estimate)
+                        if at <= now:
+                            free.append(member)
+                            continue
+                    if len(trail) < TRAIL_MOST:
+                        trail.append(f"{member.label}: passed.{reason}")
+                    if why is not None:
+                        why.append(f"{member.label}: {PASSED[reason]}")
+            if self.soft and free:
+                self._below_ceiling(free, now, trail, why)
+            if free:
+                taken = free[0] if len(free) == 1 else self._choose(self, free, now, chance)
+                if why is None:
+                    self.last = taken.place
+                else:
+                    why.extend(f"{m.label}: not taken, {_told(m, now)}" for m in free if m is not taken)
+                    why.append(f"{taken.label}: taken, {_told(taken, now)}")
+                return taken
         return None
+
+    def outlook(self, now: float, estimate: int, short: Sequence[Door]) -> tuple[str, float]:
+        """Why nobody can be asked, and the seconds until somebody can: `throttled` (all that could take it are),
+        `failed` (one at least is broken), `prompt` (too long for all), `empty`. `short`: see no_larger."""
+        kind, soonest = "empty", inf
+        for member in self.members:
+            if estimate > member.max_input or member.door in short:
+                if kind == "empty":
+                    kind = "prompt"
+                continue
+            at, reason = member.door.ready(now, estimate)
+            soonest = min(soonest, at - now)
+            if reason == "open" or reason == "half_open":
+                kind = "failed"
+            elif kind != "failed":
+                kind = "throttled"
+        return kind, soonest
+
+    def no_larger(self, than: Member) -> list[Door]:
+        """After `than` refused a prompt as too long: the doors of whoever would say the same, its own among them.
+
+        A longer window that is declared may take it, and so may another kind of capacity where nothing is declared.
+        """
+        known = than.max_input != ANY_SIZE
+        return [
+            m.door
+            for m in self.members
+            if (m.max_input <= than.max_input if known else m.tier == than.tier) or m is than
+        ]
+
+    def _below_ceiling(self, free: list[Member], now: float, trail: list[str], why: list[str] | None) -> None:
+        """Takes out who carries more than its soft ceiling."""
+        for member in tuple(free):
+            if member.ceiling != inf and member.door.load(now) > member.ceiling:
+                free.remove(member)
+                if len(trail) < TRAIL_MOST:
+                    trail.append(f"{member.label}: passed.soft_ceiling")
+                if why is not None:
+                    why.append(f"{member.label}: {PASSED['soft_ceiling']}")
+
+
+def least_tokens(pool: Pool, free: Sequence[Member], now: float, chance: float) -> Member:
+    """Fewest tokens in flight and settled of late, relative to capacity and weight. Of equals the first."""
+    best, least = free[0], inf
+    for member in free:
+        load = member.door.load(now) * member.share
+        if load < least:
+            best, least = member, load
+    return best
+
+
+def weighted(pool: Pool, free: Sequence[Member], now: float, chance: float) -> Member:
+    """By lot, each with its weight."""
+    at = chance * sum(m.weight for m in free)
+    for member in free:
+        at -= member.weight
+        if at < 0:
+            return member
+    return free[-1]
+
+
+def round_robin(pool: Pool, free: Sequence[Member], now: float, chance: float) -> Member:
+    """Each in turn."""
+    for member in free:
+        if member.place > pool.last:
+            return member
+    return free[0]
+
+
+def least_busy(pool: Pool, free: Sequence[Member], now: float, chance: float) -> Member:
+    """Fewest requests in flight, relative to weight; of equals each in turn."""
+    least = min(m.door.in_flight / m.weight for m in free)
+    return round_robin(pool, [m for m in free if m.door.in_flight / m.weight == least], now, chance)
+
+
+def latency(pool: Pool, free: Sequence[Member], now: float, chance: float) -> Member:
+    """The fastest at an ordinary answer, from averages of the time to the first token and of each one after it. Now
+    and then another one, or a member that became fast would never be noticed. Who is not known yet comes first."""
+    if chance < EXPLORE:
+        return free[int(chance / EXPLORE * len(free))]
+    return min(free, key=lambda m: m.door.answer_s())
+
+
+BALANCE: Final[dict[str, Balance]] = {
+    "least_tokens": least_tokens,
+    "weighted": weighted,
+    "round_robin": round_robin,
+    "least_busy": least_busy,
+    "latency": latency,
+}
+
+PASSED: Final = {
+    "open": "passed over, its breaker is open",
+    "half_open": "passed over, its breaker is half open and another request is looking",
+    "throttled": "passed over, it is throttled or comes back at a measured pace",
+    "quota": "passed over, the quota it shares is throttled",
+    "size": "passed over, it refuses requests of this size at present",
+    "prompt": "passed over, the prompt is too long for it",
+    "soft_ceiling": "passed over, it carries more than its soft ceiling",
+}
+"""Why a member is passed over, as in docs/reference/reasons.md."""
+
+
+def _told(member: Member, now: float) -> str:
+    door = member.door
+    speed = f", {door.answer_s():.2f} s for an answer" if door.token_s else ""
+    return f"{door.in_flight} in flight, {door.load(now):.0f} tokens of load{speed}"

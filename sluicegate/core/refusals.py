@@ -52,6 +52,7 @@ REFUSALS: dict[str, Refusal] = {
     "request.too_many_keys": Refusal(400, "too_many_keys", _REQUEST),
     "request.invalid_field": Refusal(400, "invalid_value", _REQUEST),
     "request.no_model": Refusal(400, "missing_model", _REQUEST),
+    "request.context_length": Refusal(400, "context_length_exceeded", _REQUEST),
     # members of the pool
     "pool.throttled": Refusal(429, "429", "rate_limit_error", True, 0.001),
     "pool.failed": Refusal(503, "service_unavailable", _SERVER, False, 1.0),

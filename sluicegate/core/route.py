@@ -5,6 +5,8 @@ The one authorisation point: every operation of every URL family passes through 
 
 from __future__ import annotations
 
+from zlib import crc32
+
 from sluicegate.core.actions import Read, Relay
 from sluicegate.core.caller import Consumer
 from sluicegate.core.pool import Pool
@@ -16,12 +18,19 @@ class Route:
     """A model bound to its pool: what an exchange needs to know after it was let in."""
 
     __slots__ = (
-        "attempts", "body_max", "model", "name", "on_disconnect", "operations", "pool", "read", "relay", "relay_stream",
-        "timeouts",
+        "arm", "arm_share", "attempts", "base", "body_max", "breaker", "long_context", "model", "name", "on_disconnect",
+        "operations", "pool", "read", "relay", "relay_stream", "throttle", "timed", "timeouts",
     )  # fmt: skip
 
-    def __init__(self, model: Model, pool: Pool) -> None:
+    def __init__(self, model: Model, pool: Pool, arm: Route | None = None) -> None:
         self.model = model
+        self.arm = arm
+        "The other arm of a rollout, with its share of the callers."
+        self.arm_share = model.rollout.share if model.rollout is not None else 0.0
+        self.base: Route | None = None
+        "Of an arm: the one it stands in for."
+        if arm is not None:
+            arm.base = self
         self.name = model.name
         self.pool = pool
         self.operations = frozenset(model.operations)
@@ -29,10 +38,19 @@ class Route:
         self.timeouts: Timeouts = model.timeouts
         self.on_disconnect: OnDisconnect = model.on_disconnect
         self.body_max = model.body_max
+        self.breaker = model.breaker
+        self.throttle = model.throttle
+        self.long_context = model.spill.long_context
+        self.timed = model.balance == "latency"
         # Actions that are the same for every request of the model.
         self.read = Read(model.body_max)
         self.relay = Relay(model.on_disconnect.other)
         self.relay_stream = Relay(model.on_disconnect.stream)
+
+
+def drawn(*numbers: int) -> float:
+    """A number in [0, 1) that is always the same for these: a share that grows keeps whom it had."""
+    return crc32(b"%d " * len(numbers) % numbers) / 2**32
 
 
 class Routes:
@@ -56,7 +74,19 @@ class Routes:
             return "route.model"
         if operation not in route.operations:
             return "grant.operation"
+        if route.arm is not None and drawn(consumer.number, route.model.number) < route.arm_share:
+            return route.arm
         return route
+
+    def onward(self, route: Route, consumer: Consumer, operation: str, size: int) -> list[Route]:
+        """Where else a request may go when no member of its route can serve: from a rollout's arm to the model
+        itself, then to other models, only those that are written down and that this consumer may use."""
+        found = [] if route.base is None else [route.base]
+        for name in route.model.fallback:
+            other = self.find(consumer, operation, name)
+            if not isinstance(other, str) and size <= other.body_max:
+                found.append(other)
+        return found
 
     def names(self, consumer: Consumer) -> list[str]:
         """Public names of the models this consumer may use."""

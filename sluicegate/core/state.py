@@ -3,36 +3,103 @@
 from __future__ import annotations
 
 from sluicegate.core.caller import Callers
+from sluicegate.core.door import Door
 from sluicegate.core.pool import Member, Pool
 from sluicegate.core.ports import Journal
+from sluicegate.core.retries import Retries
 from sluicegate.core.route import Route, Routes
-from sluicegate.core.snapshot import Directory, Snapshot
+from sluicegate.core.snapshot import Deployment, Directory, Instance, Model, Snapshot
+from sluicegate.core.throttle import Throttle
+
+REMOVED = 1024
+"""Doors of deployments that left the configuration, kept for when they come back; the first to leave goes first."""
 
 
 class World:
-    """What an exchange may read and change: callers, routes, members, journal. No clock: `now` comes with events."""
+    """What an exchange may read and change: callers, routes, doors, journal. No clock: `now` comes with events."""
 
-    __slots__ = ("callers", "in_flight", "journal", "members", "routes", "snapshot")
+    __slots__ = (
+        "_quotas", "callers", "doors", "in_flight", "journal", "members", "retries", "routes", "snapshot",
+        "why",
+    )  # fmt: skip
 
     def __init__(self, snapshot: Snapshot, directory: Directory, journal: Journal) -> None:
         self.journal = journal
         self.in_flight = 0
-        "Admitted exchanges that have not settled."
+        "Exchanges beyond identity and grant that have not ended."
         self.members: dict[int, Member] = {}
+        "One of each deployment of the configuration, by its number. What is live about it is its door."
+        self.doors: dict[int, Door] = {}
+        "By the number of the deployment, those that were removed first."
+        self._quotas: dict[str, Throttle] = {}
+        self.retries = Retries(snapshot.gateway.retry_budget)
+        self.why: list[str] | None = None
+        "Where somebody wants it explained: a word about every candidate, see Pool.pick."
         self.adopt(snapshot, directory)
 
     def adopt(self, snapshot: Snapshot, directory: Directory | Callers) -> None:
-        """Put a new configuration in force. A deployment that is still the same target keeps its live state. Callers
-        that are bound already are taken as they are: 100,000 are not bound again because a timeout changed."""
+        """Put a new configuration in force. A deployment that is still the same target keeps its door, also when it
+        was away for a while; one whose credential changed is looked at again at once. Callers that are bound
+        already are taken as they are: 100,000 are not bound again because a timeout changed."""
         instances = {i.number: i for i in snapshot.instances}
+        deployments = {d.number: d for d in snapshot.deployments}
+        removed = [(n, door) for n, door in self.doors.items() if n not in deployments]
+        doors = dict(removed[-REMOVED:])
+        self._quotas = {
+            d.quota_group: self._quotas.get(d.quota_group) or Throttle() for d in snapshot.deployments if d.quota_group
+        }
         members: dict[int, Member] = {}
-        for d in snapshot.deployments:
-            old = self.members.get(d.number)
-            new = Member(d, instances[d.instance])
-            if old is not None and old.label == new.label:
-                new.in_flight = old.in_flight
-            members[d.number] = new
+        for number, d in deployments.items():
+            instance = instances[d.instance]
+            doors[number] = door = self._door(d, instance)
+            members[number] = Member(d, instance, door)
+        self.doors = doors
         self.members = members
-        self.routes = Routes({m.name: Route(m, Pool([members[n] for n in m.deployments])) for m in snapshot.models})
+        region = snapshot.gateway.region
+
+        def pool(model: Model, numbers: tuple[int, ...]) -> Pool:
+            """Own region first, then tiers, then as declared."""
+            tiers: dict[tuple[bool, int], list[Member]] = {}
+            for d in (deployments[n] for n in numbers):
+                instance = instances[d.instance]
+                away = bool(region and instance.region and instance.region != region)
+                member = Member(d, instance, doors[d.number], model.spill.soft_ceiling)
+                tiers.setdefault((away, d.tier), []).append(member)
+            return Pool([tiers[key] for key in sorted(tiers)], model.balance)
+
+        routes = {}
+        for m in snapshot.models:
+            rollout = m.rollout
+            arm = Route(m, pool(m, rollout.deployments)) if rollout is not None and rollout.deployments else None
+            routes[m.name] = Route(m, pool(m, m.deployments), arm)
+        self.routes = Routes(routes)
+        self.retries.share = snapshot.gateway.retry_budget
         self.callers = directory if isinstance(directory, Callers) else Callers(directory)
         self.snapshot = snapshot
+
+    def _door(self, d: Deployment, instance: Instance) -> Door:
+        quota = self._quotas.get(d.quota_group)
+        target = (instance.scheme, instance.host, instance.port, instance.base_path, d.name)
+        door = self.doors.get(d.number)
+        if door is None or door.target != target:
+            return Door(target, quota)
+        door.quota = quota
+        old = self.members.get(d.number)
+        if old is not None and old.instance.auth != instance.auth:
+            door.breaker.look_now()
+        return door
+
+    def pools(self, now: float) -> list[dict[str, object]]:
+        """Every deployment as it is now, plain data for consoles and metrics. `until`: seconds from
+        `now`, 0.0 where there is no time."""
+        told: list[dict[str, object]] = []
+        for member in self.members.values():
+            door = member.door
+            state, until = door.state(now)
+            told.append({
+                "number": member.deployment.number, "deployment": member.label, "tier": member.tier, "state": state,
+                "until": max(0.0, until - now), "cause": door.breaker.cause, "faults": door.breaker.faults,
+                "in_flight": door.in_flight, "tokens": door.tokens, "load": round(door.load(now)),
+                "quota_group": member.deployment.quota_group, "exhausted": door.exhausted(),
+            })  # fmt: skip
+        return told

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from sluicegate.core.caller import Callers, Consumer, digest
+from sluicegate.core.door import Door
 from sluicegate.core.events import Facts
 from sluicegate.core.limits.base import LimitSpec, reserve
 from sluicegate.core.policy import Policies, Policy
@@ -18,7 +19,7 @@ TOKENS = LimitSpec("token_rate", 1000)
 
 
 def route(name: str = "chat") -> Route:
-    return Route(Model(1, name, (1,), ("chat_completions",)), Pool([Member(DEPLOYMENT, INSTANCE)]))
+    return Route(Model(1, name, (1,), ("chat_completions",)), Pool([[Member(DEPLOYMENT, INSTANCE, Door())]]))
 
 
 def consumers(*limits: LimitSpec, tenant: tuple[LimitSpec, ...] = (), many: int = 2) -> list[Consumer]:

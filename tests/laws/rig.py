@@ -211,7 +211,7 @@ class Rig:
         assert all(d.done for d in self.drives)
         assert not self.bound.live
         assert self.world.in_flight == 0
-        assert [m.in_flight for m in self.world.members.values()] == [0] * len(self.world.members)
+        assert [(d.in_flight, d.tokens) for d in self.world.doors.values()] == [(0, 0)] * len(self.world.doors)
         totals = self.journal.totals()
         assert totals["open"] == 0
         assert totals["settled"] + totals["interrupted"] + totals["refused"] == len(self.drives)  # type: ignore[operator]

@@ -125,13 +125,17 @@ def mutant(old: str, new: str) -> types.ModuleType:
 
 
 MUTANTS = {
-    "forgets a member's slot when the attempt failed": (
-        "            member.in_flight -= 1\n            record",
-        "            record",
+    "forgets to leave a door when the attempt failed": (
+        "                door.leave(ticket, sent_at, tokens, now)\n                door = None",
+        "                door = None",
     ),
-    "forgets a member's slot at the end": (
-        "            member.in_flight -= 1\n        if record",
-        "            pass\n        if record",
+    "leaves a door twice when the attempt failed": (
+        "                door.leave(ticket, sent_at, tokens, now)\n                door = None",
+        "                door.leave(ticket, sent_at, tokens, now)",
+    ),
+    "forgets to leave a door at the end": (
+        "        if door is not None:\n            door.leave(",
+        "        if False:\n            door.leave(",
     ),
     "forgets the exchange's own slot": ("        world.in_flight -= 1\n", ""),
     "settles twice": (
