@@ -60,7 +60,7 @@ def test_faults_longer_ago_than_the_window_are_forgotten() -> None:
             breaker.failed(ticket, 0.0, 0.01, "connection.reset", SPEC)
         else:
             breaker.answered(ticket, 0.0, SPEC)
-    for n in range(19):
+    for _ in range(19):
         breaker.answered(enter(breaker, 31.0), 31.0, SPEC)
     breaker.failed(enter(breaker, 31.0), 31.0, 0.01, "connection.reset", SPEC)
     assert breaker.closed
