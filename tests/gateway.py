@@ -13,11 +13,18 @@ from typing import Any, TypeVar
 
 import uvloop
 
+from sluicegate.core.breaker import BreakerSpec
 from sluicegate.core.caller import digest
 from sluicegate.core.secret import Secret
 from sluicegate.core.settings import Gateway, Listen
 from sluicegate.core.snapshot import Auth, ConsumerEntry, Deployment, Directory, Instance, Model, Snapshot
 from sluicegate.worker import Worker
+
+UNMOVED = BreakerSpec(faults=1_000_000, share=2.0)
+"""For a gateway whose deployments misbehave again and again, and must be asked every time."""
+
+LIVE: set[GatewayThread] = set()
+"""Those that are up."""
 
 T = TypeVar("T")
 KEY = "client-key-0123456789"
@@ -35,14 +42,17 @@ def instance(number: int, port: int, **more: Any) -> Instance:
 
 
 def snapshot(instances: list[Instance], listen: Listen | None = None, drain_s: float = 5.0, **model: Any) -> Snapshot:
-    """Model `chat` over one deployment `gpt-4o-<n>` in each instance, in their order."""
+    """Model `chat` over one deployment `gpt-4o-<n>` in each instance, in their order; faults open no breaker
+    and use up no budget."""
+    model = {"breaker": UNMOVED, **model}
     deployments = tuple(
         Deployment(i.number, f"gpt-4o-{i.number}", i.number, "gpt-4o", "2024-11-20", "Standard", 1) for i in instances
     )
     models = (Model(1, "chat", tuple(i.number for i in instances), ("chat_completions",), **model),)
     return Snapshot(
-        "0123456789ab", Gateway(listen=listen or Listen(port=0), drain_s=drain_s), tuple(instances), deployments, models
-    )
+        "0123456789ab", Gateway(listen=listen or Listen(port=0), drain_s=drain_s, retry_budget=100.0),
+        tuple(instances), deployments, models,
+    )  # fmt: skip
 
 
 def directory(models: tuple[str, ...] = ("chat",)) -> Directory:
@@ -94,6 +104,17 @@ class GatewayThread:
     def journal(self) -> Any:
         return self.worker.journal
 
+    def forget(self) -> None:
+        """As if nothing had happened yet: every door open, nobody carrying anything."""
+
+        def forget() -> None:
+            world = self.worker.world
+            world.doors.clear()
+            world.members.clear()
+            world.adopt(world.snapshot, self.directory)
+
+        self.call(forget)
+
     def call(self, function: Callable[[], T]) -> T:
         """Run something in the gateway's loop and wait for its value."""
 
@@ -119,6 +140,8 @@ class GatewayThread:
         self.worker.bound.report = self.bugs.append
         self.worker.start([listening])
         self._up.set()
+        LIVE.add(self)
         await self._stop.wait()
+        LIVE.discard(self)
         await self.worker.stop(self.snapshot.gateway.drain_s, self.still_listen_s)
         self.totals = self.worker.totals()

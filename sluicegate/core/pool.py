@@ -125,7 +125,7 @@ class Pool:
                     kind = "prompt"
                 continue
             at, reason = member.door.ready(now, estimate)
-            soonest = min(soonest, at - now)
+            soonest = min(soonest, round(at - now, 6))
             if reason == "open" or reason == "half_open":
                 kind = "failed"
             elif kind != "failed":

@@ -11,7 +11,7 @@ from typing import Final
 WINDOW_S: Final = 10.0
 """Requests and retries count for between one and two of these."""
 
-FLOOR: Final = 10
+FLOOR: Final = 30
 """So many retries are allowed in a window however few requests there are: small traffic may retry, too."""
 
 

@@ -5,7 +5,14 @@ from collections.abc import Iterator
 import pytest
 
 from tests.abuse.outside import Upstream
-from tests.gateway import GatewayThread, instance, snapshot
+from tests.gateway import LIVE, GatewayThread, instance, snapshot
+
+
+@pytest.fixture(autouse=True)
+def forgotten() -> None:
+    """What the test before did to the doors of a gateway that they share."""
+    for gateway in tuple(LIVE):
+        gateway.forget()
 
 
 @pytest.fixture(scope="module")

@@ -5,6 +5,14 @@ from collections.abc import Iterator
 import pytest
 
 from tests.clients.site import Site, site
+from tests.gateway import LIVE
+
+
+@pytest.fixture(autouse=True)
+def forgotten() -> None:
+    """What the test before did to the doors of a gateway that they share."""
+    for gateway in tuple(LIVE):
+        gateway.forget()
 
 
 @pytest.fixture(scope="module", params=["http", "https"])

@@ -14,18 +14,21 @@ from sluicegate.core.record import UsageRecord
 from sluicegate.core.settings import Gateway, Listen
 from sluicegate.core.snapshot import Deployment, Instance, Model, Snapshot
 from tests.clients.upstream import Script, Upstream
-from tests.gateway import GatewayThread, directory, instance
+from tests.gateway import UNMOVED, GatewayThread, directory, instance
 
 
 def over(
     instances: list[Instance], models: dict[str, list[int]], listen: Listen | None = None, **model: Any
 ) -> Snapshot:
-    """Models over deployments `gpt-4o-<n>`, one in each instance; `models` says which, in which order."""
+    """Models over deployments `gpt-4o-<n>`, one in each instance; `models` says which, in which order.
+    Faults open no breaker and use up no budget."""
+    model = {"breaker": UNMOVED, **model}
     deployments = tuple(
         Deployment(i.number, f"gpt-4o-{i.number}", i.number, "gpt-4o", "2024-11-20", "Standard", 1) for i in instances
     )
     return Snapshot(
-        "0123456789ab", Gateway(listen=listen or Listen(port=0), drain_s=2.0), tuple(instances), deployments,
+        "0123456789ab", Gateway(listen=listen or Listen(port=0), drain_s=2.0, retry_budget=100.0),
+        tuple(instances), deployments,
         tuple(Model(n, name, tuple(members), ("chat_completions",), **model)
               for n, (name, members) in enumerate(models.items(), 1)),
     )  # fmt: skip

@@ -113,7 +113,6 @@ async function matrix(words) {
     "tools streamed": job("[sim:tool=weather]", { tools: true, stream: true }),
     "filtered": job("[sim:filter] something bad"),
     "broken off": job(`[sim:tokens=50] ${words.cut}`, { stream: true }),
-    "all throttled": job(`hello ${words.throttled}`),
     "no member left": job(`hello ${words.broken}`),
   };
   const schema = {
@@ -143,10 +142,14 @@ async function matrix(words) {
 
     say("wrong key", await ask(make({ apiKey: "nobody's" }), jobs.plain));
     say("unknown model", await ask(client, { ...jobs.plain, model: "unknown" }));
+    say("no member left, eager", await ask(make({ maxRetries: 5 }), jobs["no member left"]));
     const began = performance.now();
     const back = await ask(make({ maxRetries: 2 }), job(`[sim:echo] back ${words.once}-${number}`));
     say("throttled once", { waited_s: (performance.now() - began) / 1000, ...back });
-    say("no member left, eager", await ask(make({ maxRetries: 5 }), jobs["no member left"]));
+    say("all throttled", await ask(client, job(`hello ${words.throttled}`)));
+    // They come back at a pace: ask, as patiently as told, until they take anything again.
+    const patient = make({ maxRetries: 10 });
+    for (let n = 0; n < 20; n++) await ask(patient, jobs.plain);
   }
 }
 
