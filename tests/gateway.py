@@ -111,7 +111,7 @@ class GatewayThread:
             world = self.worker.world
             world.doors.clear()
             world.members.clear()
-            world.adopt(world.snapshot, self.directory)
+            world.adopt(world.snapshot, world.callers)
 
         self.call(forget)
 
