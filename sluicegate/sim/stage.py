@@ -187,7 +187,7 @@ class Stage:
         client.drive.start(
             Head(
                 self.clock.now(), f"{self.asked:032x}", "chat_completions", path_model, api_version, shown, headers,
-                "127.0.0.1", chance,
+                "127.0.0.1", chance, retries=retry,
             )
         )  # fmt: skip
         return client

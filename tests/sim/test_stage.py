@@ -137,3 +137,9 @@ def test_faults_in_the_bytes_reach_the_driver_as_from_a_socket():
         assert client.status == 200, fault
         stage.clock.run_for(60)
     assert stage.ledger.totals()["by_deployment"]["b/gpt-4o"] == 4
+
+
+def test_a_try_again_says_which_it_is():
+    stage = Stage()
+    assert stage.ask(retry=2).drive.head.retries == 2 and stage.ask().drive.head.retries == 0
+    settled(stage)

@@ -12,6 +12,7 @@ import pytest
 from sluicegate.cli.scenario import read
 from sluicegate.sim.ledger import Entry
 from sluicegate.sim.scenario import Scenario, judged, scenario_spec
+from sluicegate.sim.stage import Stage
 
 HERE = Path(__file__).parents[2] / "examples" / "scenarios"
 FILES = sorted(HERE.glob("*.yaml"))
@@ -89,3 +90,56 @@ def test_a_request_is_never_lost_whatever_befalls_the_fleet():
     assert not journal.open and journal.records == journal.settled + journal.interrupted
     assert scenario.stage.world.in_flight == 0 and not any(m.in_flight for m in scenario.stage.world.members.values())
     assert not scenario.stage.ledger.open()
+
+
+def test_S01_nobody_is_asked_before_the_time_a_429_named_and_home_is_tried_then():
+    scenario = played(HERE / "spike.yaml")
+    calls = [e for e in scenario.stage.ledger if e.deployment == "gpt-4o-ptu"]
+    refused = [n for n, e in enumerate(calls) if e.status == 429]
+    assert len(refused) > 20
+    for n in refused[:-1]:
+        named = calls[n].retry_s
+        assert named is not None
+        waited = calls[n + 1].first_at - calls[n].first_at
+        assert waited >= named
+        assert waited < named + 2.0, "home is asked again as soon as it may be, at several requests a second"
+
+
+def test_S02_what_was_mended_serves_again():
+    scenario = played(HERE / "broken.yaml")
+    for name, within_s in (("deleted", 35), ("unreachable", 10), ("revoked", 35)):
+        back = [e for e in between(scenario, 240, 300) if e.instance == name and e.status == 200]
+        assert back and back[0].first_at - scenario.started_at < 240 + within_s, name
+
+
+def test_S03_all_throttled_costs_no_call_and_the_time_told_counts_down():
+    stage = Stage({"a": {}, "b": {}, "c": {}})
+    for name, for_s in (("a", 30.0), ("b", 12.0), ("c", 20.0)):
+        stage.upstream.fault("throttle", instance=name, for_s=for_s)
+    told = []
+    for _ in range(5):
+        client = stage.ask()
+        stage.clock.run_for(2.0)
+        assert client.status == 429 and client.header("x-should-retry") == "true"
+        told.append(int(client.header("retry-after-ms") or 0))
+        assert client.ended_at is not None and client.ended_at - client.asked_at < 0.02
+    assert told == [12000, 10000, 8000, 6000, 4000] and len(stage.ledger) == 3
+    stage.clock.run_for(2.0)
+    home = stage.ask()
+    stage.settle()
+    assert home.status == 200 and stage.ledger[-1].instance == "b" and not stage.ledger.early()
+
+
+def test_G14_a_retry_storm_is_not_made_worse_and_is_over_at_once():
+    scenario = played(HERE / "retry-storm.yaml")  # 20 a second
+    assert len(between(scenario, 30, 80)) <= 1.2 * 20 * 50, "half of all answers are 500"
+    assert len(between(scenario, 81, 120)) <= 39, "all of them are: a look a second"
+    well = between(scenario, 125, 135)
+    assert len(well) == pytest.approx(200, abs=1) and {e.status for e in well} == {200}
+
+
+def test_the_faster_region_is_found_within_seconds_after_they_swapped():
+    scenario = played(HERE / "latency.yaml")
+    before, after = between(scenario, 20, 120), between(scenario, 125, 240)
+    assert sum(e.instance == "near" for e in before) > 0.9 * len(before)
+    assert sum(e.instance == "far" for e in after) > 0.9 * len(after)
