@@ -20,6 +20,7 @@ VERBS = {
     "serve": "Carry traffic until SIGTERM.",
     "check": "Say everything that is wrong with a configuration.",
     "diff": "What a configuration would change.",
+    "key": "Make a key for a consumer.",
     "config": "Rewrite a file of an older version of the language.",
     "status": "How the running gateway is.",
     "pools": "Which deployments serve which model, and how they are.",

