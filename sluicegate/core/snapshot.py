@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from sluicegate.core.breaker import BreakerSpec, ThrottleSpec
 from sluicegate.core.limits.base import LimitSpec
 from sluicegate.core.params import ParamSpec
+from sluicegate.core.pricing import Prices
 from sluicegate.core.secret import Secret
 from sluicegate.core.settings import Connections, Gateway, OnDisconnect, Rollout, Spill, Timeouts
 
@@ -109,6 +110,8 @@ class Snapshot:
     instances: tuple[Instance, ...]
     deployments: tuple[Deployment, ...]
     models: tuple[Model, ...]
+    prices: Prices = field(default_factory=Prices)
+    "By number of the deployment."
 
 
 @dataclass(frozen=True, slots=True)

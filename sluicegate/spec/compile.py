@@ -19,6 +19,7 @@ from sluicegate.spec.forms import Use
 from sluicegate.spec.kinds import Context, closest, quoted
 from sluicegate.spec.language import Document
 from sluicegate.spec.pools import Offers
+from sluicegate.spec.prices import price
 from sluicegate.spec.problems import Path
 from sluicegate.spec.process import GatewaySpec
 from sluicegate.spec.reach import ModelSpec, TimeoutsSpec
@@ -51,7 +52,9 @@ class Compiler:
         self.check_boundaries()
         models = [self.model(n, *item) for n, item in enumerate(self.document.models.items(), 1)]
         self.check_fallbacks(models)
-        return Snapshot("", gateway, tuple(instances), tuple(self.offers.deployments), tuple(models))
+        deployments = tuple(self.offers.deployments)
+        prices = price(self.document, deployments, [self.offers.label(d) for d in deployments], self.cx)
+        return Snapshot("", gateway, tuple(instances), deployments, tuple(models), prices)
 
     # ------------------------------------------------------------ the process
 

@@ -142,8 +142,10 @@ def _walk(
 ) -> None:
     """Tell a section: `path` is the object it belongs to, `prefix` what its fields begin with there."""
     for name, (kind, field) in section.fields.items():
-        held = getattr(value, name)
-        if isinstance(kind, Named):
+        held = getattr(value, field.name)
+        if isinstance(kind, Named) and not isinstance(kind.kind, Section):
+            objects[path].update((f"{prefix}{name}.{entry}", kind.kind.write(inner)) for entry, inner in held.items())
+        elif isinstance(kind, Named):
             for entry, inner in held.items():
                 below = f"{path}.{prefix}{name}.{entry}" if path else f"{name}.{entry}"
                 objects[below] = {}

@@ -67,6 +67,9 @@ def renumbered(
         deployments=tuple(
             replace(d, number=deployments[d.number], instance=instances[d.instance]) for d in snapshot.deployments
         ),
+        prices=replace(
+            snapshot.prices, deployments=tuple((deployments[n], prices) for n, prices in snapshot.prices.deployments)
+        ),
         models=tuple(
             replace(
                 m,

@@ -13,6 +13,7 @@ from typing import Annotated, ClassVar
 
 from sluicegate.spec.capacity import BoundarySpec, InstanceSpec
 from sluicegate.spec.kinds import PublicName, Text
+from sluicegate.spec.money import PricesSpec
 from sluicegate.spec.people import ConsumerSpec, PlanSpec, TenantSpec
 from sluicegate.spec.process import GatewaySpec, StoresSpec, TelemetrySpec
 from sluicegate.spec.reach import DefaultsSpec, ModelSpec
@@ -24,7 +25,7 @@ from sluicegate.spec.values import LanguageVersion
 class Document:
     """A configuration."""
 
-    later: ClassVar = ("issuers", "classes", "prices", "queue", "jobs", "cache", "guards")
+    later: ClassVar = ("issuers", "classes", "queue", "jobs", "cache", "guards")
 
     version: Annotated[str, LanguageVersion()]
     "Of the language."
@@ -48,6 +49,8 @@ class Document:
     "What several consumers have in common."
     defaults: DefaultsSpec = DefaultsSpec()
     "How models are reached that do not say it themselves."
+    prices: PricesSpec = PricesSpec()
+    "What things cost."
     stores: StoresSpec = StoresSpec()
     "Where things are kept, and how long."
     telemetry: TelemetrySpec = TelemetrySpec()

@@ -66,7 +66,7 @@ def _section(name: str, section: Section, shown: dict[type, str]) -> Iterator[st
             there = _anchor(shown.get(below[0][1].cls, below[0][0]))
             word = "section" if isinstance(kind, Section | Named) else value
             value = f"[{word}](#{there})" if word == "section" else f"{word}; [map](#{there})"
-        yield f"| `{key}` | {value} | {state} | {docs[key]} |".replace("\n", " ")
+        yield f"| `{key}` | {value} | {state} | {docs[field.name]} |".replace("\n", " ")
     if section.later:
         yield f"\nArrives later: {', '.join(f'`{key}`' for key in section.later)}."
     yield ""

@@ -2,7 +2,7 @@
 
 A field's annotation says which kind reads it (`Annotated[float, Duration()]`), a field without default is required,
 `later` on the class names the keys that belong to the language and do not work yet, and `bare` lets `{}` stand for all
-defaults. So a new section costs a
+defaults. A field called `from_` is the key `from`: Python has that word for itself. So a new section costs a
 dataclass: errors, schema and reference page follow from it.
 """
 
@@ -60,7 +60,7 @@ class Section(Kind):
 
     def read(self, cx: Context, node: Node, path: Path) -> Any:
         values, lacking = self.values(cx, node, path)
-        return MISSING if lacking else self.cls(**values)
+        return MISSING if lacking else self.cls(**{self.fields[key][1].name: value for key, value in values.items()})
 
     def values(self, cx: Context, node: Node, path: Path) -> tuple[dict[str, Any], list[str]]:
         """The fields that could be read, and the required ones that could not; everything amiss was reported."""
@@ -96,7 +96,7 @@ class Section(Kind):
         docs = field_docs(self.cls)
         properties = {}
         for key, (kind, field) in self.fields.items():
-            properties[key] = {**kind.schema(), "description": docs.get(key, "")}
+            properties[key] = {**kind.schema(), "description": docs.get(field.name, "")}
             default = self.default(field)
             if default not in (None, ()):
                 properties[key]["default"] = default if isinstance(default, bool | int) else kind.write(default)
@@ -107,6 +107,14 @@ class Section(Kind):
             "required": self.required,
             "properties": properties,
         }
+
+    def write(self, value: Any) -> str:
+        said = []
+        for key, (kind, f) in self.fields.items():
+            held = getattr(value, f.name)
+            if held is not None and held != f.default:
+                said.append(f"{key}: {kind.write(held)}")
+        return "{" + ", ".join(said) + "}"
 
     def below(self) -> Iterable[tuple[str, Kind]]:
         return [("", self)]
@@ -210,7 +218,7 @@ def _required(f: dataclasses.Field[Any]) -> bool:
 @cache
 def _fields(cls: type) -> dict[str, tuple[Kind, dataclasses.Field[Any]]]:
     hints = get_type_hints(cls, include_extras=True)
-    return {f.name: (kind_of(hints[f.name]), f) for f in dataclasses.fields(cls)}
+    return {f.name.rstrip("_"): (kind_of(hints[f.name]), f) for f in dataclasses.fields(cls)}
 
 
 def kind_of(hint: Any) -> Kind:

@@ -33,7 +33,8 @@ def test_every_section_and_every_field_says_what_it_is():
         assert first_line(section.cls).endswith("."), section.cls
         docs = field_docs(section.cls)
         for key in section.fields:
-            assert docs.get(key, "").endswith("."), f"{section.cls.__name__}.{key} has no docstring"
+            name = section.fields[key][1].name
+            assert docs.get(name, "").endswith("."), f"{section.cls.__name__}.{key} has no docstring"
             assert key not in section.later
 
 

@@ -106,7 +106,7 @@ def test_every_field_that_holds_a_secret_is_hidden():
             inner = kind.kind if isinstance(kind, Named | Listing) else kind
             if isinstance(inner, Section):
                 names += walk(inner)
-            elif "Secret" in str(field.type) or "Key" in str(field.type):
+            elif re.search(r"\b(Secret|Key)\b", str(field.type)):
                 assert type(inner).__name__ == "Hidden"
                 names.append(key)
         return names
