@@ -64,6 +64,7 @@ def test_a_rolling_restart_under_load_resets_nobody(fleet: FleetThread, tmp_path
     """G8, short: two workers, 200 requests a second over kept connections."""
     with Gateway(tmp_path, config(tmp_path, fleet["a"].origin, 2)) as gateway:
         first = gateway.workers
+        before = descriptors(gateway.pid)
         with Load(gateway.port, 200) as load:
             until(lambda: load.count > 50)
             gateway.tell(signal.SIGUSR2)
@@ -73,6 +74,7 @@ def test_a_rolling_restart_under_load_resets_nobody(fleet: FleetThread, tmp_path
             until(lambda: load.count > seen + 50)
         assert load.outcomes == {"200": load.count}, load.errors[:3]
         assert len(gateway.workers) == 2
+        until(lambda: descriptors(gateway.pid) == before)
         totals, status = gateway.end()
         assert (totals["records"], totals["settled"], totals["open"]) == (load.count, load.count, 0)
         assert status == 0

@@ -1,0 +1,120 @@
+"""A configuration is in force on all workers or on none, whatever each of them answers, or does not."""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+from types import SimpleNamespace
+from typing import Any
+
+import msgspec
+from hypothesis import given
+from hypothesis import strategies as st
+
+from sluicegate.keeper.supervisor import Supervisor, add
+from sluicegate.link.channel import Adopt, Down, Forget, Offer, Taken
+
+_reads = msgspec.msgpack.Decoder(Down)
+
+
+class Scripted:
+    """A worker that answers as the test says. Until it adopts it has `old` in force."""
+
+    def __init__(self, prepares: str, adopts: str) -> None:
+        self.state = "ready"
+        self.pid = 1
+        self.config = "old"
+        self.answers = [prepares, adopts]
+        self.got: list[type] = []
+        self.killed = False
+
+    def expect(self, version: int) -> None:
+        pass
+
+    def send_packed(self, data: bytes) -> None:
+        self.send(_reads.decode(data[4:]))
+
+    def send(self, message: Any) -> None:
+        self.got.append(type(message))
+        if type(message) is Adopt and self.answers[0] == "in force":
+            self.config = "new"
+
+    async def took(self, version: int, within_s: float) -> Taken:
+        await asyncio.sleep(0)
+        return Taken(version, self.config, self.answers.pop(0), "cannot")
+
+    def kill(self) -> None:
+        self.killed = True
+
+
+def supervised(workers: list[Scripted]) -> Supervisor:
+    supervisor = Supervisor([], lambda event, **facts: None)
+    supervisor.seats = [SimpleNamespace(worker=w) for w in workers]  # type: ignore[misc]
+    supervisor._keep(b"old parcel", "old")
+    return supervisor
+
+
+answers = st.tuples(st.sampled_from(["prepared", "prepared", "refused"]), st.sampled_from(["in force", "refused"]))
+
+
+@given(st.lists(answers, min_size=1, max_size=5))
+def test_all_or_none(script: list[tuple[str, str]]):
+    workers = [Scripted(*each) for each in script]
+
+    async def run() -> tuple[str, str]:
+        supervisor = supervised(workers)
+        error = await supervisor.adopt(b"new parcel", b"change", "new")
+        assert supervisor._parcel is not None
+        supervisor._parcel.close()
+        return error, supervisor.config
+
+    error, config = asyncio.run(run())
+    if any(prepares == "refused" for prepares, _ in script):
+        assert (error, config) == ("cannot", "old")
+        assert all(w.got == [Offer, Forget] and w.config == "old" and not w.killed for w in workers)
+    else:
+        assert (error, config) == ("", "new")
+        assert all(w.got == [Offer, Adopt] for w in workers)
+        # Who does not adopt what it prepared is replaced by one that starts with the new one.
+        assert all(w.killed == (w.config != "new") for w in workers)
+
+
+def test_a_worker_that_came_up_meanwhile_gets_what_is_in_force():
+    first, late = Scripted("prepared", "in force"), Scripted("prepared", "in force")
+
+    async def run() -> None:
+        supervisor = supervised([first])
+        took = first.took
+
+        async def and_somebody_comes(version: int, within_s: float) -> Taken:
+            if len(supervisor.seats) == 1:
+                supervisor.seats.append(SimpleNamespace(worker=late))  # type: ignore[arg-type]
+            return await took(version, within_s)
+
+        first.took = and_somebody_comes  # type: ignore[method-assign]
+        assert await supervisor.adopt(b"new parcel", b"change", "new") == ""
+        assert supervisor._parcel is not None
+        supervisor._parcel.close()
+
+    asyncio.run(run())
+    assert late.got == [Offer, Adopt] and not late.killed
+
+
+def test_totals_of_workers_add_up():
+    sums: dict[str, Any] = {}
+    add(sums, {"event": "totals", "records": 2, "refused_early": {"a": 1}})
+    add(sums, {"records": 3, "refused_early": {"a": 1, "b": 4}})
+    assert sums == {"records": 5, "refused_early": {"a": 2, "b": 4}}
+
+
+def test_nothing_of_a_supervisor_is_left_when_no_worker_can_be_started(monkeypatch: Any):
+    ours, theirs = socket.socketpair()
+
+    async def run() -> None:
+        supervisor = Supervisor([ours], lambda event, **facts: None)
+        await supervisor.stop(0.0)
+        assert ours.fileno() == -1
+        assert not supervisor.workers
+
+    asyncio.run(run())
+    theirs.close()
