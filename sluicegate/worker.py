@@ -24,9 +24,18 @@ from typing import Any
 import uvloop
 
 from sluicegate.apis import APIS, Paths
+from sluicegate.core.breaker import ThrottleSpec
 from sluicegate.core.caller import Callers
 from sluicegate.core.entry import Entry, entry
-from sluicegate.core.families import CLIENTS, DEPLOYMENT_IN_FLIGHT, IN_FLIGHT, LAG, REQUESTS, UPSTREAMS
+from sluicegate.core.families import (
+    CLIENTS,
+    DEPLOYMENT_IN_FLIGHT,
+    DEPLOYMENT_STATE,
+    IN_FLIGHT,
+    LAG,
+    REQUESTS,
+    UPSTREAMS,
+)
 from sluicegate.core.refusals import REFUSALS
 from sluicegate.core.snapshot import Change, Directory, Snapshot
 from sluicegate.core.state import World
@@ -44,6 +53,7 @@ from sluicegate.link.channel import (
     Forget,
     Leaving,
     Left,
+    News,
     Offer,
     Query,
     Taken,
@@ -52,6 +62,7 @@ from sluicegate.link.channel import (
 from sluicegate.link.counters import Counters
 from sluicegate.link.counting import Counting
 from sluicegate.link.parcel import Unreadable, unpack
+from sluicegate.link.shut import TOPIC, Shut, ShutNews
 from sluicegate.providers import PROVIDERS
 from sluicegate.stores.memory.journal import Journal
 from sluicegate.upstream.client import Client
@@ -64,6 +75,9 @@ GC_THRESHOLD = (50_000, 20, 50)
 
 ENTRIES_BYTES = 4 * 1024 * 1024
 """Lines for the access log that may wait for the keeper."""
+
+HEARD = ThrottleSpec(longest=86_400.0)
+"""What another worker heard it has cut to `throttle.longest` already."""
 
 PUBLISH_TURNS = 20
 """Of the wheel: counters are published once a second."""
@@ -89,8 +103,12 @@ class Worker:
         self._timer: asyncio.TimerHandle | None = None
         self._due = 0.0
         self._late = 0.0
+        self.on_turn: Callable[[float], None] | None = None
+        "Called with each turn of the wheel."
         self.on_over: Callable[[list[Entry]], None] | None = None
         "Who wants to know of requests that are over (the access log, in the keeper)."
+        self._states: dict[str, str] = {}
+        "Of deployments, as the counters have them."
         self._counted: Counter[str] = Counter()
         "Early refusals that the counters know of."
 
@@ -118,6 +136,8 @@ class Worker:
                 self.publish()
             if self.counting.over:
                 self.tell_over()
+            if self.on_turn is not None:
+                self.on_turn(now)
         except Exception as bug:
             report(bug)
 
@@ -132,8 +152,16 @@ class Worker:
         upstream = self.upstream.counts()
         for state, number in (("idle", upstream.idle), ("busy", upstream.busy), ("connecting", upstream.connecting)):
             cells[row(UPSTREAMS, state)] = number
+        now = time.monotonic()
         for member in self.world.members.values():
             cells[row(DEPLOYMENT_IN_FLIGHT, member.label)] = member.in_flight
+            state = member.door.state(now)[0]
+            before = self._states.get(member.label)
+            if before != state:
+                if before is not None:
+                    cells[row(DEPLOYMENT_STATE, member.label, before)] = 0
+                self._states[member.label] = state
+                cells[row(DEPLOYMENT_STATE, member.label, state)] = 1
         for reason, number in self.server.refusals.items():
             new = number - self._counted[reason]
             if new:
@@ -160,7 +188,7 @@ class Worker:
 
     def pools(self) -> dict[str, dict[str, object]]:
         """What this worker sees of each deployment."""
-        return {m.label: {"in_flight": m.in_flight} for m in self.world.members.values()}
+        return {str(told["deployment"]): told for told in self.world.pools(time.monotonic())}
 
     def deployment(self, number: int) -> str:
         """What a deployment is called in metrics: instance/deployment."""
@@ -183,6 +211,10 @@ class Worker:
         """Put a configuration in force, between two turns of the loop. Running exchanges end as they began; live state
         goes on by identity."""
         world = self.world
+        for label, state in self._states.items():  # some may be gone
+            self.counters.cells[self.counters.row(DEPLOYMENT_STATE, label, state)] = 0
+            self.counters.cells[self.counters.row(DEPLOYMENT_IN_FLIGHT, label)] = 0
+        self._states.clear()
         gone = {i.number for i in self.snapshot.instances} - {i.number for i in snapshot.instances}
         world.adopt(snapshot, callers)
         self.snapshot = snapshot
@@ -232,7 +264,8 @@ class Told:
         self.channel: Channel | None = None
         self.leave = asyncio.Event()
         self.drain: Drain | None = None
-        self.on_news: dict[str, Callable[[Any], None]] = {}
+        self.shut = ShutNews(self._tell_shut)
+        self.on_news: dict[str, Callable[[Any], None]] = {TOPIC: self._hear_shut}
         "Who wants to know, by topic."
         self.answers: dict[str, Callable[[], Any]] = {"pools": worker.pools}
         "Who answers a query, by what is asked."
@@ -243,6 +276,8 @@ class Told:
         """Listen to the keeper, and say that this worker is ready."""
         self.channel = await open_channel(end, Down, self.take, self.lost)
         self.channel.send(Taken(0, self.worker.snapshot.hash, "in force"))
+        if self.worker.snapshot.gateway.workers > 1:
+            self.worker.on_turn = self.turn
         self.worker.on_over = self.over
         self.worker.listen_for_over()
 
@@ -304,6 +339,18 @@ class Told:
         """The keeper is gone."""
         self.channel = None
         log.warning("the keeper is gone; this worker goes on with what it has until SIGTERM")
+
+    def turn(self, now: float) -> None:
+        """What the other workers should know."""
+        self.shut.look(self.worker.world.members.values(), now)
+
+    def _tell_shut(self, news: list[Shut]) -> None:
+        if self.channel is not None:
+            self.channel.send(News(TOPIC, news))
+
+    def _hear_shut(self, news: Any) -> None:
+        members = self.worker.world.members.values()
+        self.shut.heard(news, members, time.monotonic(), HEARD)
 
     def over(self, entries: list[Entry]) -> None:
         """Requests that are over. A keeper that does not keep up loses their lines, never a worker's time."""

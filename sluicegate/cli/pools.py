@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from typing import Any
 
 import click
 
@@ -22,7 +23,14 @@ def command(config: tuple[str, ...], data: str | None, as_json: bool) -> None:
     for pool in found["pools"]:
         for d in pool["deployments"]:
             flying = sum(w["in_flight"] for w in d["workers"])
-            states = sorted({str(w["state"]) for w in d["workers"] if w.get("state")})
-            state = "drained" if d["drained"] else ", ".join(states) or "-"
+            state = "drained" if d["drained"] else ", ".join(sorted({_state(w) for w in d["workers"]})) or "-"
             rows.append((pool["model"], d["tier"], d["deployment"], d["model"], state, flying))
     click.echo(table(rows, ("model", "tier", "deployment", "serves", "state", "in flight")))
+
+
+def _state(seen: dict[str, Any]) -> str:
+    """As one worker sees it: `shut for 4 s`, `open (upstream.credential)`."""
+    told = str(seen["state"])
+    if seen["until"]:
+        told += f" for {seen['until']:.0f} s"
+    return f"{told} ({seen['cause']})" if seen["cause"] and seen["state"] in ("open", "half_open") else told

@@ -164,6 +164,12 @@ class Door:
         self._look()
         return cause
 
+    def heard(self, quota: bool, wait: float, now: float, spec: ThrottleSpec) -> None:
+        """Another worker was refused, and told to come back in so many seconds: we need not ask to know it."""
+        throttle = self.quota if quota and self.quota is not None else self.throttle
+        throttle.refused(now, now, wait, spec)
+        self._look()
+
     def timed(self, took: float, first: float | None, output: int) -> None:
         """A whole answer of so many output tokens took so many seconds, its first token `first` of them."""
         if first is None:

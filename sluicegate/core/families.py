@@ -75,6 +75,11 @@ IN_FLIGHT = Family("sluicegate_requests_in_flight", "gauge", "Requests admitted 
 DEPLOYMENT_IN_FLIGHT = Family(
     "sluicegate_deployment_in_flight", "gauge", "Calls under way to a deployment.", ("deployment",)
 )
+DEPLOYMENT_STATE = Family(
+    "sluicegate_deployment_state", "gauge",
+    "In how many workers a deployment is closed (all is well), paced, shut (throttled), open or half_open (faults).",
+    ("deployment", "state"), most=4000,
+)  # fmt: skip
 CLIENTS = Family("sluicegate_client_connections", "gauge", "Open connections of clients.")
 UPSTREAMS = Family("sluicegate_upstream_connections", "gauge", "Connections to instances, by what they do.", ("state",))
 LAG = Family(
@@ -85,6 +90,6 @@ FAMILIES: Final = {
     f.name: f
     for f in (
         REQUESTS, CONSUMER_REQUESTS, CONSUMER_TOKENS, ATTEMPTS, TOKENS, ESTIMATED, SECONDS, FIRST_TOKEN, IN_FLIGHT,
-        DEPLOYMENT_IN_FLIGHT, CLIENTS, UPSTREAMS, LAG,
+        DEPLOYMENT_IN_FLIGHT, DEPLOYMENT_STATE, CLIENTS, UPSTREAMS, LAG,
     )
 }  # fmt: skip

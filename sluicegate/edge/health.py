@@ -33,8 +33,8 @@ _HEADERS: Final = b"content-type: application/json\r\ncache-control: no-store\r\
 
 
 def ready_at(member: Member, now: float) -> float:
-    """Monotonic time from which it may be asked: `now` if it may."""
-    return now
+    """Monotonic time from which it may be asked for something small: `now` if it may."""
+    return member.door.ready(now, 0)[0]
 
 
 class Seen:

@@ -108,18 +108,21 @@ def test_workers_go_on_without_their_keeper(fleet: FleetThread, tmp_path: Path):
 
 def test_diff_compares_a_file_with_what_is_in_force(tmp_path: Path):
     text = config(tmp_path, "http://127.0.0.1:1")
+    new = tmp_path / "new.yaml"  # not the file that is looked at: it would be in force before it is compared
+    new.write_text(text.replace("models: [chat]}", "models: [chat], limits: [5 concurrent]}"))
     with Gateway(tmp_path, text) as gateway:
-        gateway.file.write_text(text.replace("models: [chat]}", "models: [chat], limits: [5 concurrent]}"))
-        words = "consumers.my-app: limits: 5 concurrent added\n1 change: 1 live\n"
-        assert (diff(tmp_path).stdout, diff(tmp_path).returncode) == (words, 1)
+        done = diff(new)
+        assert (done.stdout, done.returncode) == ("consumers.my-app: limits: 5 concurrent added\n1 change: 1 live\n", 1)
+        gateway.file.write_text(new.read_text())
         gateway.tell(signal.SIGHUP)
         gateway.event("config.adopted")
-        assert (diff(tmp_path).stdout, diff(tmp_path).returncode) == ("no change\n", 0)
+        done = diff(new)
+        assert (done.stdout, done.returncode) == ("no change\n", 0)
 
 
-def diff(folder: Path) -> subprocess.CompletedProcess[str]:
+def diff(file: Path) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
-        [sys.executable, "-P", "-m", "sluicegate.main", "diff", "-c", "gateway.yaml"], cwd=folder, text=True,
+        [sys.executable, "-P", "-m", "sluicegate.main", "diff", "-c", file.name], cwd=file.parent, text=True,
         env={**os.environ, **ENV, "PYTHONPATH": str(ROOT)}, capture_output=True, check=False,
     )  # fmt: skip
 
