@@ -4,16 +4,20 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable
+from itertools import islice
 from typing import Any
 
 import click
 
 from sluicegate.apis import APIS
+from sluicegate.spec.bounds import bounds
 from sluicegate.spec.load import Loaded, load_all
 from sluicegate.spec.problems import counted, dotted, render
 from sluicegate.spec.references import Sources
 
 DEFAULT = "gateway.yaml"
+SHOWN = 20
+"""Limits in a summary."""
 
 
 def config_option(f: Callable[..., Any]) -> Callable[..., Any]:
@@ -56,6 +60,10 @@ def summary(loaded: Loaded) -> str:
     lines = ["ok: " + ", ".join(counted(len(things), noun) for noun, things in sizes.items())]
     for model in snapshot.models:
         lines.append(f"  {model.name}: " + ", then ".join(labels[n] for n in model.deployments))
+    limits = list(islice(bounds(snapshot, directory), SHOWN + 1))
+    lines += [f"  {line}" for line in limits[:SHOWN]]
+    if len(limits) > SHOWN:
+        lines.append("  ... and more limits")
     for path, before, now, removed in loaded.overrides:
         lines.append(f"  {now}: {'removes' if removed else 'overrides'} {dotted(path)} of {before}")
     return "\n".join(lines)

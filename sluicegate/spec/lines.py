@@ -2,7 +2,7 @@
 
 Most lines say what another line has said already, but for name and key: that is read once and shared, so 100,000 lines
 take half a second and every one of them is held to the same rules as a consumer in YAML. A line that is wrong
-is read again by the reader of YAML, which knows where in it each value stands.
+is read again by the reader of YAML, which knows where in it each value stands. References stand in keys only.
 """
 
 from __future__ import annotations
@@ -142,7 +142,7 @@ class Lines:
                     return None
                 cx = self._scratch(n)
                 known = _SECTION.fields[field][0].read(cx, _node(value, cx.start), ("consumers",))
-                if len(cx.problems) or known is MISSING:
+                if len(cx.problems) or known is MISSING or cx.sealed:
                     return None
                 self._values[at] = known
             values[field] = known
@@ -214,6 +214,8 @@ class Lines:
             problems.add(place, at, "has no key", 'write "key": "sgk1:..."')
         if node.items:
             _SECTION.read(cx, node, at)
+            for path in cx.sealed:
+                cx.say(path, "is a reference", "in lines they stand in key and keys only: write the value")
         if len(problems) == before:  # what JSON and YAML read differently
             problems.add(place, at, "cannot be read as a consumer", "write key, name and models as text")
 

@@ -177,6 +177,7 @@ def test_errors_in_lines_have_line_and_column_and_the_words_of_the_language(tmp_
         '{"name": "No Name", "key": "' + DIGEST.format(4, "Q") + '", "models": ["chat"]}',
         line("f", ', "labels": {"x": "\\ud800"}', 5),
         line("g", ', "tenant": "\\ud83d\\ude00"', 6),
+        line("h", ', "tenant": "${env:APP_KEY}"', 7),
     )
     problems = found(tmp_path, "base.yaml")
     expected = [
@@ -195,6 +196,7 @@ def test_errors_in_lines_have_line_and_column_and_the_words_of_the_language(tmp_
         ("people.jsonl:10:10 consumers", '"No Name" is not a name for a consumer'),
         ("people.jsonl:11:1 consumers.f.labels.x", "is not text"),
         ("people.jsonl:12:1 consumers.g.tenant", "is not a name"),
+        ("people.jsonl:13:88 consumers.h.tenant", "is a reference"),
     ]
     assert len(problems) == len(expected), problems
     for problem, (where, what) in zip(problems, expected, strict=True):
