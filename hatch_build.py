@@ -22,7 +22,7 @@ PLAIN = {
     "apis/chat_shapes.py",  # msgspec's classes
     "wire/any_key.py",  # a metaclass
     "providers/refusals.py",  # msgspec's classes; only refusals come here
-    "core/settings.py", "core/snapshot.py",  # frozen dataclasses that msgspec makes from a parcel
+    "core/settings.py", "core/snapshot.py", "core/pricing.py",  # frozen dataclasses that msgspec makes from a parcel
     "core/secret.py",
     "upstream/opening.py", "upstream/resolve.py", "edge/listener.py",  # coroutines, once a connection
 }  # fmt: skip

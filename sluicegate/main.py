@@ -8,7 +8,9 @@ from __future__ import annotations
 
 import asyncio
 import importlib
+import os
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import TYPE_CHECKING
 
 import click
@@ -68,10 +70,13 @@ class Live:
         from sluicegate.keeper import drained
         from sluicegate.keeper.facts import facts
         from sluicegate.keeper.home import Home, Taken
-        from sluicegate.keeper.keeper import Keeper
+        from sluicegate.keeper.keeper import Beside, Keeper, say
+        from sluicegate.keeper.mover import Moving
         from sluicegate.keeper.sockets import CannotListen, anonymous, listen
         from sluicegate.keeper.supervisor import regions
         from sluicegate.link.counters import Board
+        from sluicegate.stores.sqlite.ledger import Ledger
+        from sluicegate.stores.sqlite.schema import LEDGER, Unusable
         from sluicegate.telemetry import prometheus
         from sluicegate.telemetry.accesslog import AccessLog
 
@@ -94,7 +99,11 @@ class Live:
                 def page() -> str:
                     return prometheus.render(board.read(keeper.supervisor.live_regions()), facts(keeper))
 
-                beside = [Plane(page, prometheus.CONTENT_TYPE)]
+                mover = Moving(
+                    os.path.join(gateway.data, "journal"), partial(Ledger, os.path.join(gateway.data, LEDGER)),
+                    (Unusable,), gateway.retention, say,
+                )  # fmt: skip
+                beside: list[Beside] = [mover, Plane(page, prometheus.CONTENT_TYPE)]
                 log = AccessLog(lambda number: keeper.consumer(number))
                 keeper = Keeper(loaded, home, sockets, compile_, files, beside, shared.fileno(), log)
                 return await keeper.run()

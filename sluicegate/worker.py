@@ -61,6 +61,7 @@ from sluicegate.link.channel import (
 )  # fmt: skip
 from sluicegate.link.counters import Counters
 from sluicegate.link.counting import Counting
+from sluicegate.link.journal import Journal as Written
 from sluicegate.link.parcel import Unreadable, unpack
 from sluicegate.link.shut import TOPIC, Shut, ShutNews
 from sluicegate.providers import PROVIDERS
@@ -86,13 +87,22 @@ PUBLISH_TURNS = 20
 class Worker:
     """Everything a worker has, built in the running loop."""
 
-    def __init__(self, snapshot: Snapshot, directory: Directory, counters: Counters | None = None) -> None:
+    def __init__(
+        self, snapshot: Snapshot, directory: Directory, counters: Counters | None = None, records: str = ""
+    ) -> None:
         self.loop = asyncio.get_running_loop()
         self.snapshot = snapshot
         self.journal = Journal()
         self.wheel = Wheel()
         self.counters = counters or Counters()
-        self.counting = Counting(self.journal, self.counters, self.deployment, self.consumer)
+        self.written: Written | None = None
+        "The journal in files; None: records are counted only."
+        if records:
+            gateway = snapshot.gateway
+            self.written = Written(
+                records, gateway.name, snapshot.hash, snapshot.prices, beside=self.journal, alarm=alarm
+            )
+        self.counting = Counting(self.written or self.journal, self.counters, self.deployment, self.consumer)
         self.world = World(snapshot, directory, self.counting)
         self.upstream = Client(self.loop, self.wheel, time.monotonic, random)
         self.bound = Bound(self.world, self.upstream, PROVIDERS, self.wheel, time.monotonic, time.time, report)
@@ -220,6 +230,8 @@ class Worker:
         self.snapshot = snapshot
         self.bound.adopted()
         self.counting.adopted()
+        if self.written is not None:
+            self.written.adopt(snapshot.hash, snapshot.prices)
         self.listen_for_over()
         self.server.config_hash = snapshot.hash
         self.server.health.look(time.monotonic())
@@ -238,6 +250,8 @@ class Worker:
             self.tell_over()
         if self._timer is not None:
             self._timer.cancel()
+        if self.written is not None:
+            self.written.close()
 
     def totals(self) -> dict[str, object]:
         """What this worker did, for the line it prints when it ends."""
@@ -245,12 +259,22 @@ class Worker:
         refused = totals.get("refused", 0)
         early = sum(self.server.refusals.values())
         totals["refused"] = (refused if isinstance(refused, int) else 0) + early
+        if self.written is not None:
+            totals["unwritten"] = self.written.lost
         return {"event": "totals", **totals, "refused_early": dict(self.server.refusals)}
 
 
 def report(bug: BaseException) -> None:
     """A bug or a broken machine: logged with its place, never with a request's text."""
     log.error("unexpected %s", type(bug).__name__, exc_info=bug)
+
+
+def alarm(why: str) -> None:
+    """About the journal."""
+    if why:
+        log.error("%s; records wait in memory, then are lost and counted", why)
+    else:
+        log.warning("the journal can be written again")
 
 
 class Told:
@@ -389,10 +413,11 @@ async def serve(
     sockets: list[socket.socket],
     end: socket.socket | None = None,
     counters: Counters | None = None,
+    records: str = "",
 ) -> dict[str, object]:
     """Carry traffic until SIGTERM, SIGINT or the keeper's word, then drain. Returns the totals that nobody was told."""
     try:
-        worker = Worker(snapshot, directory, counters)
+        worker = Worker(snapshot, directory, counters, records)
     except OSError as bad:
         if end is None:
             raise
@@ -448,9 +473,10 @@ def main(argv: list[str]) -> int:
         counters = Counters(counters_fd, int(given["--region"]))
         os.close(counters_fd)
     assert isinstance(directory, Directory)
+    records = os.path.join(snapshot.gateway.data, "journal")
     logging.basicConfig(level=logging.INFO, format="%(levelname)s %(message)s")
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-        totals = runner.run(serve(snapshot, directory, [socket.socket(fileno=listen_fd)], end, counters))
+        totals = runner.run(serve(snapshot, directory, [socket.socket(fileno=listen_fd)], end, counters, records))
     if totals:
         print(json.dumps(totals), file=sys.stderr, flush=True)
     return 0

@@ -82,6 +82,7 @@ def exchange(world: World) -> Exchange:
     # Admitted: from here on there is one record, settled exactly once.
     record.model = route.name
     record.stream = facts.stream
+    record.estimate = facts.estimate
     world.journal.admit(record)
     world.in_flight += 1
     now = sent_at = e.at

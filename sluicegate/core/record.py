@@ -1,20 +1,62 @@
 """What an exchange leaves behind: one record, its attempts, and why each decision was taken.
 
-Fields that later features fill exist when they do. Two lives: `admit` before the first
-upstream byte (state open), `settle` before the last byte goes to the client (settled or interrupted).
+Two lives: `admit` before the first upstream byte (state open), `settle` before the last byte goes to the client
+(settled or interrupted). What is the same for every request of a caller, or belongs to a feature that is off, stands in
+a Context that requests share: it costs one pointer. What the exchange cannot know is added on the way: wall time, node,
+spec hash and cost by the journal (link/journal.py), adjustments as rows of their own by the ledger.
 """
 
 from __future__ import annotations
 
+from typing import Final
+
 from sluicegate.core.events import Usage
 
-VERSION = 1
+VERSION: Final = 1
+
+
+class Context:
+    """What a record says of its request that its own events do not. Never changed once a record holds it."""
+
+    __slots__ = (
+        "arm", "boundary", "class_", "conversation", "end_user", "kind", "labels", "parent", "region",
+    )  # fmt: skip
+
+    def __init__(
+        self,
+        kind: str = "live",
+        parent: str = "",
+        boundary: str = "",
+        class_: str = "",
+        arm: str = "",
+        conversation: str = "",
+        end_user: str = "",
+        labels: tuple[tuple[str, str], ...] = (),
+        region: str = "",
+    ) -> None:
+        self.kind = kind
+        "live, job, batch, shadow, guard, cache or probe."
+        self.parent = parent
+        "Id of the record that this one came from."
+        self.boundary = boundary
+        self.class_ = class_
+        self.arm = arm
+        "Of a rollout; empty: the model's own."
+        self.conversation = conversation
+        self.end_user = end_user
+        self.labels = labels
+        self.region = region
+        "Where the gateway is."
+
+
+PLAIN: Final = Context()
+"""Of a live request about which nothing else is known."""
 
 
 class Attempt:
     """One upstream call inside an exchange."""
 
-    __slots__ = ("at", "cause", "deployment", "ended_at", "retry_after", "sent", "status")
+    __slots__ = ("at", "cause", "deployment", "ended_at", "retry_after", "sent", "status", "usage")
 
     def __init__(self, deployment: int, at: float) -> None:
         self.deployment = deployment
@@ -27,14 +69,21 @@ class Attempt:
         "Why it did not serve, as a dotted name; empty: it did."
         self.sent = ""
         self.retry_after: float | None = None
+        self.usage: Usage | None = None
+        "Of an attempt that did not serve and was metered all the same; the one that served has the record's."
+
+    @property
+    def charged_to(self) -> str:
+        """`consumer`, or `overhead`: the upstream bills an attempt that was cut and failed over, too."""
+        return "consumer" if self.cause in ("", "gone") else "overhead"
 
 
 class UsageRecord:
     """Settled facts of one exchange. Times are monotonic seconds of the worker; the journal adds wall time."""
 
     __slots__ = (
-        "api", "at", "attempts", "consumer", "ended_at", "estimated", "first_token_at", "how", "id", "model",
-        "reason", "state", "status", "stream", "tenant", "trail", "usage", "version",
+        "api", "at", "attempts", "consumer", "context", "ended_at", "estimate", "estimated", "first_token_at", "how",
+        "id", "model", "reason", "service_tier", "state", "status", "stream", "tenant", "trail", "usage", "version",
     )  # fmt: skip
 
     def __init__(self, id: str, api: str, at: float) -> None:
@@ -57,7 +106,17 @@ class UsageRecord:
         "open, settled, interrupted, refused (refusals before admission are counted, not journalled)."
         self.usage: Usage | None = None
         self.estimated = False
+        self.estimate = 0
+        "Input tokens as estimated at admission: what is booked when nobody lives to settle."
+        self.service_tier = ""
+        "Of the answer; empty: it did not say."
         self.first_token_at: float | None = None
         self.attempts: list[Attempt] = []
         self.trail: list[str] = []
         "Decisions in order, human-readable, without any text of the client."
+        self.context = PLAIN
+
+    @property
+    def usage_source(self) -> str:
+        """upstream, or estimated: ours, from what passed; empty: there is no usage."""
+        return "" if self.usage is None else "estimated" if self.estimated else "upstream"

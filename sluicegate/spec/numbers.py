@@ -40,6 +40,10 @@ class Numbers:
             self.changed = True
         return number
 
+    def names(self, kind: str) -> dict[int, str]:
+        """What is called so now, by number."""
+        return {number: name for name, number in self._held[kind].items()}
+
     def rename(self, kind: str, old: str, new: str) -> bool:
         """What was `old` is `new` from now on. False if `new` is something of its own: it keeps its number."""
         held = self._held[kind]

@@ -148,7 +148,7 @@ def test_reload_in_force_on_all_workers_without_a_dropped_request(fleet: FleetTh
             said = {json.loads(gateway.get("/health/ready")[1])["config"] for _ in range(6)}
             assert said == {hashes[-1]}
         assert len(set(hashes)) == 2
-        assert descriptors(gateway.pid) <= before + 1
+        assert descriptors(gateway.pid) <= before + 2  # the mover looks into a file now and then
         seen = load.count
         until(lambda: load.count > seen + 20)
         load.__exit__()

@@ -1,0 +1,251 @@
+"""The mover: from the journals of the workers into the ledger, each record exactly once.
+
+Where it read to is kept by the ledger, in the transaction that holds what was read: killed at any moment, it goes on
+there. A writer that is gone (its lock is free) will settle nothing more: what it left open is booked as interrupted.
+Segments that are moved are kept for a while, then recycled.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import fcntl
+import os
+import shutil
+import threading
+import time
+from collections.abc import Callable, Sequence
+from typing import Protocol
+
+from sluicegate.core.booked import Admitted, Place, Settled, interrupted
+from sluicegate.core.settings import Retention
+from sluicegate.link import segments
+
+BATCH = 500
+"""Records in one transaction."""
+
+SPARES = 4
+"""Segments kept for the next writer."""
+
+KEPT_BYTES = 256 * 1024 * 1024
+"""Of moved segments, whatever their age."""
+
+DELETED = 1000
+"""Rows that are deleted in one step, so that the next batch never waits long."""
+
+
+class Book(Protocol):
+    """The ledger, as far as the mover needs it: one writer, this one."""
+
+    def place(self, writer: str) -> Place: ...
+
+    def move(
+        self, writer: str, place: Place, admitted: Sequence[Admitted], settled: Sequence[tuple[Settled, str, str]]
+    ) -> None:
+        """All of it or nothing: these records (with node and spec hash), open ones, and the place reached."""
+
+    def open(self, writer: str, most: int) -> list[tuple[Admitted, str, str]]: ...
+    def forget(self, writer: str) -> None: ...
+    def checkpoint(self) -> None: ...
+    def expire(self, before_us: int, most: int) -> int:
+        """Delete records older than that, at most so many; how many there were."""
+
+    def close(self) -> None: ...
+
+
+class Mover:
+    """Moves what is there when it is told to: `step` until it says False."""
+
+    def __init__(
+        self, folder: str, ledger: Book, keep_s: float = 7 * 86400.0, wall: Callable[[], float] = time.time
+    ) -> None:
+        self.folder = folder
+        self.ledger = ledger
+        self.keep_s = keep_s
+        self._wall = wall
+        self.moved = 0
+        "Records that were handed to the ledger."
+        self.interrupted = 0
+        self.unknown = 0
+        "Frames of kinds that this version does not know."
+        self.damaged: list[str] = []
+        "Segments of which a part could not be read."
+
+    def run(self) -> None:
+        """Everything that is there."""
+        while self.step():
+            pass
+
+    def step(self) -> bool:
+        """One batch of one writer; False: nothing left to do. Raises OSError, or what the ledger raises."""
+        return any(self._writer(writer) for writer in segments.writers(self.folder))
+
+    def tidy(self) -> None:
+        """Seldom: what is old is recycled or removed."""
+        done, spare = (os.path.join(self.folder, n) for n in (segments.DONE, segments.SPARE))
+        os.makedirs(spare, mode=0o700, exist_ok=True)
+        found = []
+        with contextlib.suppress(FileNotFoundError):
+            for entry in os.scandir(done):
+                stat = entry.stat()
+                found.append((stat.st_mtime, stat.st_size, entry.name))
+        kept = 0
+        for at, size, name in sorted(found, reverse=True):
+            kept += size
+            if kept > KEPT_BYTES or self._wall() - at >= self.keep_s:
+                path = os.path.join(done, name)
+                if len(os.listdir(spare)) < SPARES:
+                    os.rename(path, os.path.join(spare, name))
+                else:
+                    os.unlink(path)
+
+    # ------------------------------------------------------------------ inside
+
+    def _writer(self, writer: str) -> bool:
+        home = os.path.join(self.folder, writer)
+        over = self._over(home)  # asked before reading: what is read after it is the last
+        there = segments.serials(home)
+        place = self.ledger.place(writer)
+        for serial, after in zip(there, [*there[1:], 0], strict=True):
+            if serial < place.serial:  # moved, and the mover was killed before it was put away
+                self._put_away(writer, serial)
+                continue
+            start = place.offset if serial == place.serial else 0
+            frames = self._read(home, serial, start)
+            if frames.found or frames.unknown:
+                self._book(writer, place._replace(serial=serial, offset=frames.end), frames)
+                return True
+            if not after:
+                break
+            if not frames.sealed:
+                used = bool(self._read(home, after, 0).found)
+                if not used and not over:
+                    break  # made ahead: this one is still written
+                again = self._read(home, serial, start)
+                if again.found or again.sealed:
+                    return True  # between two looks
+                if used:
+                    self.damaged.append(os.path.join(writer, segments.name(serial)))
+            self.ledger.move(writer, Place(serial + 1, 0, place.node, place.spec), (), ())
+            self._put_away(writer, serial)
+            return True
+        return over and self._bury(writer, home, place, there)
+
+    def _read(self, home: str, serial: int, start: int) -> segments.Frames:
+        try:
+            return segments.read(os.path.join(home, segments.name(serial)), start)
+        except segments.Foreign:
+            return segments.Frames([], start, False, 0)
+
+    def _book(self, writer: str, place: Place, frames: segments.Frames) -> None:
+        node, spec = place.node, place.spec
+        admitted: dict[str, Admitted] = {}
+        settled = []
+        for found in frames.found:
+            if isinstance(found, Settled):
+                admitted.pop(found.id, None)
+                settled.append((found, node, spec))
+            elif isinstance(found, Admitted):
+                admitted[found.id] = found
+            else:
+                node, spec = found.node, found.spec
+        self.ledger.move(writer, place._replace(node=node, spec=spec), list(admitted.values()), settled)
+        self.moved += len(settled)
+        self.unknown += frames.unknown
+
+    def _bury(self, writer: str, home: str, place: Place, there: list[int]) -> bool:
+        """The writer is gone and everything it left was read."""
+        left = self.ledger.open(writer, BATCH)
+        if left:
+            self.ledger.move(writer, place, (), [(interrupted(a), node, spec) for a, node, spec in left])
+            self.interrupted += len(left)
+            return True
+        for serial in there:
+            self._put_away(writer, serial)
+        shutil.rmtree(home)
+        self.ledger.forget(writer)
+        return True
+
+    def _put_away(self, writer: str, serial: int) -> None:
+        done = os.path.join(self.folder, segments.DONE)
+        os.makedirs(done, mode=0o700, exist_ok=True)
+        name = segments.name(serial)
+        os.rename(os.path.join(self.folder, writer, name), os.path.join(done, f"{writer}-{name}"))
+
+    def _over(self, home: str) -> bool:
+        try:
+            fd = os.open(os.path.join(home, segments.LOCK), os.O_RDWR | os.O_CLOEXEC)
+        except FileNotFoundError:
+            return True
+        try:
+            fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            return True
+        except BlockingIOError:
+            return False
+        finally:
+            os.close(fd)
+
+
+class Moving:
+    """A mover with a thread of its own, beside the workers. `open_ledger` may raise what `lost` names: then it is
+    said once, records wait in the journal, and it is tried again."""
+
+    def __init__(
+        self,
+        folder: str,
+        open_ledger: Callable[[], Book],
+        lost: tuple[type[Exception], ...],
+        retention: Retention,
+        say: Callable[..., None],
+        every_s: float = 0.25,
+    ) -> None:
+        self._folder = folder
+        self._open = open_ledger
+        self._lost: tuple[type[Exception], ...] = (OSError, *lost)
+        self._retention = retention
+        self._say = say
+        self._every_s = every_s
+        self._leave = threading.Event()
+        self._thread = threading.Thread(target=self._run, name="mover", daemon=True)
+        self.mover: Mover | None = None
+        self.failing = ""
+        "Why nothing is moved; empty: all is well."
+
+    async def start(self, _: object) -> None:
+        """Begin: with what the run before left."""
+        await asyncio.to_thread(self._turn, 0)
+        self._thread.start()
+
+    async def stop(self) -> None:
+        """Move what the workers left, then end."""
+        self._leave.set()
+        await asyncio.to_thread(self._thread.join, 10.0)
+
+    def _run(self) -> None:
+        turns = 0
+        while not self._leave.wait(max(1.0, self._every_s) if self.failing else self._every_s):
+            turns += 1
+            self._turn(turns)
+        self._turn(0)
+        if self.mover is not None:
+            self.mover.ledger.close()
+
+    def _turn(self, turns: int) -> None:
+        try:
+            if self.mover is None:
+                self.mover = Mover(self._folder, self._open(), self._retention.journal)
+            mover = self.mover
+            mover.run()
+            if turns % 40 == 0:
+                mover.ledger.expire(int((time.time() - self._retention.records) * 1e6), DELETED)
+                mover.ledger.checkpoint()
+            if turns % 240 == 0:
+                mover.tidy()
+            self._tell("")
+        except self._lost as e:
+            self._tell(str(e) or type(e).__name__)
+
+    def _tell(self, why: str) -> None:
+        if why != self.failing:
+            self.failing = why
+            self._say("ledger.failing" if why else "ledger.well", **({"error": why} if why else {}))

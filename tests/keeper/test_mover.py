@@ -1,0 +1,220 @@
+import os
+import sqlite3
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from sluicegate.core.pricing import Price, Prices
+from sluicegate.keeper.mover import Mover
+from sluicegate.link import segments
+from sluicegate.stores.sqlite.ledger import SUMS, Ledger
+from tests.link.booking import WALL, finish, journal, record
+
+PRICES = Prices("USD", ((1, (Price("p", (("input", 2_000_003, 1), ("output", 8_000_000, 1))),)),))
+
+
+def rows(ledger):
+    return dict(ledger._all("SELECT id, state FROM records"))
+
+
+def sums_are_those_of_the_rows(ledger):
+    for span in (60, 3600, 86400):
+        said = ledger._all(
+            f"SELECT start, consumer, tenant, model, deployment, currency, {', '.join(SUMS)} FROM sums WHERE span = {span} ORDER BY 1, 2, 3, 4, 5, 6"
+        )
+        truth = ledger._all(
+            f"SELECT wall_us / 1000000 / {span} * {span} AS start, consumer, tenant, model, deployment, currency, count(*), sum(reason != ''),"
+            " sum(state = 'interrupted'), sum(usage_source = 'estimated'), sum(cost IS NULL AND input IS NOT NULL), sum(coalesce(input, 0)),"
+            " sum(coalesce(cached, 0)), sum(coalesce(cache_write, 0)), sum(coalesce(output, 0)), sum(coalesce(reasoning, 0)), sum(coalesce(cost, 0)), sum(overhead)"
+            " FROM records GROUP BY 1, 2, 3, 4, 5, 6 ORDER BY 1, 2, 3, 4, 5, 6"
+        )
+        assert said == truth
+
+
+@pytest.fixture
+def folder(tmp_path):
+    return tmp_path
+
+
+def test_what_a_dead_worker_left_open_is_interrupted_with_its_prompt_estimated(folder):
+    written = journal(folder / "j", prices=PRICES)
+    for n in range(4):
+        written.admit(record(n))
+    written.settle(finish(record(2)))
+    ledger = Ledger(str(folder / "ledger.sqlite"))
+    mover = Mover(str(folder / "j"), ledger)
+    mover.run()
+    assert rows(ledger) == {record(2).id: "settled"}, "its writer lives: the others may settle yet"
+    os.close(written._lock)  # as a kill does
+    mover.run()
+    assert sorted(rows(ledger).values()) == ["interrupted"] * 3 + ["settled"]
+    assert ledger._all(
+        "SELECT input, output, usage_source, cost, node, spec FROM records WHERE id = ?", record(3).id
+    ) == [(13, 0, "estimated", None, "node-1", "cafe")]
+    assert mover.interrupted == 3
+    sums_are_those_of_the_rows(ledger)
+    assert [e for e in os.listdir(folder / "j") if e.startswith("w-")] == []
+    assert ledger._all("SELECT * FROM open") == [] == ledger._all("SELECT * FROM places")
+    ledger.close()
+
+
+def test_a_segment_with_a_spoilt_middle_is_passed_and_told(folder):
+    written = journal(folder / "j", segment=4096)
+    for n in range(60):
+        written.admit(record(n))
+        written.settle(finish(record(n)))
+    first = folder / "j" / written.writer / segments.name(1)
+    image = bytearray(first.read_bytes())
+    image[2000] ^= 1
+    first.write_bytes(image)
+    ledger = Ledger(str(folder / "ledger.sqlite"))
+    mover = Mover(str(folder / "j"), ledger)
+    written.close()
+    mover.run()
+    found = rows(ledger)
+    assert mover.damaged == [f"{written.writer}/{segments.name(1)}"] and 0 < list(found.values()).count("settled") < 60
+    assert record(59).id in found
+    ledger.close()
+
+
+def test_moved_segments_are_kept_then_recycled_and_bounded(folder, monkeypatch):
+    now = [0.0]
+    for _ in range(6):
+        written = journal(folder / "j")
+        written.admit(record(1))
+        written.close()
+    ledger = Ledger(str(folder / "ledger.sqlite"))
+    mover = Mover(str(folder / "j"), ledger, keep_s=100.0, wall=lambda: now[0])
+    mover.run()
+    done, spare = folder / "j" / segments.DONE, folder / "j" / segments.SPARE
+    at = max(f.stat().st_mtime for f in done.iterdir())
+    now[0] = at + 50
+    mover.tidy()
+    assert len(list(done.iterdir())) == 6 and not list(spare.iterdir())
+    now[0] = at + 101
+    mover.tidy()
+    assert not list(done.iterdir()) and len(list(spare.iterdir())) == 4
+    ledger.close()
+
+
+class Killed(Exception):
+    pass
+
+
+class Dying:
+    """A connection that dies at its nth statement, as a process does: what was not committed is gone."""
+
+    def __init__(self, db: sqlite3.Connection, left: int) -> None:
+        self.db = db
+        self.left = left
+
+    def _one(self) -> None:
+        self.left -= 1
+        if self.left < 0:
+            raise Killed
+
+    def execute(self, *args):
+        self._one()
+        return self.db.execute(*args)
+
+    def executemany(self, *args):
+        self._one()
+        return self.db.executemany(*args)
+
+    def __enter__(self):
+        return self.db.__enter__()
+
+    def __exit__(self, *exc):
+        if not exc[0]:
+            try:
+                self._one()
+            except Killed:
+                self.db.rollback()
+                raise
+        return self.db.__exit__(*exc)
+
+    def close(self):
+        self.db.close()
+
+
+@settings(max_examples=40, deadline=None)
+@given(st.data())
+def test_whatever_the_interleaving_and_wherever_it_is_killed_each_record_is_there_once(tmp_path_factory, data):
+    """Writers, deaths of writers, and a mover that dies at any statement or between any two files."""
+    folder = tmp_path_factory.mktemp("m")
+    path, home = str(folder / "ledger.sqlite"), str(folder / "j")
+    live, opened, expected, number = [], {}, {}, 0
+    ledger = Ledger(path)
+    for _ in range(data.draw(st.integers(1, 25))):
+        step = data.draw(st.sampled_from(("start", "admit", "settle", "die", "move", "kill", "kill", "tear", "tidy")))
+        if step == "start" or not live:
+            written = journal(home, prices=PRICES, segment=data.draw(st.sampled_from((4096, 8192))))
+            live.append(written)
+            opened[written] = []
+        written = data.draw(st.sampled_from(live))
+        if step == "admit":
+            for _ in range(data.draw(st.integers(1, 15))):
+                number += 1
+                one = record(number, at=100.0 + number * 37, consumer=number % 3)
+                written.admit(one)
+                opened[written].append(one)
+        elif step == "settle":
+            for one in opened[written][: data.draw(st.integers(0, 15))]:
+                opened[written].remove(one)
+                written.settle(finish(one))
+                expected[one.id] = "settled"
+        elif step in ("die", "tear"):
+            live.remove(written)
+            if step == "tear" and written._at + 30 < written._end:
+                written._map[written._at : written._at + 20] = b"\x64\0\0\0\1\2\3\4half a frame"
+            os.close(written._lock)
+            expected.update((one.id, "interrupted") for one in opened.pop(written))
+        elif step == "move":
+            Mover(home, ledger).run()
+        elif step == "tidy":
+            Mover(home, ledger, keep_s=-1).tidy()
+        else:
+            ledger._db = Dying(ledger._db, data.draw(st.integers(0, 25)))
+            try:
+                Mover(home, ledger).run()
+            except Killed:
+                pass
+            ledger._db.close()
+            ledger = Ledger(path)
+        sums_are_those_of_the_rows(ledger)
+    for written in live:
+        written.close()
+        expected.update((one.id, "interrupted") for one in opened.pop(written))
+    Mover(home, ledger).run()
+    assert rows(ledger) == expected
+    assert ledger._all("SELECT count(*) FROM open") == [(0,)]
+    sums_are_those_of_the_rows(ledger)
+    ledger.close()
+
+
+def test_the_same_record_again_changes_nothing(folder):
+    ledger = Ledger(str(folder / "ledger.sqlite"))
+    for _ in range(2):
+        written = journal(folder / "j", prices=PRICES)
+        one = record(5)
+        written.admit(one)
+        written.settle(finish(one))
+        written.close()
+        Mover(str(folder / "j"), ledger).run()
+    assert ledger.repeated == 1 and len(rows(ledger)) == 1
+    assert ledger._all("SELECT requests FROM sums") == [(1,)] * 3
+    assert ledger._all("SELECT * FROM open") == []
+    ledger.close()
+
+
+def test_records_are_spread_over_time_as_they_were_made(folder):
+    written = journal(folder / "j")
+    one = record(1, at=100.0 + 7200)
+    written.admit(one)
+    written.settle(finish(one))
+    written.close()
+    ledger = Ledger(str(folder / "ledger.sqlite"))
+    Mover(str(folder / "j"), ledger).run()
+    assert ledger._all("SELECT wall_us FROM records") == [(int((WALL + 7200) * 1e6),)]
+    ledger.close()

@@ -1,0 +1,267 @@
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import msgspec
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from sluicegate.core.booked import Admitted, Began, Settled
+from sluicegate.core.pricing import Price, Prices
+from sluicegate.core.record import Context
+from sluicegate.link import segments
+from sluicegate.link.segments import FIRST, FRAME, Foreign, read
+from tests.link.booking import WALL, finish, journal, record
+
+
+def everything(written) -> list:
+    """All frames of a writer, in order."""
+    home = os.path.join(written.folder, written.writer)
+    return [f for n in segments.serials(home) for f in whole(os.path.join(home, segments.name(n)))]
+
+
+def whole(path) -> list:
+    found, start = [], 0
+    while (frames := read(path, start)).found:
+        found += frames.found
+        start = frames.end
+    return found
+
+
+def test_a_record_comes_back_as_it_was(tmp_path):
+    prices = Prices("EUR", ((1, (Price("p", (("input", 2_000_000, 1), ("output", 8_000_000, 1))),)),))
+    written = journal(tmp_path, prices=prices)
+    one = record(1)
+    one.context = Context("job", labels=(("cost_centre", "4711"),), end_user="u")
+    written.admit(one)
+    finish(one)
+    one.trail.append("weu/a: upstream.fault")
+    one.service_tier = "default"
+    written.settle(one)
+    began, admitted, settled = everything(written)
+    assert began == Began(1, "node-1", "cafe", written.writer, 1, int(WALL * 1e6))
+    assert isinstance(admitted, Admitted) and (admitted.id, admitted.estimate, admitted.context.kind) == (
+        one.id,
+        11,
+        "job",
+    )
+    assert isinstance(settled, Settled)
+    assert settled.wall_us == int(WALL * 1e6) and settled.took_us == 1_000_000 and settled.first_token_us == 500_000
+    assert settled.tokens == (11, 3, 0, 7, 2) and settled.usage_source == "upstream"
+    assert (settled.currency, settled.cost, settled.price) == ("EUR", (14 * 2 + 9 * 8) * 1000, "p")
+    assert settled.trail == ("weu/a: upstream.fault",) and settled.context.labels == (("cost_centre", "4711"),)
+    (tried,) = settled.attempts
+    assert (tried.deployment, tried.after_us, tried.took_us, tried.charged_to, tried.cost) == (
+        1,
+        250_000,
+        750_000,
+        "consumer",
+        100_000,
+    )
+    written.close()
+
+
+def test_a_configuration_in_force_is_named_before_its_records(tmp_path):
+    written = journal(tmp_path)
+    written.admit(record(1))
+    written.adopt("beef", Prices())
+    written.admit(record(2))
+    assert [getattr(f, "spec", f.__class__.__name__) for f in everything(written)] == [
+        "cafe",
+        "Admitted",
+        "beef",
+        "Admitted",
+    ]
+    written.close()
+
+
+def test_an_unknown_kind_and_later_fields_are_skipped(tmp_path):
+    written = journal(tmp_path)
+    written.admit(record(1))
+    written._append(msgspec.msgpack.encode([77, "of a later version"]))
+    written._append(msgspec.msgpack.encode([1, "b" * 32, 5, "api", 1, "t", "m", False, 3, None, "a later field"]))
+    path = os.path.join(tmp_path, written.writer, segments.name(1))
+    frames = read(path)
+    assert [f.id[-1] for f in frames.found[1:]] == ["1", "b"] and frames.unknown == 1
+    written.close()
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.data())
+def test_any_torn_tail_gives_exactly_what_was_acknowledged(tmp_path_factory, data):
+    """Cut or spoilt anywhere, the frames before that place are read and none after it."""
+    written = journal(tmp_path_factory.mktemp("j"), segment=64 * 1024)
+    ends = [written._at]
+    for n in range(data.draw(st.integers(1, 20))):
+        one = record(n)
+        written.admit(one)
+        ends.append(written._at)
+        if data.draw(st.booleans()):
+            written.settle(finish(one))
+            ends.append(written._at)
+    path = Path(written.folder, written.writer, segments.name(1))
+    image = bytearray(path.read_bytes())
+    at = data.draw(st.integers(FIRST, ends[-1] - 1))
+    if data.draw(st.booleans()):
+        image[at:] = bytes(len(image) - at)
+    else:
+        image[at] ^= data.draw(st.integers(1, 255))
+    before = [e for e in ends if e <= at]
+    spoilt_zero = bytes(image) == path.read_bytes()  # zeros over zeros
+    torn = path.with_name("torn.journal")
+    torn.write_bytes(image)
+    found = read(torn)
+    assert len(found.found) == (len(ends) if spoilt_zero else len(before))
+    assert whole(path)[: len(found.found)] == found.found
+    written.close()
+
+
+def test_what_is_left_of_the_life_before_is_not_read(tmp_path):
+    first = journal(tmp_path, segment=8192)
+    for n in range(30):
+        first.admit(record(n))
+    first.close()
+    spare = tmp_path / segments.SPARE
+    spare.mkdir()
+    os.rename(tmp_path / first.writer / segments.name(1), spare / "x")
+    second = journal(tmp_path, segment=8192)
+    assert not os.listdir(spare), "it was recycled"
+    second.admit(record(99))
+    assert [type(f).__name__ for f in everything(second)] == ["Began", "Admitted"]
+    second.close()
+
+
+@settings(max_examples=25, deadline=None)
+@given(st.lists(st.booleans(), max_size=300), st.integers(4, 16))
+def test_records_go_on_over_segments_and_none_is_lost(tmp_path_factory, steps, kib):
+    written = journal(tmp_path_factory.mktemp("j"), segment=kib * 1024)
+    expected = []
+    for n, settle in enumerate(steps):
+        one = record(n)
+        written.admit(one)
+        expected.append((Admitted, one.id))
+        if settle:
+            written.settle(finish(one))
+            expected.append((Settled, one.id))
+        if n % 7 == 0:
+            written.tend()
+    written.close()
+    assert [(type(f), f.id) for f in everything(written) if not isinstance(f, Began)] == expected
+    assert written.lost == 0 and written.appended == len(expected)
+
+
+def test_a_full_disk_stops_no_request_and_loses_nothing_that_fits_in_memory(tmp_path, monkeypatch):
+    said = []
+    now = [100.0]
+    written = journal(tmp_path, segment=4096, alarm=said.append, now=lambda: now[0])
+    monkeypatch.setattr(os, "posix_fallocate", no_space)
+    for n in range(100):
+        written.admit(record(n))
+        written.tend()
+    assert written.lost == 0 and written.failing
+    assert said == [f"cannot write the journal in {tmp_path}: no space left on device"]
+    monkeypatch.undo()
+    written.tend()
+    assert written.failing, "it was tried again too soon"
+    now[0] += 1.0
+    written.tend()
+    written.tend()
+    assert said[1:] == [""] and written.failing == ""
+    for _ in range(10):
+        written.tend()
+    found = [f.id for f in everything(written) if isinstance(f, Admitted)]
+    assert found == [record(n).id for n in range(100)]
+    written.close()
+
+
+def test_what_does_not_fit_in_memory_is_counted(tmp_path, monkeypatch):
+    monkeypatch.setattr("sluicegate.link.journal.BACKLOG", 1000)
+    monkeypatch.setattr(os, "posix_fallocate", no_space)
+    beside = []
+    written = journal(tmp_path, beside=Beside(beside))
+    for n in range(100):
+        written.admit(record(n))
+    kept = len(written._backlog)
+    assert 0 < kept < 100 and written.lost == 100 - kept and len(beside) == 100
+    written.close()
+    assert written.lost == 100
+    assert not [f for f in os.listdir(tmp_path / written.writer) if f.endswith(".new")], "no half of a segment is left"
+
+
+def no_space(*_):
+    raise OSError(28, "No space left on device")
+
+
+class Beside:
+    def __init__(self, seen):
+        self.admit = self.settle = self.refuse = seen.append
+
+
+def test_a_folder_that_cannot_be_made_is_an_alarm_and_no_exception(tmp_path):
+    (tmp_path / "file").write_text("")
+    said = []
+    written = journal(tmp_path / "file" / "journal", alarm=said.append)
+    one = record(1)
+    written.admit(one)
+    written.settle(finish(one))
+    written.refuse(one)
+    assert len(said) == 1 and "cannot write the journal" in said[0]
+    written.close()
+
+
+@pytest.mark.parametrize("text", ["\ud800", "x" * 400_000])
+def test_a_record_that_cannot_be_written_is_counted(tmp_path, text):
+    written = journal(tmp_path)
+    one = record(1)
+    one.trail.append(text)
+    written.admit(one)
+    written.settle(finish(one))
+    written.admit(record(2))
+    assert written.lost == 1 and [f.id for f in everything(written)[1:]] == [one.id, record(2).id]
+    written.close()
+
+
+def test_something_else_is_no_segment(tmp_path):
+    (tmp_path / "x").write_bytes(b"GET / HTTP/1.1\r\n")
+    with pytest.raises(Foreign, match="no segment"):
+        read(tmp_path / "x")
+    (tmp_path / "y").write_bytes(bytes(100))
+    assert read(tmp_path / "y").found == []
+
+
+CHILD = """
+import sys
+from tests.link.booking import finish, journal, record
+written = journal(sys.argv[1], segment=1 << 20)
+for n in range(1 << 30):
+    one = record(n)
+    written.admit(one)
+    written.settle(finish(one))
+    if n % 50 == 0:
+        print(n, flush=True)
+"""
+
+
+def test_a_killed_process_loses_nothing_it_had_written(tmp_path):
+    child = subprocess.Popen(
+        [sys.executable, "-c", CHILD, str(tmp_path)], stdout=subprocess.PIPE, text=True, cwd=Path(__file__).parents[2]
+    )
+    assert child.stdout
+    for _ in range(40):
+        said = int(child.stdout.readline())
+    child.send_signal(signal.SIGKILL)
+    said = int([str(said), *child.stdout.read().split("\n")[:-1]][-1])
+    child.wait()
+    child.stdout.close()
+    (writer,) = [e for e in os.listdir(tmp_path) if e.startswith("w-")]
+    found = [f for n in segments.serials(tmp_path / writer) for f in whole(tmp_path / writer / segments.name(n))]
+    settled = [f.id for f in found if isinstance(f, Settled)]
+    assert len(settled) > said and settled == [record(n).id for n in range(len(settled))]
+    assert len([f for f in found if isinstance(f, Admitted)]) - len(settled) in (0, 1)
+
+
+def test_a_length_beyond_the_end_is_the_end():
+    assert segments.frame(FRAME.pack(1000, 5) + b"x" * 10, 0, 1) is None

@@ -1,0 +1,79 @@
+import sqlite3
+
+import pytest
+
+from sluicegate.keeper.mover import Mover
+from sluicegate.stores.sqlite.ledger import Ledger
+from sluicegate.stores.sqlite.schema import APPLICATION, Unusable
+from tests.link.booking import WALL, finish, journal, record
+
+
+def test_a_damaged_file_is_a_clear_error(tmp_path):
+    path = tmp_path / "ledger.sqlite"
+    path.write_bytes(b"this is not a database, though it is long enough to be taken for one" * 20)
+    with pytest.raises(Unusable, match=r"ledger.sqlite is damaged, or no ledger: .*Restore it from a backup"):
+        Ledger(str(path))
+
+
+def test_a_ledger_of_a_newer_version_is_left_alone(tmp_path):
+    path = str(tmp_path / "ledger.sqlite")
+    Ledger(path).close()
+    db = sqlite3.connect(path)
+    db.execute("PRAGMA user_version = 7")
+    db.close()
+    with pytest.raises(Unusable, match="is a ledger of version 7; this gateway reads up to 1: use a newer one"):
+        Ledger(path)
+
+
+def test_somebody_elses_database_is_not_written(tmp_path):
+    path = str(tmp_path / "ledger.sqlite")
+    db = sqlite3.connect(path)
+    db.execute("CREATE TABLE mine (x)")
+    db.commit()
+    db.close()
+    with pytest.raises(Unusable, match="a database of something else; move it away"):
+        Ledger(path)
+
+
+def test_a_folder_without_rights_is_a_clear_error(tmp_path):
+    (tmp_path / "file").write_text("")
+    with pytest.raises(Unusable, match="cannot be opened: file exists"):
+        Ledger(str(tmp_path / "file" / "ledger.sqlite"))
+
+
+def test_the_file_is_ours_alone_and_says_what_it_is(tmp_path):
+    path = tmp_path / "ledger.sqlite"
+    ledger = Ledger(str(path))
+    assert path.stat().st_mode & 0o777 == 0o600
+    assert ledger._all("PRAGMA application_id") == [(APPLICATION,)]
+    assert ledger._all("PRAGMA journal_mode") == [("wal",)]
+    ledger.close()
+
+
+def test_old_records_leave_in_small_steps_and_their_hours_stay(tmp_path):
+    written = journal(tmp_path / "j", segment=1 << 20)
+    for n in range(50):
+        one = record(n, at=100.0 + n * 3600)
+        written.admit(one)
+        written.settle(finish(one))
+    written.close()
+    ledger = Ledger(str(tmp_path / "ledger.sqlite"))
+    Mover(str(tmp_path / "j"), ledger).run()
+    before = int((WALL + 20 * 3600) * 1e6)
+    assert [ledger.expire(before, 8) for _ in range(4)] == [8, 8, 4, 0]
+    assert ledger._all("SELECT count(*) FROM records") == [(30,)]
+    assert ledger._all("SELECT span, sum(requests) FROM sums GROUP BY span") == [(60, 30), (3600, 50), (86400, 50)]
+    ledger.close()
+
+
+def test_readers_never_wait_for_the_writer(tmp_path):
+    path = str(tmp_path / "ledger.sqlite")
+    ledger = Ledger(path)
+    ledger._db.execute("BEGIN IMMEDIATE")
+    ledger._db.execute("INSERT INTO places VALUES ('w', 1, 2, 'n', 's')")
+    reader = sqlite3.connect(f"file:{path}?mode=ro", uri=True, timeout=0)
+    assert reader.execute("SELECT count(*) FROM places").fetchone() == (0,)
+    ledger._db.commit()
+    assert reader.execute("SELECT count(*) FROM places").fetchone() == (1,)
+    reader.close()
+    ledger.close()
