@@ -291,7 +291,7 @@ class Told:
         self.shut = ShutNews(self._tell_shut)
         self.on_news: dict[str, Callable[[Any], None]] = {TOPIC: self._hear_shut}
         "Who wants to know, by topic."
-        self.answers: dict[str, Callable[[], Any]] = {"pools": worker.pools}
+        self.answers: dict[str, Callable[[], Any]] = {"pools": worker.pools, "alive": lambda: True}
         "Who answers a query, by what is asked."
         self._dropped = 0
         self._offered: tuple[int, Snapshot, Callers, ssl.SSLContext | None] | None = None

@@ -37,6 +37,9 @@ from sluicegate.spec.problems import render
 LOOK_S = 1.0
 """How often files are looked at."""
 
+WATCH_S = 10.0
+"""How often workers are asked whether they are alive."""
+
 RESTART: dict[str, Callable[[Gateway], object]] = {
     "gateway.listen": lambda g: g.listen,
     "gateway.admin": lambda g: g.admin,
@@ -149,6 +152,7 @@ class Keeper:
             host = self.snapshot.gateway.listen.host
             say("ready", config=self.snapshot.hash, host=host, port=port, workers=workers)
             self._go(self._look())
+            self._go(self._watch())
             await self._told.wait()
         finally:
             for sig in (signal.SIGTERM, signal.SIGINT):  # a second signal does not wait
@@ -327,6 +331,12 @@ class Keeper:
             self.supervisor.reap()
             if self.watched.changed():
                 await self.reload(only_if_new=True)
+
+    async def _watch(self) -> None:
+        """Workers that stand still."""
+        while True:
+            await asyncio.sleep(WATCH_S)
+            await self.supervisor.look_alive()
 
     def _go(self, work: Any) -> None:
         task = asyncio.get_running_loop().create_task(work)

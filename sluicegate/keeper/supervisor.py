@@ -30,6 +30,9 @@ ADOPT_S = 5.0
 """A worker that prepared and does not adopt in this time hangs: it is replaced, by one that starts with the new
 configuration."""
 
+HANG_S = 30.0
+"""A worker that says nothing for so long is replaced. Far beyond what a large configuration or a busy machine costs."""
+
 SAME_SIGNAL_S = 0.2
 
 LATE_S = 5.0
@@ -279,6 +282,16 @@ class Supervisor:
     def _close_sockets(self) -> None:
         for seat in self.seats:
             seat.listening.close()
+
+    async def look_alive(self) -> None:
+        """Ask every worker for a word; one that has none for HANG_S stands still, and is replaced. What it was doing
+        is lost, as nobody would have got it."""
+        workers = self._ready()
+        answers = await asyncio.gather(*(w.ask("alive", HANG_S) for w in workers))
+        for worker, answer in zip(workers, answers, strict=True):
+            if answer is None and worker.state == "ready" and not self.stopping:
+                self.say("worker.hangs", pid=worker.pid, error=f"no word for {HANG_S:g} s")
+                worker.kill()
 
     # ------------------------------------------------------------------ small things
 

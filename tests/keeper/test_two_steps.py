@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import socket
+from functools import partial
 from types import SimpleNamespace
 from typing import Any
 
@@ -11,7 +12,7 @@ import msgspec
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sluicegate.keeper.supervisor import Supervisor, add
+from sluicegate.keeper.supervisor import HANG_S, Supervisor, add
 from sluicegate.link.channel import Adopt, Down, Forget, Offer, Taken
 
 _reads = msgspec.msgpack.Decoder(Down)
@@ -98,6 +99,27 @@ def test_a_worker_that_came_up_meanwhile_gets_what_is_in_force():
 
     asyncio.run(run())
     assert late.got == [Offer, Adopt] and not late.killed
+
+
+def test_a_worker_that_has_no_word_is_replaced_and_one_that_has_is_not():
+    alive, stuck, leaving = (Scripted("", "") for _ in range(3))
+
+    async def run() -> None:
+        async def ask(worker: Scripted, what: str, within_s: float) -> Any:
+            assert what == "alive" and within_s == HANG_S
+            if worker is leaving:  # it was told to leave while it was asked
+                worker.state = "leaving"
+            return True if worker is alive else None
+
+        for worker in (alive, stuck, leaving):
+            worker.ask = partial(ask, worker)  # type: ignore[attr-defined]
+        supervisor = supervised([alive, stuck, leaving])
+        await supervisor.look_alive()
+        assert supervisor._parcel is not None
+        supervisor._parcel.close()
+
+    asyncio.run(run())
+    assert [w.killed for w in (alive, stuck, leaving)] == [False, True, False]
 
 
 def test_totals_of_workers_add_up():

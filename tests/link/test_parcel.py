@@ -86,34 +86,40 @@ def test_what_many_say_travels_once_and_is_one_object_when_it_arrives():
     assert len({id(e.limits) for e in found.consumers}) == 1
 
 
-@given(st.data())
-def test_a_change_leads_where_the_whole_directory_would(data: st.DataObject):
-    """Consumers come, go, change their grants and their keys; keys move from one to another."""
-    keys = [bytes([n]) * 16 for n in range(12)]
+MOVES = st.tuples(st.sampled_from(["gone", "new", "grant", "key", "swap"]), st.integers(0, 9), st.integers(0, 9))
 
-    def some(number: int) -> Directory:
-        left = data.draw(st.permutations(keys), label=f"keys {number}")
-        entries = []
-        for n in data.draw(st.sets(st.integers(1, 8)), label=f"consumers {number}"):
-            count = data.draw(st.integers(0, 2))
-            digests, left = tuple(left[:count]), left[count:]
-            models = data.draw(st.sampled_from([("a",), ("a", "b"), ("*",)]))
-            entries.append(ConsumerEntry(n, f"c{n}", "t", models, digests))
-        return Directory(DIRECTORY.secrets, tuple(entries))
+
+@given(st.lists(MOVES, max_size=3))
+def test_a_change_leads_where_the_whole_directory_would(moves: list[tuple[str, int, int]]):
+    """Consumers come, go, change their grants and their keys; keys move from one to another."""
+    keys = iter(bytes([n]) * 16 for n in range(50))
+    now = {n: ConsumerEntry(n, f"c{n}", "t", ("a",), (next(keys), next(keys))) for n in range(10)}
+    before = Directory(DIRECTORY.secrets, tuple(now.values()))
+    for move, one, other in moves:
+        first, second = now.get(one), now.get(other)
+        if move == "gone":
+            now.pop(one, None)
+        elif move == "new":
+            now[10 + one] = ConsumerEntry(10 + one, "new", "t", ("*",), (next(keys),))
+        elif first is not None and move == "grant":
+            now[one] = replace(first, models=("a", "b"))
+        elif first is not None and move == "key":
+            now[one] = replace(first, digests=(*first.digests[1:], next(keys)))
+        elif first is not None and second is not None and one != other:
+            now[one], now[other] = replace(first, digests=second.digests), replace(second, digests=first.digests)
+    after_ = Directory(DIRECTORY.secrets, tuple(now.values()))
 
     def seen(callers: Callers) -> dict[bytes, tuple[int, frozenset[str], bool]]:
         return {d: (c.number, c.models, c.everything) for d, c in callers._by_digest.items()}
 
-    before, now = some(1), some(2)
     callers = Callers(before)
     untouched = seen(callers)
-    people = unpack(pack(SNAPSHOT, changed(before, now)))[1]
+    people = unpack(pack(SNAPSHOT, changed(before, after_)))[1]
     if people is None:
-        after = callers
-        assert set(before.consumers) == set(now.consumers)
-    else:
-        after = callers.altered(people) if isinstance(people, Change) else Callers(people)
-    assert seen(after) == seen(Callers(now))
+        assert set(before.consumers) == set(after_.consumers)
+        return
+    after = callers.altered(people) if isinstance(people, Change) else Callers(people)
+    assert seen(after) == seen(Callers(after_))
     assert seen(callers) == untouched, "what is in force was touched before it was adopted"
 
 
