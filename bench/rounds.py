@@ -124,7 +124,12 @@ def memory(bench: Bench, row: Row, running: Running, number: int) -> Sample:
     ramp_s = max(1.0, count / 250)
     plan = bench.stream_plan(running, count, 1000, bench.scale.memory_slack_s, ramp_s=ramp_s, warm_s=1.5, seconds=0.5)
     report = bench.load(running, plan, f"{row.name}, {running.name}")
-    metrics = {"idle_mb": sum(at_rest.values()) / 1024, "stream_kb": (report.rss_kb - base) / count}
+    above = at_rest.pop(running.process.pid, 0)
+    metrics = {
+        "idle_mb": max(at_rest.values(), default=above) / 1024,
+        "keeper_mb": above / 1024,
+        "stream_kb": (report.rss_kb - base) / count,
+    }
     return sample(row, running, number, report, metrics)
 
 
