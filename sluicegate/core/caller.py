@@ -24,7 +24,10 @@ def digest(key: bytes, secret: Secret) -> bytes:
 class Consumer:
     """The application that calls us, bound: its grants as sets."""
 
-    __slots__ = ("by_key", "everything", "group", "limits", "models", "name", "number", "params", "ruled", "tenant")
+    __slots__ = (
+        "boundary", "by_key", "everything", "group", "limits", "models", "name", "number", "operations", "params",
+        "ruled", "tenant",
+    )  # fmt: skip
 
     def __init__(
         self, entry: ConsumerEntry, group: TenantEntry | None = None, models: frozenset[str] | None = None
@@ -34,6 +37,10 @@ class Consumer:
         self.tenant = entry.tenant
         self.everything = "*" in entry.models
         self.models = frozenset(entry.models) if models is None else models
+        self.operations = frozenset(entry.operations)
+        "What it may ask for; empty: all that its models offer."
+        self.boundary = "" if group is None else group.boundary
+        "Where its requests may be processed; empty: anywhere."
         self.group = group
         "Its tenant, if the tenant says more than its name."
         self.limits = entry.limits
@@ -99,7 +106,7 @@ class Callers:
         return None
 
     def _add(self, entries: Sequence[ConsumerEntry]) -> None:
-        groups = {t.name: t for t in self._directory.tenants if t.limits or t.params}
+        groups = {t.name: t for t in self._directory.tenants if t.limits or t.params or t.boundary}
         grants: dict[tuple[str, ...], frozenset[str]] = {}
         for entry in entries:
             models = grants.get(entry.models)

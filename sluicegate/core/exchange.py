@@ -249,7 +249,8 @@ _CREDENTIAL = {
 }
 _ROUTE = {
     "route.model": "The API deployment for this resource does not exist, or you may not use it.",
-    "grant.operation": "This model does not offer this operation.",
+    "grant.operation": "This model does not offer this operation, or you may not use it.",
+    "boundary.mismatch": "This gateway does not serve the boundary that your requests must stay in.",
 }
 _EXHAUSTED = {
     "pool.throttled": "Every deployment of this model is at its rate limit. Please retry after the time named.",

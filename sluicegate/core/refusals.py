@@ -30,6 +30,7 @@ REFUSALS: dict[str, Refusal] = {
     "credential.unknown": Refusal(401, "401", "authentication_error"),
     "credential.ambiguous": Refusal(400, "ambiguous_credential", _REQUEST),
     "grant.operation": Refusal(403, "PermissionDenied", "permission_error"),
+    "boundary.mismatch": Refusal(403, "PermissionDenied", "permission_error"),
     "route.path": Refusal(404, "404", _REQUEST),
     "route.method": Refusal(405, "405", _REQUEST),
     "route.model": Refusal(404, "DeploymentNotFound", _REQUEST),

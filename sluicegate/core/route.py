@@ -54,12 +54,13 @@ def drawn(*numbers: int) -> float:
 
 
 class Routes:
-    """All models by public name."""
+    """All models by public name: whole, and as each boundary that is served has them."""
 
-    __slots__ = ("_by_name", "largest_body")
+    __slots__ = ("_by_name", "_inside", "largest_body")
 
-    def __init__(self, routes: dict[str, Route]) -> None:
+    def __init__(self, routes: dict[str, Route], inside: dict[str, dict[str, Route]] | None = None) -> None:
         self._by_name = routes
+        self._inside = inside or {}
         self.largest_body = max((r.body_max for r in routes.values()), default=0)
         "Read limit where the body names the model; the route's own is checked once it is known."
 
@@ -69,10 +70,16 @@ class Routes:
         A model outside the grant and a model that does not exist get the same answer, so that names cannot be
         probed: 404 DeploymentNotFound, as Azure says it (E4, E13).
         """
-        route = self._by_name.get(model)
+        routes = self._by_name
+        if consumer.boundary:
+            inside = self._inside.get(consumer.boundary)
+            if inside is None:
+                return "boundary.mismatch"
+            routes = inside
+        route = routes.get(model)
         if route is None or not consumer.may(model):
             return "route.model"
-        if operation not in route.operations:
+        if operation not in route.operations or (consumer.operations and operation not in consumer.operations):
             return "grant.operation"
         if route.arm is not None and drawn(consumer.number, route.model.number) < route.arm_share:
             return route.arm

@@ -143,3 +143,5 @@ class Gateway:
     retention: Retention = field(default_factory=Retention)
     retry_budget: float = 0.2
     "Retries after faults, as a share of all requests of the gateway."
+    boundaries: tuple[str, ...] = ()
+    "Tenants of these are served; a consumer of any other boundary is refused."

@@ -78,7 +78,7 @@ class Model:
     number: int
     name: str
     deployments: tuple[int, ...]
-    "Numbers, in the order in which they are tried: by tier, then as declared."
+    "Numbers, in the order in which they are tried: the gateway's own region first, then by tier, then as declared."
     operations: tuple[str, ...]
     timeouts: Timeouts = field(default_factory=Timeouts)
     attempts: int = 3

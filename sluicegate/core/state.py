@@ -67,12 +67,17 @@ class World:
                 tiers.setdefault((away, d.tier), []).append(member)
             return Pool([tiers[key] for key in sorted(tiers)], model.balance)
 
-        routes = {}
-        for m in snapshot.models:
-            rollout = m.rollout
-            arm = Route(m, pool(m, rollout.deployments)) if rollout is not None and rollout.deployments else None
-            routes[m.name] = Route(m, pool(m, m.deployments), arm)
-        self.routes = Routes(routes)
+        def route(model: Model, numbers: tuple[int, ...], arm: tuple[int, ...]) -> Route:
+            return Route(model, pool(model, numbers), Route(model, pool(model, arm)) if arm else None)
+
+        routes = {m.name: route(m, m.deployments, m.rollout.deployments if m.rollout else ()) for m in snapshot.models}
+        inside: dict[str, dict[str, Route]] = {}
+        for boundary in snapshot.gateway.boundaries:
+            inside[boundary] = {
+                m.name: route(m, _cut(m.cuts, boundary), _cut(m.rollout.cuts, boundary) if m.rollout else ())
+                for m in snapshot.models
+            }
+        self.routes = Routes(routes, inside)
         self.retries.share = snapshot.gateway.retry_budget
         self.callers = directory if isinstance(directory, Callers) else Callers(directory)
         self.snapshot = snapshot
@@ -103,3 +108,11 @@ class World:
                 "quota_group": member.deployment.quota_group, "exhausted": door.exhausted(),
             })  # fmt: skip
         return told
+
+
+def _cut(cuts: tuple[tuple[str, tuple[int, ...]], ...], boundary: str) -> tuple[int, ...]:
+    """The members inside a boundary; nothing that is not said to be inside is."""
+    for name, numbers in cuts:
+        if name == boundary:
+            return numbers
+    return ()

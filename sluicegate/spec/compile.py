@@ -71,6 +71,7 @@ class Compiler:
         return settings.Gateway(
             name=spec.name,
             region=spec.region,
+            boundaries=tuple(self.served),
             data=self.path(spec.data),
             drain_s=spec.drain,
             workers=spec.workers,

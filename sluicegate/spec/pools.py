@@ -48,10 +48,14 @@ class Offers:
         return self._labels[deployment.number]
 
     def pool(self, use: Use, at: Path, home: str = "", mixed: bool = False) -> list[Deployment]:
-        """The members in the order in which they are tried: by tier, those of region `home` first, then as declared.
-        Empty after reporting why. `mixed`: a list may hold several models and versions."""
+        """The members in the order in which they are tried: those that are away from region `home` last, then by
+        tier, then as declared. Empty after reporting why. `mixed`: a list may hold several models and versions."""
         members = self._selected(use.selector, at) if use.selector else self._listed(use, at, mixed)
-        return sorted(members, key=lambda d: (d.tier, bool(home) and self.regions[d.number] != home))
+        return sorted(members, key=lambda d: (self._away(d, home), d.tier))
+
+    def _away(self, deployment: Deployment, home: str) -> bool:
+        region = self.regions[deployment.number]
+        return bool(home and region and region != home)
 
     def _selected(self, selector: Selector, at: Path) -> list[Deployment]:
         found = [d for d in self.deployments if (d.model, d.version) == selector]

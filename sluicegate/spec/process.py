@@ -95,7 +95,7 @@ class GatewaySpec:
     name: Annotated[str, Name()] = _G.name
     "What this gateway is called in logs and metrics."
     region: Annotated[str, Name()] = _G.region
-    "The Azure region, or a name of your own, that this gateway runs in. Deployments of it come first inside a tier."
+    "The Azure region, or a name of your own, that this gateway runs in. Those in other regions come last."
     boundaries: Annotated[tuple[str, ...], Listing(Name())] | None = None
     "Tenants of these boundaries are served here, those of any other are refused; left out: of all."
     data: Annotated[str, Text("a path to a directory", 4096)] = _G.data

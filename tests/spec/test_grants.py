@@ -55,16 +55,16 @@ def names(snapshot: Snapshot, numbers: tuple[int, ...]) -> list[str]:
     return [d.name for n in numbers for d in snapshot.deployments if d.number == n]
 
 
-def test_the_pool_is_ordered_by_tier_then_own_region_then_as_declared():
+def test_the_pool_is_ordered_by_own_region_then_tier_then_as_declared():
     snapshot, _ = compiled(TWO_REGIONS)
-    assert names(snapshot, snapshot.models[0].deployments) == ["ptu", "std", "zone", "any", "us"]
+    assert names(snapshot, snapshot.models[0].deployments) == ["std", "ptu", "zone", "any", "us"]
 
 
 def test_each_boundary_has_its_cut_of_each_pool():
     snapshot, directory = compiled(TWO_REGIONS)
     cuts = dict(snapshot.models[0].cuts)
-    assert names(snapshot, cuts["eu"]) == ["ptu", "std", "zone"]
-    assert names(snapshot, cuts["world"]) == ["ptu", "std", "zone", "any", "us"]
+    assert names(snapshot, cuts["eu"]) == ["std", "ptu", "zone"]
+    assert names(snapshot, cuts["world"]) == ["std", "ptu", "zone", "any", "us"]
     assert dict(snapshot.models[1].cuts)["eu"] == ()
     assert [(t.name, t.boundary) for t in directory.tenants] == [("hr", "eu"), ("labs", "world")]
 
@@ -99,7 +99,7 @@ def test_a_rollout_is_an_arm_of_its_own_with_cuts_of_its_own():
     assert arm is not None and (arm.share, arm.stick_to) == (0.05, "consumer")
     assert names(snapshot, arm.deployments) == ["new"] == names(snapshot, dict(arm.cuts)["eu"])
     assert found(text.replace("to: m@2", "to: m@1"))[0].startswith(
-        "32:34 models.chat.rollout.to: sdc/ptu is in both arms"
+        "32:34 models.chat.rollout.to: weu/std is in both arms"
     )
 
 

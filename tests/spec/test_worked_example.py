@@ -102,4 +102,4 @@ def test_the_worked_example_comes_out_as_the_page_says():
 def test_the_same_file_serves_another_region_in_another_order():
     snapshot, _ = compiled(TEXT, {"REGION": "swedencentral"})
     name = {d.number: d.name for d in snapshot.deployments}
-    assert [name[n] for n in dict(snapshot.models[0].cuts)["eu"]] == ["gpt-4o-ptu", "gpt-4o-sdc", "gpt-4o"]
+    assert [name[n] for n in dict(snapshot.models[0].cuts)["eu"]] == ["gpt-4o-sdc", "gpt-4o-ptu", "gpt-4o"]
