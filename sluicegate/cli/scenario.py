@@ -57,6 +57,7 @@ def run(path: str, seed: int | None, as_json: bool) -> None:
         scenario = read(path, seed)
     except (ValueError, OSError, yaml.YAMLError) as e:
         raise click.ClickException(f"{path}: {e}") from None
+    usual = gc.get_threshold()
     gc.set_threshold(50_000, 50, 100)  # nearly everything is freed without it
     started = time.process_time()
     try:
@@ -64,6 +65,8 @@ def run(path: str, seed: int | None, as_json: bool) -> None:
         wrong = judged(summary.data, scenario.spec.expect)
     except ValueError as e:
         raise click.ClickException(f"{path}: {e}") from None
+    finally:
+        gc.set_threshold(*usual)
     cpu_s = round(time.process_time() - started, 3)
     if as_json:
         click.echo(json.dumps({**summary.data, "cpu_s": cpu_s, "unexpected": wrong}))
