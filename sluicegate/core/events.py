@@ -157,7 +157,7 @@ class Head:
         self.repeatable = repeatable
         "The operation leaves nothing behind: it may be sent again when it is not known whether it arrived."
         self.retries = retries
-        "How often the client's SDK asked the same before (`x-stainless-retry-count`)."
+        "Not 0: the client's SDK asked the same before (`x-stainless-retry-count`)."
 
 
 class Body:

@@ -84,6 +84,7 @@ class Throttle:
         """A 429 came back to a request that left at `sent_at`; `retry_after`: the seconds it named."""
         if self.exhausted and sent_at == self.looked_at:
             self.shut_until = now  # what `enter` assumed
+            self.looked_at = -inf
         if retry_after is None:
             if sent_at > self.shut_at:  # those that left before we knew are one refusal
                 self._step += 1
@@ -107,6 +108,6 @@ class Throttle:
 
     def give_back(self, now: float, sent_at: float) -> None:
         """The request that left at `sent_at` is over without an answer."""
-        if self.exhausted and sent_at == self.looked_at and self.shut_until == sent_at + self._longest:
+        if self.exhausted and sent_at == self.looked_at:
             self.looked_at = -inf
             self.shut_until = now

@@ -18,7 +18,7 @@ KNOWN_BYTES = 4096
 class Meaning:
     """Which of the names, as they were spelled, is what to us. Names in here are keys of the dictionary of fields."""
 
-    __slots__ = ("credentials", "encoding", "expect", "forward", "host", "length", "te", "type")
+    __slots__ = ("credentials", "encoding", "expect", "forward", "host", "length", "retries", "te", "type")
 
     def __init__(self) -> None:
         self.host: bytes | None = None
@@ -27,6 +27,7 @@ class Meaning:
         self.type: bytes | None = None
         self.encoding: bytes | None = None
         self.expect: bytes | None = None
+        self.retries: bytes | None = None
         self.credentials: list[tuple[bytes, bool]] = []
         "(name, whether the value may begin with a scheme)"
         self.forward: list[tuple[bytes, bytes]] = []
@@ -40,6 +41,7 @@ _SINGLE = {
     b"content-type": "type",
     b"content-encoding": "encoding",
     b"expect": "expect",
+    b"x-stainless-retry-count": "retries",
 }
 
 _KNOWN: dict[tuple[bytes, ...], Meaning | None] = {}

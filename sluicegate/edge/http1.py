@@ -12,7 +12,7 @@ import asyncio
 import re
 from math import inf
 from random import random
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 import httptools
 
@@ -42,6 +42,8 @@ LIKE_BYTES = 4096
 
 _PLAIN = frozenset((b"application/json", b"*/*"))
 _BAD_LENGTH = -2
+_FIRST: Final = (b"", b"0")
+"""What an SDK says of its retries when it asks for the first time."""
 
 
 class Connection:
@@ -183,6 +185,7 @@ class Connection:
         request.match = like.match
         request.content_length = len(data) - body
         request.content_type = like.content_type
+        request.retries = like.retries
         request.credentials = like.credentials
         request.forward = like.forward
         request.only = data[body:]
@@ -327,6 +330,8 @@ class Connection:
                 request.encoding = fields[meaning.encoding].rstrip()
             if meaning.expect is not None:
                 request.expect = fields[meaning.expect].rstrip()
+            if meaning.retries is not None:
+                request.retries = fields[meaning.retries].rstrip()
             if meaning.credentials:
                 request.credentials = Shown(
                     [bare_key(fields[n]) if bearer else fields[n].rstrip() for n, bearer in meaning.credentials]
@@ -350,6 +355,8 @@ class Connection:
                     request.encoding += value
                 elif name == b"expect":
                     request.expect += value
+                elif name == b"x-stainless-retry-count":
+                    request.retries = value
                 elif name == b"authorization":
                     credentials.append(bare_key(value))
                 elif name in CREDENTIAL_HEADERS:
@@ -512,6 +519,7 @@ class Connection:
                 self.peer,
                 random(),
                 api.repeatable,
+                0 if request.retries in _FIRST else 1,
             )
         )
 

@@ -27,7 +27,8 @@ class Request:
     __slots__ = (
         "after", "answered", "before", "body", "chunked", "close_after", "complete", "conn", "content_length",
         "content_type", "credentials", "drive", "encoding", "expect", "forward", "head_length", "headers_done",
-        "http10", "keep_alive", "match", "max_bytes", "method", "only", "pending", "reading", "refused", "te", "url",
+        "http10", "keep_alive", "match", "max_bytes", "method", "only", "pending", "reading", "refused",
+        "retries", "te", "url",
     )  # fmt: skip
 
     def __init__(self, conn: Connection) -> None:
@@ -42,6 +43,7 @@ class Request:
         self.content_type = b""
         self.encoding = b""
         self.expect = b""
+        self.retries = b""
         self.credentials = NOTHING_SHOWN
         self.forward: Sequence[tuple[bytes, bytes]] = ()
         self.refused: tuple[str, str] | None = None
