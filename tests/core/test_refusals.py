@@ -3,6 +3,7 @@
 import re
 from pathlib import Path
 
+from sluicegate.core.pool import PASSED
 from sluicegate.core.refusals import REFUSALS
 from sluicegate.drive.answer import CUT_MESSAGES
 from sluicegate.wire.refusal import refusal
@@ -35,3 +36,8 @@ def test_what_cannot_change_names_no_time() -> None:
         _, lines, body = refusal(reason, 'a "message"\n', None, "id")
         assert (b"retry-after" in lines) == (r.least_retry_after is not None)
         assert b'"reason":"' + reason.encode() + b'"' in body
+
+
+def test_every_reason_to_pass_a_member_over_is_on_the_page() -> None:
+    said = set(re.findall(r"^\| `passed\.([a-z_]+)` \|", PAGE.read_text(), re.MULTILINE))
+    assert said == set(PASSED)
