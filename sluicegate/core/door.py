@@ -40,8 +40,8 @@ class Door:
     """Of one deployment."""
 
     __slots__ = (
-        "_before", "_turn", "breaker", "clear", "first_s", "in_flight", "quota", "recent", "size", "size_until",
-        "target", "throttle", "token_s", "tokens",
+        "before", "breaker", "clear", "first_s", "in_flight", "quota", "recent", "size", "size_until", "target",
+        "throttle", "token_s", "tokens", "turn",
     )  # fmt: skip
 
     def __init__(self, target: tuple[object, ...] = (), quota: Throttle | None = None) -> None:
@@ -60,9 +60,9 @@ class Door:
         "Estimated, of what is in flight."
         self.recent = 0.0
         "Settled in this step of RECENT_S."
-        self._before = 0.0
+        self.before = 0.0
         "In the one before it."
-        self._turn = 0.0
+        self.turn = 0.0
         self.first_s = 0.0
         "Average time to the first token; 0.0: not known."
         self.token_s = 0.0
@@ -131,8 +131,8 @@ class Door:
 
     def ended(self, ticket: int, sent_at: float, now: float, how: str, used: int, spec: BreakerSpec) -> None:
         """The answer is over; `how` as in events.How, `used`: its tokens."""
-        if now >= self._turn:
-            self._roll(now)
+        if now >= self.turn:
+            self.roll(now)
         self.recent += used
         if how == "done":
             if self.breaker.cuts or not self.clear:
@@ -185,9 +185,9 @@ class Door:
 
     def load(self, now: float) -> float:
         """Tokens in flight and settled of late: about those of RECENT_S."""
-        if now >= self._turn:
-            self._roll(now)
-        return self.tokens + self.recent + self._before * ((self._turn - now) / RECENT_S)
+        if now >= self.turn:
+            self.roll(now)
+        return self.tokens + self.recent + self.before * ((self.turn - now) / RECENT_S)
 
     def answer_s(self) -> float:
         """Seconds that an ordinary answer takes here; 0.0: not known."""
@@ -210,7 +210,8 @@ class Door:
     def _look(self) -> None:
         self.clear = self.breaker.closed and self.throttle.calm and not self.size
 
-    def _roll(self, now: float) -> None:
-        self._before = self.recent if now < self._turn + RECENT_S else 0.0
+    def roll(self, now: float) -> None:
+        """The next step of RECENT_S."""
+        self.before = self.recent if now < self.turn + RECENT_S else 0.0
         self.recent = 0.0
-        self._turn = (now // RECENT_S + 1.0) * RECENT_S
+        self.turn = (now // RECENT_S + 1.0) * RECENT_S

@@ -10,7 +10,7 @@ from collections.abc import Callable, Sequence
 from math import inf
 from typing import Final
 
-from sluicegate.core.door import Door
+from sluicegate.core.door import RECENT_S, Door
 from sluicegate.core.snapshot import Deployment, Instance
 
 ANY_SIZE: Final = 1 << 62
@@ -85,26 +85,15 @@ class Pool:
         is passed over and why; into `why`, where somebody wants to know, a word about everybody who was looked at.
         """
         for tier in self.tiers:
-            free: list[Member] = []
-            for member in tier:
-                door = member.door
-                if tried and door in tried:
-                    continue
-                if door.clear and (door.quota is None or door.quota.calm) and estimate <= member.max_input:
-                    free.append(member)
-                else:
-                    reason = "prompt" if estimate > member.max_input else ""
-                    if not reason:
-                        at, reason = door.ready(now, estimate)
-                        if at <= now:
-                            free.append(member)
-                            continue
-                    if len(trail) < TRAIL_MOST:
-                        trail.append(f"{member.label}: passed.{reason}")
-                    if why is not None:
-                        why.append(f"{member.label}: {PASSED[reason]}")
-            if self.soft and free:
-                self._below_ceiling(free, now, trail, why)
+            free: Sequence[Member] = tier
+            if tried or self.soft:
+                free = self._free(tier, tried, now, estimate, trail, why)
+            else:
+                for member in tier:  # the usual case, in a few steps
+                    door = member.door
+                    if not door.clear or door.quota is not None or estimate > member.max_input:
+                        free = self._free(tier, tried, now, estimate, trail, why)
+                        break
             if free:
                 taken = free[0] if len(free) == 1 else self._choose(self, free, now, chance)
                 if why is None:
@@ -144,22 +133,41 @@ class Pool:
             if (m.max_input <= than.max_input if known else m.tier == than.tier) or m is than
         ]
 
-    def _below_ceiling(self, free: list[Member], now: float, trail: list[str], why: list[str] | None) -> None:
-        """Takes out who carries more than its soft ceiling."""
-        for member in tuple(free):
-            if member.ceiling != inf and member.door.load(now) > member.ceiling:
-                free.remove(member)
-                if len(trail) < TRAIL_MOST:
-                    trail.append(f"{member.label}: passed.soft_ceiling")
-                if why is not None:
-                    why.append(f"{member.label}: {PASSED['soft_ceiling']}")
+    def _free(
+        self, tier: Sequence[Member], tried: Sequence[Door], now: float, estimate: int, trail: list[str],
+        why: list[str] | None,
+    ) -> list[Member]:  # fmt: skip
+        """Who of a tier can be asked; of the others it is told why not."""
+        free = []
+        for member in tier:
+            door = member.door
+            if door in tried:
+                continue
+            reason = ""
+            if estimate > member.max_input:
+                reason = "prompt"
+            elif not door.clear or door.quota is not None:
+                reason = door.ready(now, estimate)[1]
+            if not reason and member.ceiling != inf and door.load(now) > member.ceiling:
+                reason = "soft_ceiling"
+            if not reason:
+                free.append(member)
+                continue
+            if len(trail) < TRAIL_MOST:
+                trail.append(f"{member.label}: passed.{reason}")
+            if why is not None:
+                why.append(f"{member.label}: {PASSED[reason]}")
+        return free
 
 
 def least_tokens(pool: Pool, free: Sequence[Member], now: float, chance: float) -> Member:
     """Fewest tokens in flight and settled of late, relative to capacity and weight. Of equals the first."""
     best, least = free[0], inf
     for member in free:
-        load = member.door.load(now) * member.share
+        door = member.door
+        if now >= door.turn:
+            door.roll(now)
+        load = (door.tokens + door.recent + door.before * ((door.turn - now) / RECENT_S)) * member.share  # door.load()
         if load < least:
             best, least = member, load
     return best
