@@ -93,4 +93,5 @@ def test_the_sdk_comes_again_when_and_only_when_it_was_told_to(where: Site, saw:
 
 def test_nobody_multiplied_the_attempts(where: Site, lines: dict[str, Lines]):
     broken = [e for e in where.fleet.ledger if BROKEN.encode() in e.body]
-    assert len(broken) == len(WAYS) * 2 * 2  # asked twice in each way, both members each time
+    asked = len(WAYS) * 2  # twice in each way; both members, where none of them comes back at a pace just then
+    assert asked <= len(broken) <= asked * 2
