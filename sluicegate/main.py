@@ -17,6 +17,7 @@ import click
 
 if TYPE_CHECKING:
     from sluicegate.spec.load import Loaded
+    from sluicegate.stores.sqlite.reader import Reader
 
 VERBS = {
     "serve": "Carry traffic until SIGTERM.",
@@ -26,6 +27,8 @@ VERBS = {
     "config": "Rewrite a file of an older version of the language.",
     "status": "How the running gateway is.",
     "pools": "Which deployments serve which model, and how they are.",
+    "usage": "What was used, and what it cost.",
+    "requests": "The last requests, or one in full.",
     "drain": "Give a deployment no new calls.",
     "undrain": "Bring a drained deployment back.",
     "reload": "Load the configuration again.",
@@ -67,6 +70,7 @@ class Live:
     def serve(self, loaded: Loaded, compile_: Callable[[], Loaded], files: Sequence[str]) -> int:
         """Be the keeper until told to leave. The exit status."""
         from sluicegate.admin.plane import Plane
+        from sluicegate.core.booked import Unusable
         from sluicegate.keeper import drained
         from sluicegate.keeper.facts import facts
         from sluicegate.keeper.home import Home, Taken
@@ -76,7 +80,7 @@ class Live:
         from sluicegate.keeper.supervisor import regions
         from sluicegate.link.counters import Board
         from sluicegate.stores.sqlite.ledger import Ledger
-        from sluicegate.stores.sqlite.schema import LEDGER, Unusable
+        from sluicegate.stores.sqlite.schema import LEDGER
         from sluicegate.telemetry import prometheus
         from sluicegate.telemetry.accesslog import AccessLog
 
@@ -112,6 +116,13 @@ class Live:
             return asyncio.run(run())
         finally:
             home.close()
+
+    def ledger(self, data: str) -> Reader:
+        """The ledger of a folder, to read. Raises Unusable."""
+        from sluicegate.stores.sqlite.reader import Reader
+        from sluicegate.stores.sqlite.schema import LEDGER
+
+        return Reader(os.path.join(data, LEDGER))
 
 
 @click.group(cls=Verbs, no_args_is_help=True)

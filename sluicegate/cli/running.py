@@ -7,7 +7,7 @@ import json
 import os
 import re
 import socket
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Container, Sequence
 from typing import Any
 
 import click
@@ -30,7 +30,7 @@ def running(f: Callable[..., Any]) -> Callable[..., Any]:
 
 def ask(method: str, path: str, config: Sequence[str], data: str | None) -> Any:
     """The gateway's answer, or exit status 1 with what is wrong."""
-    folder = data or _folder(config)
+    folder = folder_of(config, data)
     try:
         status, body = _asked(method, path, folder)
     except (FileNotFoundError, ConnectionRefusedError, NotADirectoryError):
@@ -63,6 +63,11 @@ def _asked(method: str, path: str, folder: str) -> tuple[int, Any]:
         connection.close()
 
 
+def folder_of(config: Sequence[str], data: str | None) -> str:
+    """The folder of the gateway that is meant, or exit status 2."""
+    return data or _folder(config)
+
+
 def _folder(config: Sequence[str]) -> str:
     """`gateway.data` as the configuration has it; the rest of it may be wrong, or name keys that are not at hand."""
     if not config and not os.path.exists(DEFAULT):
@@ -85,11 +90,13 @@ def _folder(config: Sequence[str]) -> str:
     return os.path.normpath(os.path.join(base, found))
 
 
-def table(rows: Sequence[Sequence[object]], head: Sequence[str]) -> str:
-    """Columns as wide as what is in them."""
+def table(rows: Sequence[Sequence[object]], head: Sequence[str], right: Container[int] = ()) -> str:
+    """Columns as wide as what is in them; `right`: those that end where they should, numbers."""
     text = [[str(cell) for cell in row] for row in (head, *rows)]
     widths = [max(len(row[n]) for row in text) for n in range(len(head))]
-    return "\n".join("  ".join(cell.ljust(w) for cell, w in zip(row, widths, strict=True)).rstrip() for row in text)
+    put = [str.rjust if n in right else str.ljust for n in range(len(head))]
+    lines = ("  ".join(p(cell, w) for p, cell, w in zip(put, row, widths, strict=True)) for row in text)
+    return "\n".join(line.rstrip() for line in lines)
 
 
 def deployment_path(deployment: str) -> str:

@@ -128,3 +128,7 @@ class Place(NamedTuple):
     node: str = ""
     spec: str = ""
     "What the last Began said."
+
+
+class Unusable(Exception):
+    """The ledger cannot be used; says which file and why."""

@@ -244,6 +244,8 @@ class Moving:
             self._tell("")
         except self._lost as e:
             self._tell(str(e) or type(e).__name__)
+        except Exception as bug:  # the thread goes on, or nothing would be moved until the next start
+            self._tell(f"unexpected {type(bug).__name__}: {bug}")
 
     def _tell(self, why: str) -> None:
         if why != self.failing:

@@ -2,9 +2,10 @@ import sqlite3
 
 import pytest
 
+from sluicegate.core.booked import Unusable
 from sluicegate.keeper.mover import Mover
 from sluicegate.stores.sqlite.ledger import Ledger
-from sluicegate.stores.sqlite.schema import APPLICATION, Unusable
+from sluicegate.stores.sqlite.schema import APPLICATION
 from tests.link.booking import WALL, finish, journal, record
 
 

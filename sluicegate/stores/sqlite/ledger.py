@@ -14,8 +14,8 @@ from typing import Any, NamedTuple
 
 import msgspec
 
-from sluicegate.core.booked import Admitted, Circumstances, Place, Settled
-from sluicegate.stores.sqlite.schema import Unusable, connect, prepare
+from sluicegate.core.booked import Admitted, Circumstances, Place, Settled, Unusable
+from sluicegate.stores.sqlite.schema import connect, prepare
 
 SPANS = {"minute": 60, "hour": 3600, "day": 86400}
 """Of the sums, seconds; all in UTC."""

@@ -6,6 +6,8 @@ import os
 import sqlite3
 from urllib.parse import quote
 
+from sluicegate.core.booked import Unusable
+
 LEDGER = "ledger.sqlite"
 """The file, in `gateway.data`."""
 
@@ -35,16 +37,12 @@ TABLES = (
 )
 
 
-class Unusable(Exception):
-    """The ledger cannot be used; says which file and why."""
-
-
 def connect(path: str, write: bool = True) -> sqlite3.Connection:
     """A connection for any thread, one at a time. Raises Unusable."""
     try:
         if not write:
             if not os.path.exists(path):
-                raise Unusable(f"{path} is not there")
+                raise Unusable(f"{path} is not there: a gateway makes it when it starts")
             db = sqlite3.connect(f"file:{quote(path)}?mode=ro", uri=True, timeout=5.0, check_same_thread=False)
         else:
             os.makedirs(os.path.dirname(path) or ".", mode=0o700, exist_ok=True)
