@@ -106,7 +106,7 @@ class Mover:
         over = self._over(home)  # asked before reading: what is read after it is the last
         there = segments.serials(home)
         place = self.ledger.place(writer)
-        for serial, after in zip(there, [*there[1:], 0], strict=True):
+        for serial, after in zip(there, [*there[1:], 0], strict=False):
             if serial < place.serial:  # moved, and the mover was killed before it was put away
                 self._put_away(writer, serial)
                 continue

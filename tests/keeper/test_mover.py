@@ -218,3 +218,25 @@ def test_records_are_spread_over_time_as_they_were_made(folder):
     Mover(str(folder / "j"), ledger).run()
     assert ledger._all("SELECT wall_us FROM records") == [(int((WALL + 7200) * 1e6),)]
     ledger.close()
+
+
+def test_a_writer_that_has_made_its_folder_and_no_segment_yet_stops_nobody(folder, monkeypatch):
+    """It is seen between two system calls. Found by kills: the mover ended, and what came after it was not moved."""
+    first = journal(folder / "j")
+    first.admit(record(1))
+    first.settle(finish(record(1)))
+    monkeypatch.setattr(os, "posix_fallocate", fails)
+    early = journal(folder / "j")
+    assert segments.serials(str(folder / "j" / early.writer)) == []
+    ledger = Ledger(str(folder / "ledger.sqlite"))
+    Mover(str(folder / "j"), ledger).run()
+    assert rows(ledger) == {record(1).id: "settled"}
+    early.close()
+    Mover(str(folder / "j"), ledger).run()
+    assert not (folder / "j" / early.writer).exists()
+    first.close()
+    ledger.close()
+
+
+def fails(*_):
+    raise OSError(28, "No space left on device")
