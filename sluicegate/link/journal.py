@@ -8,7 +8,7 @@ memory, up to BACKLOG bytes, newer ones are lost and counted, traffic goes on, `
 tried again.
 
 One writer has one folder and holds its lock as long as it lives; a reader that can take the lock knows that nothing
-more will be settled there. admit takes 1.0 us, settle 2.6 with an attempt and its price; Bare appends about 0.5.
+more will be settled there. admit takes 1.0 us, settle 3.6 with an attempt and its price; of each 0.7 is the append.
 """
 
 from __future__ import annotations

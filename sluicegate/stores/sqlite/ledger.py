@@ -3,7 +3,7 @@
 One writer, the mover in the keeper. A batch is one transaction: its records, what they add to the sums, and the place
 in the journal up to which it was read; so the sums are those of the rows, always, and nothing is counted twice. WAL, so
 that readers (each with a connection of its own) never wait for the writer nor it for them; checkpoints by hand.
-A batch of 500 takes about 12 ms.
+A record takes 23 us, reading the journal included.
 """
 
 from __future__ import annotations
