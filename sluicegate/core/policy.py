@@ -20,6 +20,7 @@ from sluicegate.core.events import Facts, Usage
 from sluicegate.core.learned import Learned
 from sluicegate.core.limits import LIMITS
 from sluicegate.core.limits.base import Claim, Limit, LimitSpec
+from sluicegate.core.limits.lender import Holds, Lend, Recall, Returned
 from sluicegate.core.params import Rules, rules, token_field
 from sluicegate.core.route import Route
 
@@ -93,7 +94,9 @@ class Policy:
 class Policies:
     """All policies and limits of one process."""
 
-    __slots__ = ("_configuration", "_learned", "_limits", "_policies", "_round", "latest", "lent")
+    __slots__ = (
+        "_back", "_configuration", "_learned", "_limits", "_owing", "_policies", "_round", "latest", "lent",
+    )  # fmt: skip
 
     def __init__(self, lent: bool = False) -> None:
         self.lent = lent
@@ -106,6 +109,8 @@ class Policies:
         "By identity without the window: limits that differ in nothing but the window stand together."
         self._learned: dict[tuple[int, str], Learned] = {}
         self._round: deque[Policy | Limit] = deque()
+        self._back: list[Returned] = []
+        self._owing: list[Limit] = []
 
     def __len__(self) -> int:
         """Policies and limits held: what memory they take grows with it."""
@@ -174,6 +179,47 @@ class Policies:
         policy.bind(tuple(limits), rules(params, operation, token_field(names)), learned)
         policy.configuration = self._configuration
 
+    # ------------------------------------------------------------ shares (core/limits/lender.py)
+
+    def got(self, lend: Lend, now: float) -> None:
+        """The keeper lent us more."""
+        limit = self.limit(lend.key)
+        if limit is not None:
+            limit.get(lend.amount, lend.enough, now)
+        elif lend.amount:
+            self._back.append(Returned(lend.key, 0, 0.0, lend.amount, False))
+
+    def recalled(self, recall: Recall, now: float) -> Returned:
+        """The keeper wants something back: the answer. What is owed after it comes by `returns`."""
+        limit = self.limit(recall.key)
+        if limit is None or not limit.lent:
+            return Returned(recall.key, 0, 0.0, 0, True)
+        given = limit.give(recall.amount, recall.floor, self.clock(now))
+        if limit.owes and limit not in self._owing:
+            self._owing.append(limit)
+        return Returned(limit.key, limit.whole, limit.window, given, True)
+
+    def returns(self, now: float) -> list[Returned]:
+        """What is to be sent to the keeper, several times a second: shares of what was forgotten, and what was owed
+        and has fallen free."""
+        back, self._back = self._back, []
+        if self._owing:
+            now = self.clock(now)
+            for limit in self._owing:
+                free = limit.owed(now)
+                if free:
+                    back.append(Returned(limit.key, limit.whole, limit.window, free, False))
+            self._owing = [limit for limit in self._owing if limit.owes]
+        return back
+
+    def holds(self) -> list[Holds]:
+        """What we have of each limit, for a keeper that is new."""
+        return [
+            Holds(limit.key, limit.whole, limit.window, limit.amount + limit.owes)
+            for limit in self.limits()
+            if limit.lent and limit.amount + limit.owes
+        ]
+
     # ------------------------------------------------------------ limits by identity
 
     def _of(
@@ -213,6 +259,8 @@ class Policies:
                 self._round.append(limit)
             elif limit.spec is not spec:
                 limit.configure(spec)
+                if limit.owes:
+                    self._owing.append(limit)
             limits.append(limit)
         return limits
 
@@ -233,6 +281,10 @@ class Policies:
             elif thing.refs or not thing.empty(now):
                 around.append(thing)
             else:
+                share = thing.amount + thing.owes
+                if thing.lent and share:
+                    self._back.append(Returned(thing.key, thing.whole, thing.window, share, False))
+                    thing.amount = thing.owes = 0
                 base = thing.key.rpartition("/")[0]
                 self._limits[base].remove(thing)
                 if not self._limits[base]:

@@ -44,6 +44,10 @@ class LimitSpec:
     "Where it was written, for refusals and explanations: `tenants.retail`."
 
 
+VAIN_S = 0.1
+"""A worker that asked the keeper in vain does not ask again for so long: refused requests must not become messages."""
+
+
 class Claim:
     """What one request wants of its limits; once it was let in, what it holds of them."""
 
@@ -79,7 +83,10 @@ class Claim:
 class Limit:
     """One counter of one principal."""
 
-    __slots__ = ("amount", "headroom", "key", "lent", "refs", "refused", "shadow", "spec", "whole", "would_refuse")
+    __slots__ = (
+        "amount", "headroom", "key", "lent", "owes", "refs", "refused", "shadow", "spec", "vain_until", "whole",
+        "window", "would_refuse",
+    )  # fmt: skip
 
     kind: ClassVar[str]
     "Name of its row; refusals are called `limit.` and this."
@@ -94,6 +101,10 @@ class Limit:
         "Header lines, to be filled in with what remains and when it resets."
         self.lent = False
         "`amount` is a share that the keeper lent."
+        self.owes = 0
+        "To be given back to the keeper as it falls free; no longer part of `amount`."
+        self.vain_until = 0.0
+        "The keeper had not enough: it is not asked again before."
         self.refs = 0
         "Policies that hold it (core/policy.py)."
         self.refused = 0
@@ -104,16 +115,22 @@ class Limit:
         self.whole = spec.amount
         "The limit as written: nothing larger can ever pass."
         self.shadow = spec.mode == "shadow"
+        self.window = spec.window
+        "Seconds; 0 where nothing outlives the requests in flight."
 
     def __repr__(self) -> str:
         return f"{type(self).__name__}({self.key}, {self.amount})"
 
     def configure(self, spec: LimitSpec) -> None:
         """The same limit as another configuration has it. What was used stays used."""
-        self.whole = spec.amount
-        self.headroom = self._headroom(spec)
         if not self.lent:
             self.amount = spec.amount
+        elif spec.amount < self.whole:  # each worker gives up the same part of what it holds
+            cut = self.amount - self.amount * spec.amount // self.whole
+            self.amount -= cut
+            self.owes += cut
+        self.whole = spec.amount
+        self.headroom = self._headroom(spec)
         self.shadow = spec.mode == "shadow"
         self.spec = spec
 
@@ -156,17 +173,35 @@ class Limit:
         """What is used or reserved, debt included."""
         raise NotImplementedError
 
-    # shares (core/limits/lender.py)
+    # ------------------------------------------------------------ shares (core/limits/lender.py)
 
-    def give(self, wanted: int, now: float) -> int:
-        """Part with up to so much of the share; what is in use stays. Says how much it was."""
-        given = max(0, min(wanted, self.amount - self.used(now)))
-        self.amount -= given
-        return given
+    def short(self, claim: Claim, now: float) -> int:
+        """How much larger the share must be for the claim to pass; 0: it is no question of the share."""
+        raise NotImplementedError
 
-    def get(self, amount: int) -> None:
-        """The share grows."""
+    def recent(self, since: float) -> int:
+        """How much was taken since then, roughly."""
+        raise NotImplementedError
+
+    def get(self, amount: int, enough: bool, now: float) -> None:
+        """The share grows. `enough` False: it would have to be more."""
         self.amount += amount
+        if not enough:
+            self.vain_until = now + VAIN_S
+
+    def give(self, wanted: int, floor: int, now: float) -> int:
+        """Part with what is not used, up to `wanted`; says how much that is. What is used beyond `floor` is owed."""
+        spare = max(0, self.amount - self.used(now))
+        part = max(0, min(wanted, max(spare, self.amount - floor)))
+        self.amount -= part
+        self.owes += part
+        return self.owed(now)
+
+    def owed(self, now: float) -> int:
+        """What is owed and has fallen free: it is no longer ours."""
+        free = max(0, min(self.owes, self.amount + self.owes - self.used(now)))
+        self.owes -= free
+        return free
 
 
 def reserve(limits: Sequence[Limit], claim: Claim, now: float) -> Limit | None:
@@ -187,7 +222,6 @@ def reserve(limits: Sequence[Limit], claim: Claim, now: float) -> Limit | None:
                 worst = limit
                 claim.wait = lacks
     if worst is not None:
-        worst.refused += 1
         return worst
     if passed is not None:
         for limit in passed:

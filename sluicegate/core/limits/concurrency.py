@@ -23,6 +23,7 @@ class Concurrency(Limit):
     def __init__(self, spec: LimitSpec, key: str) -> None:
         super().__init__(spec, key)
         self.running = 0
+        self.window = 0.0
 
     def lacks(self, claim: Claim, now: float) -> float | None:
         if self.running < self.amount:
@@ -50,3 +51,9 @@ class Concurrency(Limit):
 
     def describe(self) -> str:
         return f"{self.whole} requests at the same time"
+
+    def short(self, claim: Claim, now: float) -> int:
+        return self.running + 1 - self.amount if self.lent and self.whole else 0
+
+    def recent(self, since: float) -> int:
+        return self.running // 4

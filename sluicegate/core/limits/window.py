@@ -32,11 +32,10 @@ class Slot:
 class Window(Limit):
     """`now` never goes back between two calls (core/policy.py sees to it)."""
 
-    __slots__ = ("debt", "filled", "slot_s", "slots", "wanted", "window")
+    __slots__ = ("debt", "filled", "slot_s", "slots", "wanted")
 
     def __init__(self, spec: LimitSpec, key: str) -> None:
         super().__init__(spec, key)
-        self.window = spec.window
         self.slot_s = spec.window / SLOTS
         self.slots: list[Slot] = []
         "Oldest first, 62 at most; one that few requests use has few."
@@ -114,6 +113,15 @@ class Window(Limit):
     def used(self, now: float) -> int:
         self._advance(now)
         return self.filled + self.debt
+
+    def short(self, claim: Claim, now: float) -> int:
+        wants = self.wants(claim)
+        if not self.lent or wants > self.whole:
+            return 0
+        return self.used(now) + wants - self.amount
+
+    def recent(self, since: float) -> int:
+        return min(sum(slot.amount for slot in self.slots if slot.first >= since), self.whole // 4)
 
     def _take(self, amount: int, now: float) -> None:
         self.filled += amount

@@ -34,7 +34,7 @@ def test_a_request_passes_while_there_is_room_and_is_told_when_it_would():
     claim = Claim(1, 0, True)
     assert reserve((limit,), claim, 20.0) is limit
     assert claim.wait == pytest.approx(40.0), "the first slot falls out a minute after its last entry"
-    assert limit.refused == 1 and limit.remaining(20.0) == 0
+    assert limit.remaining(20.0) == 0
     assert take(limit, 600, 60.0)
     assert limit.lacks(Claim(400, 0, True), 60.0) == pytest.approx(10.0)
 
@@ -146,7 +146,7 @@ def test_shadow_counts_what_it_would_refuse_and_refuses_nothing():
     for _ in range(3):
         claim = Claim(60, 0, True)
         assert reserve((limit, shadow), claim, 0.0) is None
-    assert shadow.would_refuse == 2 and shadow.refused == 0 and shadow.used(0.0) == 60
+    assert shadow.would_refuse == 2 and shadow.used(0.0) == 60
     claim.settle(used(10), True, 1.0)
     assert limit.used(1.0) == 130 and shadow.used(1.0) == 60, "what it did not take it does not give back"
 
