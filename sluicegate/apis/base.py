@@ -48,10 +48,13 @@ class Api(Protocol):
     def facts(self, fields: Mapping[str, Any], size: int) -> Facts:
         """What the fields decide. Raises BadRequest (`request.invalid_field`) on wrong types of deciding fields."""
 
-    def body(self, body: Chunk, fields: Mapping[str, Any], facts: Facts, model: str | None, usage: bool) -> Chunk:
+    def body(
+        self, body: Chunk, fields: Mapping[str, Any], facts: Facts, model: str | None, usage: bool,
+        put: dict[str, bytes] | None = None,
+    ) -> Chunk:  # fmt: skip
         """The body to send: the very same buffer when nothing changes, else rebuilt from the fields, untouched values
         byte for byte. `model`: name to put in its `model` field, None: leave it. `usage`: the upstream accepts
-        `stream_options`, so ask for usage if the client streams and did not."""
+        `stream_options`, so ask for usage if the client streams and did not. `put`: JSON values for other fields."""
 
     def meter(self, facts: Facts, asked: bool) -> Meter:
         """A fresh meter for a streamed answer. `asked`: the gateway injected include_usage, so strip what it caused."""

@@ -81,13 +81,16 @@ class ChatCompletions:
             facts.asked_usage = asked is not None and _flag("stream_options.include_usage", asked)
         return facts
 
-    def body(self, body: Chunk, fields: Mapping[str, Any], facts: Facts, model: str | None, usage: bool) -> Chunk:
-        """The same buffer, or with another `model`, or with `include_usage` put into `stream_options`."""
+    def body(
+        self, body: Chunk, fields: Mapping[str, Any], facts: Facts, model: str | None, usage: bool,
+        put: dict[str, bytes] | None = None,
+    ) -> Chunk:  # fmt: skip
+        """The same buffer, or with another `model`, with `include_usage` in `stream_options`, with what rules `put`."""
         rename = model is not None and model != facts.model
         ask = usage and facts.stream and not facts.asked_usage
-        if not rename and not ask:
+        if not rename and not ask and not put:
             return body
-        changes: dict[str, bytes] = {}
+        changes: dict[str, bytes] = dict(put) if put else {}
         if rename:
             changes["model"] = msgspec.json.encode(model)
         if ask:

@@ -46,11 +46,15 @@ class Send:
 
     `on_gone`: ABORT cancels the upstream when the client leaves; else the seconds it may go on without the client.
     `deadline`: monotonic end of all attempts together (`timeouts.total`).
+    `changes`: JSON values to put into top-level fields of the body, by name; None: it goes up as it came.
     """
 
-    __slots__ = ("deadline", "member", "on_gone", "route")
+    __slots__ = ("changes", "deadline", "member", "on_gone", "route")
 
-    def __init__(self, member: Member, route: Route, deadline: float, on_gone: float) -> None:
+    def __init__(
+        self, member: Member, route: Route, deadline: float, on_gone: float, changes: dict[str, bytes] | None = None
+    ) -> None:
+        self.changes = changes
         self.member = member
         self.route = route
         self.deadline = deadline
@@ -75,12 +79,13 @@ class Reply:
     """Answer by ourselves, in the client's dialect. The last action of an exchange; it is not answered.
 
     `reason` is the stable dotted name; status and retry rules come from core/refusals.py, never from here.
-    `retry_after`: seconds, None where nothing will change.
+    `retry_after`: seconds, None where nothing will change. `headers`: further lines, each ended by CRLF.
     """
 
-    __slots__ = ("message", "reason", "retry_after")
+    __slots__ = ("headers", "message", "reason", "retry_after")
 
-    def __init__(self, reason: str, message: str, retry_after: float | None = None) -> None:
+    def __init__(self, reason: str, message: str, retry_after: float | None = None, headers: bytes = b"") -> None:
+        self.headers = headers
         self.reason = reason
         self.message = message
         self.retry_after = retry_after

@@ -126,6 +126,10 @@ class Callers:
                 return consumer
         return None
 
+    def mark(self, key: bytes) -> bytes:
+        """What tells one key of a consumer from another: its digest under the current secret."""
+        return blake2b(key[:LONGEST_KEY], digest_size=DIGEST_BYTES, key=self._keys[0]).digest()
+
     def who(self, credentials: Sequence[bytes]) -> Consumer | str:
         """The one consumer that all credentials shown belong to, or the reason to refuse.
 

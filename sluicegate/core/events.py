@@ -260,10 +260,12 @@ class Resumed:
 class Gone:
     """The client went away."""
 
-    __slots__ = ("at",)
+    __slots__ = ("at", "sent")
 
-    def __init__(self, at: float) -> None:
+    def __init__(self, at: float, sent: Sent = "nothing") -> None:
         self.at = at
+        self.sent = sent
+        "How much of the attempt that was under way may have reached the upstream."
 
 
 Event = Head | Body | Refused | Responded | Failed | Turn | Ended | Answered | Resumed | Gone

@@ -7,13 +7,15 @@ inside `finally`; whatever is taken is given back in the one `finally`; nothing 
 
 from __future__ import annotations
 
-from collections.abc import Generator, Sequence
+from collections.abc import Generator, Mapping, Sequence
 from math import inf
 from typing import Any, Final
 
-from sluicegate.core.actions import Action, Read, Reply, Send
+from sluicegate.core.actions import Action, Read, Relay, Reply, Send
 from sluicegate.core.door import Door
-from sluicegate.core.events import Ended, Failed, Gone, Head, Refused, Responded, Usage
+from sluicegate.core.events import Ended, Facts, Failed, Gone, Head, Refused, Responded, Usage
+from sluicegate.core.limits.base import Claim, Limit, reserve
+from sluicegate.core.params import NotAllowed, Rules
 from sluicegate.core.record import Attempt, UsageRecord
 from sluicegate.core.refusals import REFUSALS
 from sluicegate.core.route import Route
@@ -79,13 +81,34 @@ def exchange(world: World) -> Exchange:
             )
             return
 
+    # What applies to this caller here: rules change the request, limits let it in or not, all of them at once.
+    now = world.policies.clock(e.at)
+    fields = e.fields
+    changes: dict[str, bytes] | None = None
+    claim: Claim | None = None
+    key = world.callers.mark(head.credentials.keys[0]) if consumer.by_key else b""
+    policy = world.policies.find(consumer, route, head.api, key, now)
+    if policy is not None:
+        if policy.rules is not None:
+            try:
+                changes = _rules(policy.rules, fields, facts, record)
+            except NotAllowed as refused:
+                yield _refuse(world, record, now, refused.reason, refused.message)
+                return
+        if policy.limits:
+            claim = policy.claim(facts)
+            lacking = reserve(policy.limits, claim, now)
+            if lacking is not None:
+                yield _limited(world, record, now, lacking, claim, policy.headroom(now))
+                return
+
     # Admitted: from here on there is one record, settled exactly once.
     record.model = route.name
     record.stream = facts.stream
     record.estimate = facts.estimate
     world.journal.admit(record)
     world.in_flight += 1
-    now = sent_at = e.at
+    sent_at = now
     size = e.size
     deadline = now + route.timeouts.total
     most = route.attempts
@@ -108,7 +131,16 @@ def exchange(world: World) -> Exchange:
             if member is None and onward is None:
                 onward = routes.onward(route, consumer, head.api, size)
             if member is None and onward:
-                route = onward.pop(0)
+                other = onward.pop(0)
+                if other.model.params:
+                    policies = world.policies.find(consumer, other, head.api, key, now)
+                    try:
+                        if policies is not None and policies.rules is not None:
+                            changes = _rules(policies.rules, fields, facts, record)
+                    except NotAllowed:
+                        record.trail.append(f"params: {other.name}")
+                        continue
+                route = other
                 relay = route.relay_stream if facts.stream else route.relay
                 seen.append(route)
                 record.trail.append(f"onward: {route.name}")
@@ -128,7 +160,7 @@ def exchange(world: World) -> Exchange:
                     attempt = Attempt(member.deployment.number, now)
                     record.attempts.append(attempt)
 
-                    e = yield Send(member, route, deadline, relay.on_gone)
+                    e = yield Send(member, route, deadline, relay.on_gone, changes)
                     now = attempt.ended_at = e.at
                 else:
                     e = held  # nobody else could take it: the client sees the refusal that is at hand
@@ -144,6 +176,9 @@ def exchange(world: World) -> Exchange:
                             tried += short
                     if not cause:
                         record.status = e.status
+                        if claim is not None and policy is not None:
+                            now = world.policies.clock(e.at)
+                            relay = Relay(relay.on_gone, policy.headroom(now))
                         e = yield relay
                         while type(e) is not Ended:  # a Turn: nothing to settle on the way yet
                             e = yield relay
@@ -153,6 +188,9 @@ def exchange(world: World) -> Exchange:
                         record.estimated = e.estimated
                         record.first_token_at = e.first_token_at
                         record.state = "settled" if e.how in _FINISHED else "interrupted"
+                        if claim is not None and policy is not None and e.how == "done" and e.usage is not None:
+                            if not e.estimated:
+                                policy.learn(facts, claim, e.usage)
                         if door is not None:
                             _learn(door, ticket, sent_at, e, route, deadline)
                         return
@@ -163,8 +201,10 @@ def exchange(world: World) -> Exchange:
                 else:
                     # The client left. What was sent upstream may be billed to us: book the prompt, flagged.
                     record.how = attempt.cause = "gone"
-                    record.usage = Usage(input=facts.estimate)
-                    record.estimated = True
+                    attempt.sent = e.sent
+                    if e.sent != "nothing":
+                        record.usage = Usage(input=facts.estimate)
+                        record.estimated = True
                     record.state = "settled"
                     return
 
@@ -193,6 +233,8 @@ def exchange(world: World) -> Exchange:
         record.status = REFUSALS[reason].status
         yield Reply(reason, _EXHAUSTED[reason], wait)
     finally:
+        if claim is not None:
+            _settle(world, claim, record, now)
         if door is not None:
             door.leave(ticket, sent_at, tokens, now)
         if record.state == "open":
@@ -202,7 +244,10 @@ def exchange(world: World) -> Exchange:
         world.journal.settle(record)
 
 
-def _refuse(world: World, record: UsageRecord, now: float, reason: str, message: str) -> Reply:
+def _refuse(
+    world: World, record: UsageRecord, now: float, reason: str, message: str, wait: float | None = None,
+    headers: bytes = b"",
+) -> Reply:  # fmt: skip
     """Refusals before admission: counted, not journalled."""
     record.reason = reason
     record.ended_at = now
@@ -210,7 +255,46 @@ def _refuse(world: World, record: UsageRecord, now: float, reason: str, message:
     refusal = REFUSALS.get(reason)
     record.status = refusal.status if refusal else 0
     world.journal.refuse(record)
-    return Reply(reason, message)
+    return Reply(reason, message, wait, headers)
+
+
+def _rules(rules: Rules, fields: Mapping[str, Any], facts: Facts, record: UsageRecord) -> dict[str, bytes] | None:
+    """What the rules put into the body; the facts are then those of what goes up. Raises NotAllowed."""
+    if rules.shadowed:
+        would = rules.shadow(fields)
+        if would:
+            record.trail.append(would)
+    changes = rules.apply(fields, facts)
+    if not changes:
+        return None
+    record.trail.append(f"params: {', '.join(changes)}")
+    return changes
+
+
+def _limited(world: World, record: UsageRecord, now: float, limit: Limit, claim: Claim, headroom: bytes) -> Reply:
+    """A limit has not what the request wants."""
+    limit.refused += 1
+    where = f" ({limit.spec.origin})" if limit.spec.origin else ""
+    if claim.wait == inf:
+        reason = f"limit.{limit.kind}.too_large"
+        message = f"This request alone is larger than your limit of {limit.describe()}{where}: make it smaller."
+        return _refuse(world, record, now, reason, message, None, headroom)
+    reason = f"limit.{limit.kind}"
+    message = f"You have reached your limit of {limit.describe()}{where}. Please retry after the time named."
+    return _refuse(world, record, now, reason, message, claim.wait, headroom)
+
+
+def _settle(world: World, claim: Claim, record: UsageRecord, now: float) -> None:
+    """The truth for the limits. What never left is released; what was sent and not answered is booked as its prompt,
+    since the upstream may have worked on it."""
+    usage = record.usage
+    left = False
+    for attempt in record.attempts:
+        if attempt.status or attempt.sent != "nothing":
+            left = True
+            if usage is None and not attempt.status:
+                usage = Usage(input=record.estimate)
+    claim.settle(usage, left, world.policies.clock(now))
 
 
 def _learn(door: Door, ticket: int, sent_at: float, e: Ended, route: Route, deadline: float) -> None:

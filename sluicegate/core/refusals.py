@@ -19,6 +19,8 @@ class Refusal(NamedTuple):
     should_retry: bool = False
     least_retry_after: float | None = None
     "Seconds: the smallest `retry-after` to send; None: no such header, nothing will change."
+    limit_source: str = ""
+    "Whose limit it is, shown as x-sluicegate-limit-source: gateway or upstream."
 
 
 _REQUEST = "invalid_request_error"
@@ -54,8 +56,16 @@ REFUSALS: dict[str, Refusal] = {
     "request.invalid_field": Refusal(400, "invalid_value", _REQUEST),
     "request.no_model": Refusal(400, "missing_model", _REQUEST),
     "request.context_length": Refusal(400, "context_length_exceeded", _REQUEST),
+    "params.not_allowed": Refusal(400, "invalid_value", _REQUEST),
+    # limits of the consumer and its tenant
+    "limit.token_rate": Refusal(429, "429", "rate_limit_error", True, 0.001, "gateway"),
+    "limit.token_rate.too_large": Refusal(429, "429", "rate_limit_error", False, None, "gateway"),
+    "limit.request_rate": Refusal(429, "429", "rate_limit_error", True, 0.001, "gateway"),
+    "limit.request_rate.too_large": Refusal(429, "429", "rate_limit_error", False, None, "gateway"),
+    "limit.concurrency": Refusal(429, "429", "rate_limit_error", True, 0.001, "gateway"),
+    "limit.concurrency.too_large": Refusal(429, "429", "rate_limit_error", False, None, "gateway"),
     # members of the pool
-    "pool.throttled": Refusal(429, "429", "rate_limit_error", True, 0.001),
+    "pool.throttled": Refusal(429, "429", "rate_limit_error", True, 0.001, "upstream"),
     "pool.failed": Refusal(503, "service_unavailable", _SERVER, False, 1.0),
     "pool.empty": Refusal(503, "service_unavailable", _SERVER, False, 1.0),
     # ourselves

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from sluicegate.core.caller import Callers
 from sluicegate.core.door import Door
+from sluicegate.core.policy import Policies
 from sluicegate.core.pool import Member, Pool
 from sluicegate.core.ports import Journal
 from sluicegate.core.retries import Retries
@@ -19,7 +20,7 @@ class World:
     """What an exchange may read and change: callers, routes, doors, journal. No clock: `now` comes with events."""
 
     __slots__ = (
-        "_quotas", "callers", "doors", "in_flight", "journal", "members", "retries", "routes", "snapshot",
+        "_quotas", "callers", "doors", "in_flight", "journal", "members", "policies", "retries", "routes", "snapshot",
         "why",
     )  # fmt: skip
 
@@ -27,6 +28,8 @@ class World:
         self.journal = journal
         self.in_flight = 0
         "Exchanges beyond identity and grant that have not ended."
+        self.policies = Policies()
+        "Limits and parameter rules, as they apply to who calls."
         self.members: dict[int, Member] = {}
         "One of each deployment of the configuration, by its number. What is live about it is its door."
         self.doors: dict[int, Door] = {}
@@ -80,6 +83,7 @@ class World:
         self.routes = Routes(routes, inside)
         self.retries.share = snapshot.gateway.retry_budget
         self.callers = directory if isinstance(directory, Callers) else Callers(directory)
+        self.policies.adopt()
         self.snapshot = snapshot
 
     def _door(self, d: Deployment, instance: Instance) -> Door:

@@ -28,6 +28,7 @@ from sluicegate.core.wheel import Wheel
 from sluicegate.drive.answer import DRAINING, GIVEN_UP, LARGE, REFUSAL, STREAM, WAITING, WHOLE, Answer
 from sluicegate.providers.base import Plan, Provider
 from sluicegate.wire.headers import answer as read_head
+from sluicegate.wire.headers import without_ratelimit
 from sluicegate.wire.refusal import CONTENT_TYPE, error_body, refusal
 
 DRAIN_S: Final = 1.0
@@ -108,6 +109,7 @@ class Drive:
         "last",
         "member",
         "on_gone",
+        "own",
         "paused_at",
         "pending",
         "raw",
@@ -146,6 +148,8 @@ class Drive:
         "The last bytes of a stream: they leave when the record is settled."
         self.reply: Reply | None = None
         self.on_gone = ABORT
+        self.own = b""
+        "Header lines that the exchange adds to a relayed answer."
         self.first_due = inf
         self.deadline = inf
         self.last = 0.0
@@ -174,7 +178,7 @@ class Drive:
             self.event(self.ticket, Refused(now, bad.reason, bad.message))
             return
         self.raw = body
-        self.event(self.ticket, Body(now, facts, len(body)))
+        self.event(self.ticket, Body(now, facts, len(body), fields))
 
     def refuse_body(self, reason: str, message: str, now: float) -> None:
         """The request body cannot be read."""
@@ -249,6 +253,7 @@ class Drive:
     def client_gone(self, e: Gone) -> Event | None:
         """What `Gone` means for the action that is pending: its end, or nothing yet (`on_gone`)."""
         if self.answer is None or (self.answer.over and not self.relaying):
+            e.sent = "nothing" if self.answer is None else "all"
             return e
         if self.on_gone != ABORT and self.gone_due == inf:
             self.gone_due = e.at + self.on_gone
@@ -256,6 +261,7 @@ class Drive:
                 self.writable(e.at)
             self.bound.wheel.watch(self, self.gone_due)
             return None
+        e.sent = "all" if self.attempt is None else self.attempt.sent
         self.give_up()
         if self.relaying:
             return self.answer.counted(e.at, self.gone_how)
@@ -277,7 +283,7 @@ class Drive:
         facts = self.facts
         plan = bound.plan(member, api, self.head.api_version)
         asked = facts.stream and plan.usage and not facts.asked_usage
-        body = api.body(self.raw, self.fields, facts, plan.model, plan.usage)
+        body = api.body(self.raw, self.fields, facts, plan.model, plan.usage, action.changes)
         head = plan.head
         for name, value in self.head.headers:
             head += b"%b: %b\r\n" % (name, value)
@@ -299,6 +305,7 @@ class Drive:
         answer = self.answer
         assert answer is not None
         self.on_gone = action.on_gone
+        self.own = action.headers
         if answer.mode == WHOLE or answer.mode == REFUSAL:
             return (
                 answer.counted(self.last, self.gone_how if self.gone else "done")
@@ -320,7 +327,7 @@ class Drive:
             out = b"".join(held)
             length = head.length
         if not self.gone:
-            self.down.head(200, head.lines + self.request_id(), length)
+            self.down.head(200, self.lines(head.lines), length)
         meter = answer.meter
         if meter is not None and meter.finished:
             answer.finished(out, self.last)
@@ -362,7 +369,7 @@ class Drive:
         reply = self.reply
         if reply is not None:
             status, lines, body = refusal(reply.reason, reply.message, reply.retry_after, self.head.id)
-            down.head(status, lines, len(body))
+            down.head(status, lines + reply.headers, len(body))
             down.data(body)
             down.end()
         elif self.relaying:
@@ -384,7 +391,7 @@ class Drive:
                     lines = CONTENT_TYPE
                     body = error_body("The model's server refused the request.", "invalid_request_error",
                                       str(answer.status), "upstream.refused", answer.status)  # fmt: skip
-            down.head(answer.status, lines + self.request_id(), len(body))
+            down.head(answer.status, self.lines(lines), len(body))
             down.data(body)
             down.end()
 
@@ -411,6 +418,12 @@ class Drive:
         if not self.paused_at and self.attempt is not None:
             self.paused_at = now
             self.attempt.pause()
+
+    def lines(self, upstream: bytes) -> bytes:
+        """The head of a relayed answer: our own lines, and what passes of the upstream's. Where a client is told of
+        its own limits, those of the deployment would only mislead it."""
+        own = self.own
+        return (without_ratelimit(upstream) + own if own else upstream) + self.request_id()
 
     def request_id(self) -> bytes:
         return b"x-sluicegate-request-id: %b\r\n" % self.head.id.encode()

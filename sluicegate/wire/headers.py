@@ -8,6 +8,7 @@ deployment or a content filter are the operator's to say.
 
 from __future__ import annotations
 
+import re
 from operator import itemgetter
 from typing import Final
 
@@ -63,6 +64,7 @@ STATUS_LINES: Final = {
     }.items()
 }  # fmt: skip
 
+_RATELIMIT: Final = re.compile(rb"(?m)^x-ratelimit-[^\n]*\n")
 _KNOWN_MOST: Final = 512
 _SHAPE_BYTES: Final = 4096
 _COMMON: Final = frozenset({b"application/json", b"text/event-stream"})
@@ -196,6 +198,11 @@ def _note(head: AnswerHead, name: bytes, value: bytes, parts: list[bytes]) -> No
         _KNOWN[name] = line
         if line:
             parts.append(line + value)
+
+
+def without_ratelimit(lines: bytes) -> bytes:
+    """Header lines as `answer` gives them, without those that tell an upstream's limits."""
+    return _RATELIMIT.sub(b"", lines)
 
 
 def utilisation(value: bytes) -> float | None:

@@ -23,6 +23,8 @@ def refusal(reason: str, message: str, retry_after: float | None, request_id: st
     if request_id:
         lines.append(b"x-sluicegate-request-id: %b\r\n" % request_id.encode())
     lines.append(b"x-should-retry: true\r\n" if r.should_retry else b"x-should-retry: false\r\n")
+    if r.limit_source:
+        lines.append(b"x-sluicegate-limit-source: %b\r\n" % r.limit_source.encode())
     if seconds is not None:
         lines.append(
             b"retry-after: %d\r\nretry-after-ms: %d\r\n" % (max(1, ceil(seconds)), max(1, ceil(seconds * 1000)))

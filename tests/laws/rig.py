@@ -12,6 +12,7 @@ from collections.abc import Callable
 from sluicegate.apis import APIS
 from sluicegate.core.caller import Shown, digest
 from sluicegate.core.events import Head
+from sluicegate.core.limits.base import LimitSpec
 from sluicegate.core.secret import Secret
 from sluicegate.core.settings import Gateway, OnDisconnect, Timeouts
 from sluicegate.core.snapshot import Auth, ConsumerEntry, Deployment, Directory, Instance, Model, Snapshot
@@ -54,8 +55,9 @@ def snapshot(members: int = 3, **model: object) -> Snapshot:
 
 
 def directory() -> Directory:
-    """One consumer that may use `chat`."""
-    return Directory((SECRET,), (ConsumerEntry(1, "app", "default", ("chat",), (digest(KEY, SECRET),)),))
+    """One consumer that may use `chat`, with limits that it never reaches and that forget nothing."""
+    limits = (LimitSpec("concurrency", 100), LimitSpec("token_rate", 10**9, window=1e6))
+    return Directory((SECRET,), (ConsumerEntry(1, "app", "default", ("chat",), (digest(KEY, SECRET),), limits),))
 
 
 class ScriptedAttempt:
@@ -212,6 +214,14 @@ class Rig:
         assert not self.bound.live
         assert self.world.in_flight == 0
         assert [(d.in_flight, d.tokens) for d in self.world.doors.values()] == [(0, 0)] * len(self.world.doors)
+        booked = sum(r.usage.total_input + r.usage.total_output for r in self.journal.recent if r.usage)
+        lost = sum(
+            r.estimate
+            for r in self.journal.recent
+            if r.usage is None and any(not a.status and a.sent != "nothing" for a in r.attempts)
+        )
+        counted = {limit.kind: limit.used(self.clock) for limit in self.world.policies.limits()}
+        assert counted in ({}, {"concurrency": 0, "token_rate": booked + lost}), "what limits hold is what was booked"
         totals = self.journal.totals()
         assert totals["open"] == 0
         assert totals["settled"] + totals["interrupted"] + totals["refused"] == len(self.drives)  # type: ignore[operator]

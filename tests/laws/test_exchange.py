@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from sluicegate import drive as drive_module
 from sluicegate.core import exchange as exchange_module
-from tests.laws.rig import EVENTS, JSON_HEADERS, PLAIN, SSE_HEADERS, Rig
+from tests.laws.rig import EVENTS, JSON_HEADERS, PLAIN, SSE_HEADERS, Rig, directory
 
 # Mostly bodies and good pieces of answers, so that much gets far; now and then whatever else can happen.
 KINDS = st.sampled_from([0] * 6 + [9] * 16 + [8] * 3 + [1, 2, 3, 4, 5, 6, 7])
@@ -41,6 +41,9 @@ def play(moves: list[tuple[int, int, int]]) -> Rig:
             rig.upstream.fail_at_once = what % 3
         elif move == 5 and what == 0:
             drive.cut(rig.clock)
+        elif move == 5 and what < 3:
+            rig.world.adopt(rig.world.snapshot, directory())
+            rig.bound.adopted()
         elif attempt is not None:
             advance(attempt, move, what)
     finish(rig)
@@ -138,6 +141,10 @@ MUTANTS = {
         "        if False:\n            door.leave(",
     ),
     "forgets the exchange's own slot": ("        world.in_flight -= 1\n", ""),
+    "forgets to settle its limits": (
+        "        if claim is not None:\n            _settle(",
+        "        if False:\n            _settle(",
+    ),
     "settles twice": (
         "        world.journal.settle(record)",
         "        world.journal.settle(record); world.journal.settle(record)",

@@ -9,6 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from sluicegate.core.caller import Consumer
+from sluicegate.core.door import Door
 from sluicegate.core.events import Facts, Usage
 from sluicegate.core.limits.base import Claim, LimitSpec, reserve
 from sluicegate.core.limits.lender import Holds, Lend, Lender, Recall, Returned, Want, short
@@ -17,9 +18,11 @@ from sluicegate.core.pool import Member, Pool
 from sluicegate.core.route import Route
 from sluicegate.core.snapshot import ConsumerEntry, Deployment, Instance, Model
 
+DEPLOYMENT = Deployment(1, "d", 1, "gpt-4o", "1", "Standard", 1)
+INSTANCE = Instance(1, "i", "x", "http", "h", 80, "")
 ROUTE = Route(
     Model(1, "chat", (1,), ("chat_completions",)),
-    Pool([Member(Deployment(1, "d", 1, "gpt-4o", "1", "Standard", 1), Instance(1, "i", "x", "http", "h", 80, ""))]),
+    Pool([[Member(DEPLOYMENT, INSTANCE, Door())]]),
 )
 
 
