@@ -97,7 +97,7 @@ def test_G2_no_early_send_in_ten_thousand_requests_over_all_forms():
     assert {c.status for c in clients} <= {200, 429}
 
 
-def test_G2_the_ledger_would_see_an_early_send(monkeypatch: pytest.MonkeyPatch):
+def test_G2_a_mutant_that_sends_early_is_seen_by_the_ledger(monkeypatch: pytest.MonkeyPatch):
     """The test above can fail: without throttle doors it does."""
     from sluicegate.core.throttle import Throttle
 

@@ -2,12 +2,10 @@
 
 from typing import Any
 
-import pytest
 import yaml
 from click.testing import CliRunner
 
 from sluicegate.cli.simulate import command
-from sluicegate.core.state import World
 
 DAY: dict[str, Any] = {
     "title": "a noisy tenant", "for_s": 300, "seed": 7,
@@ -38,7 +36,6 @@ DAY: dict[str, Any] = {
 }  # fmt: skip
 
 
-@pytest.mark.skipif("policies" not in World.__slots__, reason="exchanges do not reserve limits yet")
 def test_S04_a_noisy_tenant_is_held_to_its_limit_and_the_others_notice_nothing(tmp_path):
     file = tmp_path / "noisy.yaml"
     file.write_text(yaml.safe_dump(DAY, sort_keys=False))
