@@ -25,8 +25,9 @@ from sluicegate.spec.references import Sources
 FILE = "gateway.yaml"
 CLIENT_KEY, UPSTREAM_KEY = "BENCH_KEY", "BENCH_UPSTREAM_KEY"
 ON = (
-    "consumer key, grant, pool of three with failover, a usage record in memory for each request; "
-    "not there yet: breakers, limits, clamps, the journal on disk, metrics, access log"
+    "consumer key, grant, three limits (tokens, requests, concurrency), a rule for max_tokens, pool of three by "
+    "least_tokens with breakers and failover, priced usage records in the journal, moved into the ledger, metrics, "
+    "access log to a file. CPU is of the worker; the keeper's, which writes ledger and log, has a line of its own"
 )  # as `config` says; keep in step
 NAMES = ("one", "two", "three", "four", "five")
 
@@ -59,8 +60,10 @@ def config(place: Place) -> str:
         if setup.upstream_tls:
             lines.append(f"    tls: {{ca: {files.ca}}}")
         lines.append(f"    deployments: {{gpt-4o-{number}: {{model: gpt-4o, version: 2024-11-20}}}}")
-    lines += ["models:", "  chat: {use: gpt-4o@2024-11-20}"]
-    lines += ["consumers:", f'  bench: {{key: "${{env:{CLIENT_KEY}}}", models: [chat]}}']
+    lines += ["models:", "  chat: {use: gpt-4o@2024-11-20, params: {max_tokens: {max: 100k}}}"]
+    limits = "[500B tokens/minute, 500M requests/minute, 100k concurrent]"  # counted, never reached
+    lines += ["consumers:", f'  bench: {{key: "${{env:{CLIENT_KEY}}}", models: [chat], limits: {limits}}}']
+    lines += [f"telemetry: {{access_log: {place.folder}/access.log}}"]
     return "\n".join(lines) + "\n"
 
 

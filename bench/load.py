@@ -30,6 +30,7 @@ class Mark:
         plan = run.plan
         self.at = time.monotonic()
         self.cpu_s = proc.cpu_s(plan.watch) if plan.watch else 0.0
+        self.above_s = proc.above_s(plan.watch) if plan.watch else 0.0
         self.core = proc.core(plan.watch_core)
         self.own = proc.core(plan.own_core)
         self.units = run.chunks if plan.mode == "stream" else run.answered
@@ -129,6 +130,7 @@ async def perform(plan: Plan) -> Report:
         window_s=after.at - before.at,
         units=after.units - before.units,
         cpu_s=after.cpu_s - before.cpu_s,
+        above_s=after.above_s - before.above_s,
         core_busy=after.core.since(before.core),
         own_busy=after.own.since(before.own),
         rss_kb=rss,

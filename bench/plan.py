@@ -45,12 +45,18 @@ class Report:
     own_busy: float  # the same of the core of load and mock
     rss_kb: int  # of the watched program at the end of the window
     latencies_us: list[float] = field(default_factory=list)
+    above_s: float = 0.0  # of cpu_s, in the process above those that carry traffic
     early: int = 0  # streams that were over before the window was: it measured fewer than it says
 
     @property
     def cpu_us(self) -> float:
-        """CPU time of the watched program per request or chunk."""
-        return self.cpu_s / self.units * 1e6 if self.units else 0.0
+        """CPU time per request or chunk, of the processes that carry traffic."""
+        return (self.cpu_s - self.above_s) / self.units * 1e6 if self.units else 0.0
+
+    @property
+    def above_us(self) -> float:
+        """The same of the process above them: what it does beside the traffic, as writing the ledger."""
+        return self.above_s / self.units * 1e6 if self.units else 0.0
 
     @property
     def share(self) -> float:

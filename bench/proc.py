@@ -6,6 +6,7 @@ Times are in seconds. /proc counts in ticks of 10 ms, so a window has to be seco
 from __future__ import annotations
 
 import os
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -26,10 +27,20 @@ def tree(root: int) -> list[int]:
     return found
 
 
+def above_s(root: int) -> float:
+    """User and system time of the process above the others: nginx's master, our keeper. 0 where it is alone."""
+    pids = tree(root)
+    return _cpu_s([root]) if len(pids) > 1 else 0.0
+
+
 def cpu_s(root: int) -> float:
     """User and system time of a tree of processes."""
+    return _cpu_s(tree(root))
+
+
+def _cpu_s(pids: Iterable[int]) -> float:
     ticks = 0
-    for pid in tree(root):
+    for pid in pids:
         if text := _read(f"/proc/{pid}/stat"):
             fields = stat_fields(text)
             ticks += int(fields[11]) + int(fields[12])

@@ -92,7 +92,7 @@ def closed(bench: Bench, row: Row, running: Running, number: int) -> Sample:
     plan = bench.plan(running, mode="closed", size=row.size_kb * 1024)
     report = bench.load(running, plan, f"{row.name}, {running.name}")
     per_s = report.units / report.window_s if report.window_s else 0.0
-    return sample(row, running, number, report, {"cpu_us": report.cpu_us, "per_s": per_s})
+    return sample(row, running, number, report, {"cpu_us": report.cpu_us, "above_us": report.above_us, "per_s": per_s})
 
 
 def open_loop(bench: Bench, row: Row, running: Running, number: int) -> Sample:
@@ -109,7 +109,7 @@ def streamed(bench: Bench, row: Row, running: Running, number: int) -> Sample:
     plan = bench.stream_plan(running, scale.streams, 20, scale.slack_s, row.together, **more)
     report = bench.load(running, plan, f"{row.name}, {running.name}")
     per_s = report.units / report.window_s if report.window_s else 0.0
-    return sample(row, running, number, report, {"cpu_us": report.cpu_us, "per_s": per_s})
+    return sample(row, running, number, report, {"cpu_us": report.cpu_us, "above_us": report.above_us, "per_s": per_s})
 
 
 def memory(bench: Bench, row: Row, running: Running, number: int) -> Sample:

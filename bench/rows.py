@@ -90,7 +90,10 @@ class Row:
 def _request(kb: int, setup: Setup, bound: Bound | None) -> Row:
     over = ", TLS upstream" if setup is TLS else ""
     name = f"request-{kb}k" + ("-tls" if setup is TLS else "")
-    return Row(name, "closed", setup, (Line("cpu_us", f"CPU per request, {kb} KB{over}", "us", bound),), kb)
+    lines = [Line("cpu_us", f"CPU per request, {kb} KB{over}", "us", bound)]
+    if kb == SIZES_KB[0]:
+        lines.append(Line("above_us", f"beside it, in the process above (ledger, access log){over}", "us"))
+    return Row(name, "closed", setup, tuple(lines), kb)
 
 
 def _chunk(setup: Setup, bound: Bound) -> Row:

@@ -9,10 +9,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from sluicegate.core.breaker import BreakerSpec, ThrottleSpec
 from sluicegate.core.caller import Callers, Consumer
 from sluicegate.core.limits.base import LimitSpec
+from sluicegate.core.params import ParamSpec
+from sluicegate.core.pricing import Price, Prices
 from sluicegate.core.secret import Secret
-from sluicegate.core.settings import Gateway, Listen, OnDisconnect, Timeouts, TlsFiles
+from sluicegate.core.settings import Gateway, Listen, OnDisconnect, Rollout, Spill, Timeouts, TlsFiles
 from sluicegate.core.snapshot import (
     Auth,
     Change,
@@ -50,6 +53,32 @@ def test_what_goes_in_comes_out():
     assert type(snapshot.instances[0].auth.secret) is Secret
     assert type(snapshot.models[0].deployments) is tuple
     assert snapshot.instances[1].auth.secret is None
+
+
+def test_every_kind_of_thing_that_a_configuration_holds_comes_out():
+    """With every optional field once given and once not: a compiled wheel reads these, too."""
+    params = (
+        ParamSpec("max_tokens", max=800.0, origin="models.chat"), ParamSpec("n", default="1"),
+        ParamSpec("store", force="false"), ParamSpec("service_tier", allow=('"auto"', '"default"'), mode="shadow"),
+    )  # fmt: skip
+    limits = (LimitSpec("token_rate", 60_000, 60.0), LimitSpec("concurrency", 20, each="key", models=("chat",)))
+    spill = (Spill(), Spill(False, 0.9, True))
+    model = replace(
+        SNAPSHOT.models[0], breaker=BreakerSpec(3, 0.25, 10.0, 1.0), throttle=ThrottleSpec(60.0, (1.0, 2.0)),
+        rollout=Rollout((2,), 0.05), fallback=("small",), params=params, cuts=(("eu", (1,)),),
+    )  # fmt: skip
+    deployments = tuple(
+        replace(d, capacity=c, ptu=c, max_input=c) for d, c in zip(SNAPSHOT.deployments, (None, 9), strict=True)
+    )
+    prices = Prices("EUR", ((1, (Price("p", (("input", 23, 10), ("output", 9, 1)), since=1.5),)), (2, ())))
+    snapshot = replace(
+        SNAPSHOT, models=tuple(replace(model, spill=s) for s in spill), deployments=deployments,
+        prices=prices,
+    )  # fmt: skip
+    person = replace(DIRECTORY.consumers[0], limits=limits, params=params, labels=(("owner", "us"),))
+    tenants = (TenantEntry(1, "retail", limits, params, (("a", "b"),), "eu"), TenantEntry(2, "default"))
+    directory = replace(DIRECTORY, consumers=(person,), tenants=tenants)
+    assert unpack(pack(snapshot, directory)) == (snapshot, directory)
 
 
 def test_what_comes_out_prints_no_secret():
