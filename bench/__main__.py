@@ -32,6 +32,7 @@ def arguments(argv: list[str]) -> argparse.Namespace:
     parser.add_argument("--rows", default=",".join(ROWS), help="which, with commas: %(default)s")
     parser.add_argument("--programs", default="", help=f"which, with commas: {','.join(PROGRAMS)}")
     parser.add_argument("--gateway", metavar="PROGRAM", help="the `sluicegate` to measure (the one beside this Python)")
+    parser.add_argument("--bare", action="store_true", help="without limits, rules and access log in the gateway")
     parser.add_argument("--rounds", type=int, help="how often each program has its turn in each row (4)")
     parser.add_argument("--seconds", type=float, help="measured in each turn (5)")
     parser.add_argument("--streams", type=int, help="open at the same time where memory is measured (2000)")
@@ -53,7 +54,7 @@ def arguments(argv: list[str]) -> argparse.Namespace:
 
 def scale(said: argparse.Namespace) -> Scale:
     made = SHORT if said.short else Scale()
-    changes: dict[str, object] = {}
+    changes: dict[str, object] = {"bare": said.bare}
     if said.rounds:
         changes |= {"rounds": said.rounds, "memory_rounds": min(said.rounds, made.memory_rounds)}
     if said.seconds:
@@ -112,7 +113,7 @@ def measure(said: argparse.Namespace, folder: Path, processes: Processes) -> Ben
     bench = Bench(folder, processes, find(said), scale(said), core, own_core, say, chosen)
     shape = bench.scale
     what = {
-        "on in the gateway": gateway.ON,
+        "on in the gateway": gateway.BARE if shape.bare else gateway.ON,
         "load": f"{shape.rounds} rounds of {shape.seconds:g} s, programs in turn; the measured one on core {core}, "
         f"load and mock on core {own_core}",
         "streams": f"{shape.streams}, a chunk of about 300 bytes every 20 ms; memory: {shape.memory_streams}",

@@ -29,6 +29,10 @@ ON = (
     "least_tokens with breakers and failover, priced usage records in the journal, moved into the ledger, metrics, "
     "access log to a file. CPU is of the worker; the keeper's, which writes ledger and log, has a line of its own"
 )  # as `config` says; keep in step
+BARE = (
+    "consumer key, grant, pool of three by least_tokens with breakers and failover, priced records in the journal, "
+    "moved into the ledger, metrics. Off by --bare: limits, rules for parameters, access log"
+)
 NAMES = ("one", "two", "three", "four", "five")
 
 
@@ -47,7 +51,7 @@ def environment(base: Mapping[str, str], more: Mapping[str, str]) -> dict[str, s
     return {name: value for name, value in base.items() if not name.startswith("PYTHON")} | dict(more)
 
 
-def config(place: Place) -> str:
+def config(place: Place, bare: bool = False) -> str:
     """A pool of as many instances as there are ports, one model over all of them, one consumer."""
     setup, files = place.setup, place.certificates
     listen = f"address: 127.0.0.1:{place.port}"
@@ -60,6 +64,10 @@ def config(place: Place) -> str:
         if setup.upstream_tls:
             lines.append(f"    tls: {{ca: {files.ca}}}")
         lines.append(f"    deployments: {{gpt-4o-{number}: {{model: gpt-4o, version: 2024-11-20}}}}")
+    if bare:
+        lines += ["models:", "  chat: {use: gpt-4o@2024-11-20}"]
+        lines += ["consumers:", f'  bench: {{key: "${{env:{CLIENT_KEY}}}", models: [chat]}}']
+        return "\n".join(lines) + "\n"
     lines += ["models:", "  chat: {use: gpt-4o@2024-11-20, params: {max_tokens: {max: 100k}}}"]
     limits = "[500B tokens/minute, 500M requests/minute, 100k concurrent]"  # counted, never reached
     lines += ["consumers:", f'  bench: {{key: "${{env:{CLIENT_KEY}}}", models: [chat], limits: {limits}}}']

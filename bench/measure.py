@@ -44,6 +44,7 @@ class Scale:
     memory_slack_s: float = 6.0
     repeats: int = 2  # of a round that does not count
     memory_of_all: bool = True  # or of the gateway alone
+    bare: bool = False  # the gateway without what is optional
 
 
 # Errors and totals need no windows that mean anything.
@@ -129,7 +130,7 @@ class Bench:
         port, stream_port = free_ports(2)
         place = Place(setup, folder, port, stream_port if name == "nginx" else port, self.mock_ports, self.certificates)
         if name in OURS:
-            text, file = gateway.config(place), folder / gateway.FILE
+            text, file = gateway.config(place, self.scale.bare), folder / gateway.FILE
             command = [self.programs[name], "serve", "-c", str(file)]
             env = gateway.environment(os.environ, self.keys)
         else:

@@ -29,8 +29,8 @@ def place(setup: Setup, folder: Path) -> Place:
     return Place(setup, folder, 9001, 9002, (9101, 9102, 9103), make(folder))
 
 
-def loaded(setup: Setup, folder: Path) -> Loaded:
-    text = gateway.config(place(setup, folder)).encode()
+def loaded(setup: Setup, folder: Path, bare: bool = False) -> Loaded:
+    text = gateway.config(place(setup, folder), bare).encode()
     return load(text, gateway.FILE, str(folder), Sources(KEYS), tuple(APIS))
 
 
@@ -43,6 +43,17 @@ def test_the_gateways_configuration_is_valid_and_has_a_pool_of_three(setup: Setu
     assert len(found.snapshot.models[0].deployments) == 3
     assert bool(found.snapshot.gateway.listen.tls) == setup.client_tls
     assert found.directory and len(found.directory.consumers) == 1
+
+
+@pytest.mark.parametrize("bare", [False, True])
+def test_what_the_report_says_is_on_is_on(bare: bool, folder: Path):
+    found = loaded(PLAIN, folder, bare)
+    assert found.snapshot and found.directory
+    consumer, model = found.directory.consumers[0], found.snapshot.models[0]
+    assert sorted(limit.kind for limit in consumer.limits) == (
+        [] if bare else ["concurrency", "request_rate", "token_rate"]
+    )
+    assert bool(model.params) == bool(found.snapshot.gateway.telemetry.access_log) == (not bare)
 
 
 def test_the_effective_configuration_shows_defaults_and_no_key(folder: Path):
