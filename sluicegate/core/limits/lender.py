@@ -8,7 +8,8 @@ more than was reserved for them are debt as ever.) What messages cost is time: a
 refuses, one round trip to the keeper and one more from there to the others.
 
 When the keeper is gone, workers go on with the shares they have. When a worker is gone, its share comes back one
-window later, since nobody knows what it used.
+window later, since nobody knows what it used. Only the keeper knows of that: if it is killed, too, within that window,
+the next one lends the share at once, and by so much more than the amount may pass.
 """
 
 from __future__ import annotations
