@@ -18,13 +18,16 @@ from tests.gateway import UNMOVED, GatewayThread, directory, instance
 
 
 def over(
-    instances: list[Instance], models: dict[str, list[int]], listen: Listen | None = None, **model: Any
-) -> Snapshot:
+    instances: list[Instance], models: dict[str, list[int]], listen: Listen | None = None,
+    in_order: bool = False, **model: Any,
+) -> Snapshot:  # fmt: skip
     """Models over deployments `gpt-4o-<n>`, one in each instance; `models` says which, in which order.
-    Faults open no breaker and use up no budget."""
+    Faults open no breaker and use up no budget. `in_order`: each is a tier of its own, so the first is always asked
+    first."""
     model = {"breaker": UNMOVED, **model}
     deployments = tuple(
-        Deployment(i.number, f"gpt-4o-{i.number}", i.number, "gpt-4o", "2024-11-20", "Standard", 1) for i in instances
+        Deployment(i.number, f"gpt-4o-{i.number}", i.number, "gpt-4o", "2024-11-20", "Standard", n if in_order else 1)
+        for n, i in enumerate(instances)
     )
     return Snapshot(
         "0123456789ab", Gateway(listen=listen or Listen(port=0), drain_s=2.0, retry_budget=100.0),

@@ -42,7 +42,7 @@ def two(on_disconnect: OnDisconnect | None = None, **latency: float) -> Iterator
             instance(n, served.port, auth=Auth("key", Secret(served.key))) for n, served in enumerate(fleet, 1)
         ]
         more = {"on_disconnect": on_disconnect} if on_disconnect else {}
-        with serving(over(instances, {"chat": [1, 2]}, **more)) as gateway:
+        with serving(over(instances, {"chat": [1, 2]}, in_order=True, **more)) as gateway:
             yield gateway, fleet
 
 

@@ -88,7 +88,7 @@ def test_goal_G3_a_hanging_member_costs_its_timeout_and_nothing_else(short: bool
     for place, (script, streams, cause, times) in PLACES.items():
         with full_backlog() as hanging, Upstream(script or honest) as hung, Upstream(honest) as healthy:
             instances = [instance(1, hung.port if script else hanging), instance(2, healthy.port)]
-            with serving(over(instances, {"chat": [1, 2]}, timeouts=times)) as gateway:
+            with serving(over(instances, {"chat": [1, 2]}, in_order=True, timeouts=times)) as gateway:
                 failed, times_taken = took(gateway, count, streams)
                 seen = records(gateway).values()
         assert {r.attempts[0].cause for r in seen} == {cause}
@@ -106,7 +106,7 @@ def test_goal_G3_a_hanging_member_costs_its_timeout_and_nothing_else(short: bool
 @pytest.mark.timeout(60)
 def test_goal_G3_a_stream_that_stands_still_ends_with_a_frame(short: bool):
     count = 100 if short else 500
-    with members(stuck, honest, timeouts=Timeouts(idle=LIMIT_S)) as (gateway, (upstream, _)):
+    with members(stuck, honest, in_order=True, timeouts=Timeouts(idle=LIMIT_S)) as (gateway, (upstream, _)):
         answers = run(ask_all(gateway.port, [request("lie: hang", stream=True)] * count, at_once=50))
         settled(gateway, count)
         framed = sum(a.whole and a.framed_error == "upstream_interrupted" for a in answers)
