@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import asyncio
 import re
+import select
 from math import inf
 from random import random
 from typing import TYPE_CHECKING, Any, Final
@@ -565,9 +566,6 @@ class Connection:
             self.data_received(bytes(backlog))
         elif self.parsing is None:
             server = self.server
-            if server.draining:
-                self.close()
-                return
             self.since = now = server.now()
             if self.slot < 0:
                 server.wheel.watch(self, now + server.settings.keep_alive_s)
@@ -597,7 +595,20 @@ class Connection:
 
     def idle(self) -> bool:
         """Nothing is asked and nothing is being answered."""
-        return self.active is None and self.parsing is None
+        return self.active is None and self.parsing is None and not self.lost
+
+    def quiet(self, before: float) -> bool:
+        """Idle since then, and nothing has arrived that the loop has yet to read: it may be closed without breaking
+        a request. (Closing over unread bytes resets, and the request on its way would die unanswered.)"""
+        if not self.idle() or self.since > before:
+            return False
+        s = self.transport.get_extra_info("socket")
+        fd = s.fileno() if s is not None else -1
+        if fd < 0:
+            return True
+        unread = select.poll()
+        unread.register(fd, select.POLLIN)
+        return not unread.poll(0)
 
     # ------------------------------------------------------------------ times (core/wheel.py)
 

@@ -39,7 +39,13 @@ each on its way through us, 2.6 MB with this)."""
 
 STILL_LISTEN_S = 2.0
 """After SIGTERM: how long new connections are still served (with readiness off), so that none that a router sent
-before it looked is reset. Measured: closing at once resets what waits in the backlog, 2 s gave none."""
+before it looked is reset. Measured: closing at once resets what waits in the backlog, 2 s gave none. A kept
+connection is closed when it was not used for so long."""
+
+REPLACED_QUIET_S = 5.0
+"""A kept connection of a worker that has a successor is closed when it was not used for so long; used before that, it
+is answered with `Connection: close`. Nobody waits for this worker to go, and whoever closes a connection that is in use
+races with its next request (nginx has keepalive_min_timeout for the same)."""
 
 
 class Server:
@@ -196,18 +202,22 @@ class Server:
         """Leave: readiness off at once, `Connection: close` on answers, new connections served for a moment more,
         then none; running exchanges end in their time, at `limit_s` they are cut with an error frame.
 
-        `replaced`: another worker accepts on the same sockets, so none is accepted here from now on; clients on kept
-        connections have the same moment to be told `Connection: close` before idle ones are closed."""
+        A kept connection is closed when it has been quiet: a client that was not told `Connection: close`, because
+        its answer had begun before, sends its next request here and is told then.
+
+        `replaced`: another worker accepts on the same sockets, so none is accepted here from now on, and kept
+        connections have more time."""
         assert self.loop is not None
         self.draining = True
         self.replaced = replaced
         self._drained = asyncio.Event()
         began = self.loop.time()
+        quiet_s = max(still_listen_s, REPLACED_QUIET_S) if replaced and still_listen_s else still_listen_s
         if replaced:
             self._leave_sockets()
         await asyncio.sleep(min(still_listen_s, limit_s))
         self._leave_sockets()
-        self._close_idle()
+        self._close_quiet(quiet_s)
         try:
             async with asyncio.timeout(max(0.0, began + limit_s - self.loop.time())):
                 while self.connections or self._starting or self.bound.live:
@@ -216,9 +226,10 @@ class Server:
                         async with asyncio.timeout(0.25):
                             await self._drained.wait()
                     except TimeoutError:
-                        self._close_idle()
+                        self._close_quiet(quiet_s)
         except TimeoutError:
             now = self.now()
+            self._close_quiet(0.0)
             for drive in list(self.bound.live):
                 drive.cut(now)
             await asyncio.sleep(0.1)  # let the last frames leave
@@ -234,7 +245,8 @@ class Server:
             s.close()
         self._sockets.clear()
 
-    def _close_idle(self) -> None:
+    def _close_quiet(self, for_s: float) -> None:
+        before = self.now() - for_s
         for connection in list(self.connections):
-            if connection.idle():
+            if connection.quiet(before):
                 connection.close()

@@ -150,3 +150,48 @@ def test_a_gateway_out_of_files_for_a_moment_goes_on():
         gateway.call(lambda: server._accept(Full()))  # type: ignore[arg-type]
         assert not gateway.call(lambda: server._accepting)
         assert json.loads(ask(gateway.port, request()).body)["id"] == "c", "accepted when it was tried again"
+
+
+def test_a_client_that_was_not_told_to_close_may_send_its_next_request_while_the_gateway_leaves():
+    """Its answer began before the gateway was told to leave, so its head could not say `Connection: close`. Peers that
+    close after it reset the request that follows."""
+    begun, go = threading.Event(), threading.Event()
+
+    def script(seen: Seen, s: socket.socket) -> bool:
+        s.sendall(stream(EVENTS[0], end=b""))
+        begun.set()
+        go.wait(10)
+        s.sendall(chunked(*EVENTS[1:]))
+        return True
+
+    with Upstream() as upstream:
+        plain, upstream.answer = upstream.answer, script
+        gateway = GatewayThread(snapshot([instance(1, upstream.port)], drain_s=20.0))
+        gateway.still_listen_s = 2.0
+        with gateway, Client(gateway.port) as client:
+            client.send(request(body=STREAMED))
+            assert begun.wait(10)
+            stopping = threading.Thread(target=gateway.stop)
+            stopping.start()
+            while not gateway.call(lambda: gateway.worker.server.draining):
+                pass
+            go.set()
+            first = client.answer()
+            assert first.whole and first.header("connection") != b"close"
+            upstream.answer = plain
+            client.send(request())
+            second = client.answer()
+            assert second.status == 200 and second.header("connection") == b"close"
+            stopping.join()
+    assert gateway.totals["records"] == 2
+
+
+def test_a_connection_with_bytes_nobody_has_read_yet_is_not_quiet():
+    ours, theirs = socket.socketpair()
+    with ours, theirs:
+        line = House().line()
+        line.connection.transport.get_extra_info = lambda name: ours if name == "socket" else None
+        now = line.connection.server.now()
+        assert line.connection.quiet(now) and not line.connection.quiet(now - 1)
+        theirs.send(b"POST")
+        assert not line.connection.quiet(now)

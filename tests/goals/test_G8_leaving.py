@@ -2,6 +2,7 @@
 under load reset no connection."""
 
 import asyncio
+import select
 import signal
 import time
 from collections.abc import Iterator
@@ -26,7 +27,8 @@ def serving(folder: Path, token_s: float, drain: str) -> Iterator[Gateway]:
 
 
 class Kept:
-    """Clients that keep connections as SDKs do: one that the other side closed meanwhile is not used again."""
+    """Clients that keep connections as SDKs do: one that the other side closed meanwhile is not used again. Like httpx
+    it asks the socket itself, not what its loop has read so far."""
 
     def __init__(self, port: int) -> None:
         self.port = port
@@ -35,7 +37,7 @@ class Kept:
     async def ask(self, message: bytes) -> Answered:
         while self.free:
             caller = self.free.pop()
-            if caller.writer is not None and not caller.reader.at_eof():
+            if caller.writer is not None and not caller.reader.at_eof() and not readable(caller.writer):
                 break
             await caller.close()
         else:
@@ -48,6 +50,13 @@ class Kept:
     async def close(self) -> None:
         for caller in self.free:
             await caller.close()
+
+
+def readable(writer: asyncio.StreamWriter) -> bool:
+    """Whether there is something to read: on a connection that waits to be used, its end."""
+    ready = select.poll()
+    ready.register(writer.get_extra_info("socket").fileno(), select.POLLIN)
+    return bool(ready.poll(0))
 
 
 def bad(answers: list[Answered]) -> list[str]:
