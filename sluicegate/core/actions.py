@@ -64,15 +64,17 @@ class Send:
 class Relay:
     """Commit the answer just responded and carry it to the client. Answer: Ended (or Turn, then Relay again).
 
-    `taps` come after the meter and may hold bytes back; `()` costs nothing. `headers`: our own response headers.
+    `taps` come after the meter and may hold bytes back; `()` costs nothing. `headers`: what is left of the client's
+    own limits, instead of the deployment's; `notes`: other response headers of ours. Lines, each ended by CRLF.
     """
 
-    __slots__ = ("headers", "on_gone", "taps")
+    __slots__ = ("headers", "notes", "on_gone", "taps")
 
-    def __init__(self, on_gone: float, headers: bytes = b"", taps: Sequence[Any] = ()) -> None:
+    def __init__(self, on_gone: float, headers: bytes = b"", taps: Sequence[Any] = (), notes: bytes = b"") -> None:
         self.on_gone = on_gone
         self.headers = headers
         self.taps = taps
+        self.notes = notes
 
 
 class Reply:

@@ -178,7 +178,7 @@ def exchange(world: World) -> Exchange:
                         record.status = e.status
                         if claim is not None and policy is not None:
                             now = world.policies.clock(e.at)
-                            relay = Relay(relay.on_gone, policy.headroom(now))
+                            relay = Relay(relay.on_gone, policy.headroom(now), (), relay.notes)
                         e = yield relay
                         while type(e) is not Ended:  # a Turn: nothing to settle on the way yet
                             e = yield relay

@@ -17,6 +17,10 @@ ANY_SIZE: Final = 1 << 62
 UNDECLARED: Final = 100_000
 """Tokens a minute that a deployment without declared capacity is taken for, where members are compared."""
 
+DOUBT: Final = 1.25
+"""A prompt is longer than a window of the model book if its estimate says so by that much: plain prose has up to a
+quarter fewer tokens than estimated. What an operator declares is taken at its word."""
+
 EXPLORE: Final = 0.04
 """Share of requests by which `latency` finds out how the slower members do today."""
 
@@ -42,7 +46,9 @@ class Member:
         self.weight = max(deployment.weight, 1)
         self.share = 1.0 / ((deployment.capacity or UNDECLARED) * self.weight)
         "Load is compared after multiplying with it."
-        self.max_input = deployment.max_input or ANY_SIZE
+        window = deployment.window
+        self.max_input = deployment.max_input or (int(window * DOUBT) if window else ANY_SIZE)
+        "Longest prompt, in tokens as we estimate them."
         self.ceiling = inf
         "Load beyond which it is passed over (`spill.soft_ceiling`)."
         if soft_ceiling is not None and deployment.capacity:
@@ -124,13 +130,14 @@ class Pool:
     def no_larger(self, than: Member) -> list[Door]:
         """After `than` refused a prompt as too long: the doors of whoever would say the same, its own among them.
 
-        A longer window that is declared may take it, and so may another kind of capacity where nothing is declared.
+        A longer window may take it, and so may another kind of capacity where nothing is declared: what the book says
+        of a model holds for no deployment in particular.
         """
-        known = than.max_input != ANY_SIZE
+        declared = than.deployment.max_input is not None
         return [
             m.door
             for m in self.members
-            if (m.max_input <= than.max_input if known else m.tier == than.tier) or m is than
+            if m is than or (m.max_input <= than.max_input and (declared or m.tier == than.tier))
         ]
 
     def _free(

@@ -5,6 +5,7 @@ The one authorisation point: every operation of every URL family passes through 
 
 from __future__ import annotations
 
+from typing import Final
 from zlib import crc32
 
 from sluicegate.core.actions import Read, Relay
@@ -12,6 +13,9 @@ from sluicegate.core.caller import Consumer
 from sluicegate.core.pool import Pool
 from sluicegate.core.settings import OnDisconnect, Timeouts
 from sluicegate.core.snapshot import Model
+
+MIXED: Final = b"x-sluicegate-warning: mixed_versions\r\n"
+"""Header line of every answer of a pool whose members differ in model or version."""
 
 
 class Route:
@@ -44,8 +48,9 @@ class Route:
         self.timed = model.balance == "latency"
         # Actions that are the same for every request of the model.
         self.read = Read(model.body_max)
-        self.relay = Relay(model.on_disconnect.other)
-        self.relay_stream = Relay(model.on_disconnect.stream)
+        notes = MIXED if model.mixed_versions else b""
+        self.relay = Relay(model.on_disconnect.other, notes=notes)
+        self.relay_stream = Relay(model.on_disconnect.stream, notes=notes)
 
 
 def drawn(*numbers: int) -> float:
@@ -96,8 +101,9 @@ class Routes:
         return found
 
     def names(self, consumer: Consumer) -> list[str]:
-        """Public names of the models this consumer may use."""
-        return [n for n in self._by_name if consumer.may(n)]
+        """Public names of the models this consumer may use: those that have somebody inside its boundary."""
+        routes = self._inside.get(consumer.boundary, {}) if consumer.boundary else self._by_name
+        return [n for n, route in routes.items() if consumer.may(n) and (route.pool.members or not consumer.boundary)]
 
     def get(self, model: str) -> Route | None:
         """By name, whoever asks: for questions that are no calls."""

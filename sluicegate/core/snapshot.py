@@ -68,7 +68,9 @@ class Deployment:
     processing: str = "regional"
     "regional, data_zone or global."
     max_input: int | None = None
-    "Longest prompt, tokens; None: not known."
+    "Longest prompt, tokens, as declared; None: the window of the model book holds."
+    window: int | None = None
+    "Longest prompt by the model book; None: not known."
 
 
 @dataclass(frozen=True, slots=True)

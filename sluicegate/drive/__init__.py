@@ -108,6 +108,7 @@ class Drive:
         "inbox",
         "last",
         "member",
+        "notes",
         "on_gone",
         "own",
         "paused_at",
@@ -149,7 +150,9 @@ class Drive:
         self.reply: Reply | None = None
         self.on_gone = ABORT
         self.own = b""
-        "Header lines that the exchange adds to a relayed answer."
+        "Header lines of a relayed answer that say what is left of the client's limits."
+        self.notes = b""
+        "More lines of ours."
         self.first_due = inf
         self.deadline = inf
         self.last = 0.0
@@ -306,6 +309,7 @@ class Drive:
         assert answer is not None
         self.on_gone = action.on_gone
         self.own = action.headers
+        self.notes = action.notes
         if answer.mode == WHOLE or answer.mode == REFUSAL:
             return (
                 answer.counted(self.last, self.gone_how if self.gone else "done")
@@ -423,7 +427,7 @@ class Drive:
         """The head of a relayed answer: our own lines, and what passes of the upstream's. Where a client is told of
         its own limits, those of the deployment would only mislead it."""
         own = self.own
-        return (without_ratelimit(upstream) + own if own else upstream) + self.request_id()
+        return (without_ratelimit(upstream) + own if own else upstream) + self.notes + self.request_id()
 
     def request_id(self) -> bytes:
         return b"x-sluicegate-request-id: %b\r\n" % self.head.id.encode()

@@ -18,7 +18,7 @@ import msgspec
 from sluicegate.core.secret import Secret
 from sluicegate.core.snapshot import Change, ConsumerEntry, Directory, Snapshot, TenantEntry
 
-FORMAT = 3
+FORMAT = 4
 """Both ends come from one installation, but a rolling restart may pair two: a worker refuses what it cannot read."""
 
 OWN = ("number", "name", "digests")

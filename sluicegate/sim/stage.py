@@ -268,8 +268,9 @@ def fleet_of(snapshot: Snapshot) -> dict[str, Any]:
                     made["capacity"] = {"ptu": d.ptu}
                 elif d.capacity and not d.sku.endswith(PROVISIONED):
                     made["capacity"] = {"tokens_per_minute": d.capacity}
-                if d.max_input:
-                    made["max_input"] = d.max_input
+                longest = d.max_input or d.window
+                if longest:
+                    made["max_input"] = longest
         kind = "azure_openai" if instance.provider == "azure_openai" else "openai_compatible"
         instances[instance.name] = {"kind": kind, "region": instance.region or "westeurope", "deployments": deployments}
     return {"instances": instances}

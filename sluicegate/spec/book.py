@@ -1,4 +1,5 @@
-"""The price book that comes with the gateway: list prices from sluicegate/data, a starting point that users replace.
+"""The books that come with the gateway: list prices and windows of models from sluicegate/data, a starting point that
+users replace.
 
 Its sources, dates and doubts stand in sluicegate/data/README.md. Never a billing authority.
 """
@@ -34,6 +35,22 @@ def builtin() -> Book:
         )  # fmt: skip
     regions = {r["region"]: Regions(r["data_zone"], r["price_group"]) for r in _lines("regions.csv")}
     return Book(rows, regions)
+
+
+def window(model: str, version: str, sku: str) -> int | None:
+    """The longest prompt that a deployment of this type takes, tokens; None: the book does not say."""
+    table = _windows()
+    return table.get((model, version, sku)) or table.get((model, version, ""))
+
+
+@cache
+def _windows() -> dict[tuple[str, str, str], int]:
+    """Of models, and where provisioned deployments take less, of these."""
+    found = {(r["model"], r["version"], ""): int(r["max_input"]) for r in _lines("models.csv") if r["max_input"]}
+    for r in _lines("ptu.csv"):
+        if r["max_prompt_tokens"]:
+            found[r["model"], r["version"], r["sku"]] = int(r["max_prompt_tokens"])
+    return found
 
 
 def day(text: str) -> float:

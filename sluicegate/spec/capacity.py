@@ -68,7 +68,7 @@ class DeploymentSpec:
     quota_group: Annotated[str, QuotaGroup()] | None = None
     "Deployments with the same word share a quota: when one is throttled, so are the others."
     max_input: Annotated[int, Count(1, 1_000_000_000)] | None = None
-    "The longest prompt it takes, tokens; longer ones never reach it."
+    "The longest prompt it takes, tokens; longer ones never reach it. Left out: the window of the model, where known."
     was: Annotated[tuple[str, ...], Listing(PublicName())] = ()
     "Names it had before: what is known of it goes on under the new one."
 

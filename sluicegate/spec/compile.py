@@ -14,6 +14,7 @@ from dataclasses import fields
 from sluicegate.core import settings
 from sluicegate.core.breaker import BreakerSpec, ThrottleSpec
 from sluicegate.core.snapshot import Deployment, Instance, Model, Snapshot
+from sluicegate.spec.book import window
 from sluicegate.spec.capacity import BoundarySpec, DeploymentSpec, InstanceSpec
 from sluicegate.spec.forms import Use
 from sluicegate.spec.kinds import Context, closest, quoted
@@ -127,8 +128,9 @@ class Compiler:
             self.cx.say((*at, "connections", "idle_min"), "is more than idle_max", hint)
         for deployment, declared in spec.deployments.items():
             self.offers.add(
-                name, spec.region, self.deployment(number, deployment, declared, (*at, "deployments", deployment))
-            )
+                name, spec.region,
+                self.deployment(number, spec.provider, deployment, declared, (*at, "deployments", deployment)),
+            )  # fmt: skip
         return Instance(
             number=number,
             name=name,
@@ -151,7 +153,7 @@ class Compiler:
             ),
         )
 
-    def deployment(self, instance: int, name: str, declared: DeploymentSpec, at: Path) -> Deployment:
+    def deployment(self, instance: int, provider: str, name: str, declared: DeploymentSpec, at: Path) -> Deployment:
         sku = SKUS[declared.sku]
         tier = sku.tier
         if declared.ptu is not None and tier != PROVISIONED:
@@ -175,6 +177,7 @@ class Compiler:
             quota_group=declared.quota_group or "",
             processing=declared.processing or sku.processing,
             max_input=declared.max_input,
+            window=window(declared.model, declared.version, declared.sku) if provider in DATED else None,
         )
 
     def authorities(self, spec: InstanceSpec, at: Path) -> str | None:

@@ -138,6 +138,21 @@ def test_B23_no_larger_is_who_would_say_the_same():
     assert pool.no_larger(pool.members[0]) == [pool.members[0].door, pool.members[1].door]
 
 
+def test_B22_a_window_of_the_book_is_believed_with_a_quarter_of_doubt_and_a_declared_one_at_its_word():
+    pool = Pool([[member(0, 0, window=128_000)], [member(1, window=1_000_000, max_input=300_000)]])
+    for estimate, place in ((128_001, 0), (160_000, 0), (160_001, 1), (300_000, 1)):
+        assert pool.pick((), 0.0, 0.5, estimate, []) is pool.members[place]
+    assert pool.pick((), 0.0, 0.5, 300_001, []) is None
+
+
+def test_B23_the_book_knows_models_not_deployments_so_another_kind_of_capacity_is_asked():
+    pool = Pool([[member(0, 0, window=128), member(1, 0, window=128)], [member(2, window=128)]])
+    assert pool.no_larger(pool.members[0]) == [pool.members[0].door, pool.members[1].door]
+    assert pool.no_larger(pool.members[2]) == [pool.members[2].door]
+    pool = Pool([[member(0, 0, max_input=200, window=128)], [member(1, window=128), member(2, window=1000)]])
+    assert pool.no_larger(pool.members[0]) == [pool.members[0].door, pool.members[1].door]
+
+
 def test_throttled_size_keeps_out_the_large_for_a_minute():
     pool = Pool([[member(0)]])
     door = pool.members[0].door

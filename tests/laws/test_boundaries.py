@@ -89,3 +89,24 @@ def test_a_consumer_without_boundary_has_the_whole_pool_and_an_unknown_boundary_
     consumer.boundary = ""
     consumer.operations = frozenset(["embeddings"])
     assert world.routes.find(consumer, "chat_completions", "one") == "grant.operation"
+
+
+@given(deployments, boundaries, st.integers(0, 2))
+def test_a_consumer_is_told_of_the_models_that_somebody_may_serve_inside_its_boundary(
+    declared: list[tuple[str, str, str]], bounds: list[tuple[set[str], str]], served: int
+):
+    served %= len(bounds)
+    env = {f"KEY{n}": f"key-of-consumer-{n}-0000000" for n in range(len(bounds))}
+    result = loaded(
+        configuration([*declared, ("", "Standard", "1"), ("", "Standard", "2")], bounds, served, False), env
+    )
+    assert result.snapshot and result.directory, result.errors
+    world = World(result.snapshot, result.directory, Journal())
+    for n in range(len(bounds)):
+        consumer = Callers(result.directory).find(env[f"KEY{n}"].encode())
+        assert consumer is not None
+        found = {name: world.routes.find(consumer, "chat_completions", name) for name in ("one", "two")}
+        there = [name for name, route in found.items() if isinstance(route, Route) and route.pool.members]
+        assert world.routes.names(consumer) == there
+        consumer.boundary = ""
+        assert world.routes.names(consumer) == ["one", "two"], "nobody draws a line: all of them"

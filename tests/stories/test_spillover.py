@@ -5,9 +5,11 @@ from typing import Any
 
 import pytest
 
+from sluicegate.core.limits.base import LimitSpec
 from sluicegate.core.settings import Gateway, Rollout, Spill
 from sluicegate.core.snapshot import ConsumerEntry, Directory, Model, Snapshot
 from sluicegate.sim.stage import SECRET, Client, Stage
+from tests.spec.reading import compiled
 
 FAST = {"latency": {"first_token_s": 0.2, "per_token_s": 0.005}}
 PAIRED: dict[str, Any] = {
@@ -141,6 +143,47 @@ def test_B22_too_long_for_all_is_a_400_and_no_call():
     assert len(stage.ledger) == 0
 
 
+BOOK = """
+version: 1
+gateway: {secrets: ["${env:SECRET}"]}
+instances:
+  weu:
+    endpoint: https://contoso-weu.openai.azure.com
+    auth: {key: "${env:AOAI_KEY}"}
+    deployments:
+      p: {model: gpt-4.1, version: 2025-04-14, sku: ProvisionedManaged}
+      s: {model: gpt-4.1, version: 2025-04-14, sku: GlobalStandard}
+models:
+  chat: {use: gpt-4.1@2025-04-14}
+consumers:
+  my-app: {key: "${env:APP_KEY}", models: [chat]}
+"""
+"""Nobody wrote a window: 128,000 tokens of the provisioned one and 1,047,576 of the other stand in the book."""
+
+
+@pytest.mark.parametrize(
+    ("words", "asks", "trail"),
+    [
+        (80_000, ["weu/p"], []),
+        (100_000, ["weu/p", "weu/s"], ["weu/p: upstream.context_length"]),
+        (110_000, ["weu/s"], ["weu/p: passed.prompt"]),
+    ],
+    ids=["fits", "perhaps", "cannot fit"],
+)
+def test_B22_B23_windows_of_known_models_are_known(words: int, asks: list[str], trail: list[str]):
+    stage = Stage(snapshot=compiled(BOOK)[0])
+    assert asked(stage, "words " * words).status == 200
+    record = stage.journal.recent[-1]
+    assert [stage.world.members[a.deployment].label for a in record.attempts] == asks
+    assert record.trail == trail and len(stage.ledger) == len(asks)
+
+
+def test_B22_longer_than_every_window_of_the_book_is_a_400_and_no_call():
+    stage = Stage(snapshot=compiled(BOOK.replace("gpt-4.1", "gpt-4o").replace("2025-04-14", "2024-11-20"))[0])
+    client = asked(stage, "words " * 140_000)
+    assert client.status == 400 and b'"code":"context_length_exceeded"' in client.body and len(stage.ledger) == 0
+
+
 def test_B23_a_provisioned_400_for_a_long_prompt_spills_to_standard():
     stage = Stage(PAIRED)
     stage.upstream.fault("status", shape="too_long", instance="ptu")
@@ -249,6 +292,22 @@ def test_no_member_is_asked_twice_though_two_models_share_it():
     stage = Stage(TWO, snapshot=replace(snapshot, models=models), directory=Directory((SECRET,), (entry,)))
     stage.upstream.fault("throttle", instance="old", wait_s=9)
     assert asked(stage, model="small").status == 200 and went(stage) == ["old", "new"]
+
+
+def test_B5_every_answer_of_a_mixed_pool_says_so_beside_what_the_client_has_left():
+    snapshot = changed(TWO, {1: {"version": "2025-08-01"}})
+    limits = (LimitSpec("request_rate", 100, window=60.0),)
+    for mixed, warning in ((True, "mixed_versions"), (False, None)):
+        model = replace(snapshot.models[0], mixed_versions=mixed)
+        for own in ((), limits):
+            entry = ConsumerEntry(1, "app", "default", ("chat",), (), own)
+            stage = Stage(TWO, snapshot=replace(snapshot, models=(model,)), directory=Directory((SECRET,), (entry,)))
+            stage.upstream.fault("status", shape="filtered", times=1)
+            for streams in (False, False, True):
+                client = asked(stage, stream=streams)
+                assert client.header("x-sluicegate-warning") == warning
+                limit = client.header("x-ratelimit-limit-requests")
+                assert limit == "100" if own else limit != "100"
 
 
 # ---------------------------------------------------------------------- configurations that follow each other
