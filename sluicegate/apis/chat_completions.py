@@ -75,6 +75,9 @@ class ChatCompletions:
         n = get("n")
         if n is not None and n != _NULL:
             facts.n = _count("n", n, 1, MOST_CHOICES)
+        best_of = get("best_of")
+        if best_of is not None and best_of != _NULL:
+            facts.best_of = _count("best_of", best_of, 1, MOST_CHOICES)
         options = get("stream_options")
         if options is not None and options != _NULL:
             asked = self._options(options).get("include_usage")

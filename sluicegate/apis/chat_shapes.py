@@ -50,6 +50,15 @@ class Choice(msgspec.Struct, gc=False):
     index: int = 0
 
 
+class Function(msgspec.Struct, gc=False):
+    name: Raw = Raw(b'""')
+    arguments: Raw = Raw(b'""')
+
+
+class Call(msgspec.Struct, gc=False):
+    function: Function | None = None
+
+
 class EventSaid(msgspec.Struct, gc=False):
     choices: list[Choice] | None = None
     usage: Raw = Raw()

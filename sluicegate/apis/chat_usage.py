@@ -1,6 +1,7 @@
 """Usage as chat completions say it, mapped to disjoint classes.
 
-What cannot be true was not said: a negative, absurd or contradictory count would become a credit, or a bill.
+What cannot be true was not said: a negative, absurd or contradictory count would become a credit, or a bill. No
+prompt has no tokens: a server that says so forgot to count, and its answer would be free.
 """
 
 from __future__ import annotations
@@ -51,7 +52,7 @@ def usage_of(raw: Raw) -> Usage | None:
         completion += beyond
     if (
         cached < 0 or written < 0 or reasoning < 0 or cached + written > prompt or reasoning > completion
-        or prompt > MOST or completion > MOST
+        or not 0 < prompt <= MOST or completion > MOST
     ):  # fmt: skip
         return None
     return Usage(prompt - cached - written, completion - reasoning, cached, written, reasoning)

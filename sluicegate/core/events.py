@@ -64,7 +64,9 @@ class Usage:
 class Facts:
     """What a request body decides: read once from its top-level fields, never from the rest."""
 
-    __slots__ = ("asked_usage", "estimate", "images", "max_output", "media", "model", "n", "stream", "tools")
+    __slots__ = (
+        "asked_usage", "best_of", "estimate", "images", "max_output", "media", "model", "n", "stream", "tools",
+    )  # fmt: skip
 
     def __init__(
         self,
@@ -83,6 +85,8 @@ class Facts:
         self.stream = stream
         self.max_output = max_output
         self.n = n
+        self.best_of = 0
+        "How many choices are generated for `n` of them to be kept; 0: as many. All of them are billed."
         self.estimate = estimate
         "Input tokens, estimated from bytes."
         self.media = media

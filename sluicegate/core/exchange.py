@@ -186,6 +186,8 @@ def exchange(world: World) -> Exchange:
                         record.how = e.how
                         record.usage = e.usage
                         record.estimated = e.estimated
+                        if e.estimated and claim is not None and e.usage is not None:
+                            e.usage.input = max(e.usage.input, claim.input)
                         record.first_token_at = e.first_token_at
                         record.state = "settled" if e.how in _FINISHED else "interrupted"
                         if claim is not None and policy is not None and e.how == "done" and e.usage is not None:

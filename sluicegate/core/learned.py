@@ -33,7 +33,7 @@ class Learned:
 
     def __init__(self) -> None:
         self.reserve = FIRST
-        "Tokens to reserve for an answer without a maximum: 95 % of the last ones were not longer."
+        "Tokens to reserve for a choice of an answer without a maximum: 95 % of the last ones were not longer."
         self.ratio = 1.0
         "Tokens of text, told by the upstream, to tokens estimated from bytes."
         self._counts = bytearray(BUCKETS)

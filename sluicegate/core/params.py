@@ -163,6 +163,9 @@ class Rules:
             choices = number(changes.get("n", b""))
             if choices is not None:
                 facts.n = max(1, int(choices))
+            choices = number(changes.get("best_of", b""))
+            if choices is not None:
+                facts.best_of = max(1, int(choices))
         return changes
 
     def shadow(self, fields: Mapping[str, Any]) -> str:

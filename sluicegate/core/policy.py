@@ -62,9 +62,10 @@ class Policy:
         estimate = facts.estimate
         wants = estimate if learned.ratio == 1.0 else learned.input(estimate, facts.media)
         most = facts.max_output
+        choices = max(facts.n, facts.best_of)
         if most is None:
-            return Claim(wants, learned.reserve, False)
-        return Claim(wants, most * facts.n, True)
+            return Claim(wants, learned.reserve * choices, False)
+        return Claim(wants, most * choices, True)
 
     def learn(self, facts: Facts, claim: Claim, usage: Usage) -> None:
         """What the upstream said that a whole answer took."""
@@ -73,7 +74,7 @@ class Policy:
             if not facts.media:
                 learned.prompt(facts.estimate, usage.input + usage.cached + usage.cache_write)
             if not claim.bounded:
-                learned.answer(usage.output + usage.reasoning)
+                learned.answer((usage.output + usage.reasoning) // max(facts.n, facts.best_of))
 
     def headroom(self, now: float) -> bytes:
         """Header lines that say what is left of the consumer's own limits: of each kind the nearest to its end."""

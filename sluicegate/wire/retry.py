@@ -1,7 +1,8 @@
 """When an upstream wants to be asked again: every header that says it, in every spelling, never an exception.
 
-Seconds, fractions, HTTP dates against the wall clock handed in, durations like `6m0s` and `120ms`. What is negative,
-not finite, not a number or absurdly far away was not said.
+Seconds, fractions, HTTP dates, durations like `6m0s` and `120ms`. What is negative, not finite, not a number or
+absurdly far away was not said. A date is compared with the upstream's own `Date`: two clocks may differ by an hour, and
+ours would open a door that is shut, or keep it shut. Where there is none, with the wall clock handed in.
 """
 
 from __future__ import annotations
@@ -33,7 +34,7 @@ def retry_after(headers: Headers, wall: float) -> float | None:
     budgets that are used up (of any, where none is said to be). A reset of 0 says nothing: the Responses API sends
     it on refusals.
     """
-    said = {name.lower(): value for name, value in headers if name[:1] in b"rRxX"}
+    said = {name.lower(): value for name, value in headers if name[:1] in b"rRxXdD"}
     for name in (b"retry-after-ms", b"x-ms-retry-after-ms"):
         ms = seconds(_text(said.get(name)), FAR * 1000)
         if ms is not None:
@@ -41,7 +42,8 @@ def retry_after(headers: Headers, wall: float) -> float | None:
     value = _text(said.get(b"retry-after"))
     wait = seconds(value)
     if wait is None:
-        wait = until(value, wall)
+        here = date(_text(said.get(b"date")))
+        wait = until(value, wall if here is None else here)
     if wait is not None:
         return wait
     used_up, any_ = [], []
@@ -73,6 +75,15 @@ def duration(value: str) -> float | None:
 
 def until(value: str, wall: float) -> float | None:
     """Seconds from `wall` to an HTTP date; 0.0 when it is past."""
+    at = date(value)
+    if at is None:
+        return None
+    wait = max(0.0, at - wall)
+    return wait if wait <= FAR else None
+
+
+def date(value: str) -> float | None:
+    """An HTTP date as wall time."""
     if found := _DATE.fullmatch(value):
         day, month, year, hour, minute, second = found.groups()
     elif found := _ASCTIME.fullmatch(value):
@@ -84,9 +95,7 @@ def until(value: str, wall: float) -> float | None:
     years = int(year) + (2000 if len(year) == 2 else 0)
     if not 1970 <= years <= 9999 or int(hour) > 23 or int(minute) > 59 or int(second) > 60:
         return None
-    at = timegm((years, _MONTHS.index(month) + 1, int(day), int(hour), int(minute), int(second)))
-    wait = max(0.0, at - wall)
-    return wait if wait <= FAR else None
+    return float(timegm((years, _MONTHS.index(month) + 1, int(day), int(hour), int(minute), int(second))))
 
 
 def _text(value: bytes | None) -> str:

@@ -212,7 +212,6 @@ def answer(usage: str = "", more: bytes = b"") -> Usage | None:
     [
         ('{"prompt_tokens":10,"completion_tokens":5,"total_tokens":15}', Usage(10, 5)),
         ('{"prompt_tokens":10,"completion_tokens":5}', Usage(10, 5)),
-        ('{"prompt_tokens":0,"completion_tokens":0,"total_tokens":0}', Usage(0, 0)),
         ('{"prompt_tokens":10,"total_tokens":10}', Usage(10, 0)),
         ('{"prompt_tokens":1500,"completion_tokens":300,"total_tokens":1800,'
          '"prompt_tokens_details":{"cached_tokens":1024,"audio_tokens":0,"cache_write_tokens":76},'
@@ -246,6 +245,7 @@ def test_usage_is_mapped_to_disjoint_classes_that_sum_to_the_total(usage: str, e
         '{"prompt_tokens":10,"completion_tokens":5,"prompt_tokens_details":{"cache_write_tokens":-1}}',
         '{"prompt_tokens":10,"completion_tokens":5,"total_tokens":40,"completion_tokens_details":{"reasoning_tokens":3}}',
         '{"prompt_tokens":10,"completion_tokens":5,"total_tokens":14}', '{"prompt_tokens":true,"completion_tokens":5}',
+        '{"prompt_tokens":0,"completion_tokens":0,"total_tokens":0}', '{"prompt_tokens":0,"completion_tokens":5,"total_tokens":5}',
         '{"prompt_tokens":10,"total_tokens":9}', '{"prompt_tokens":' + "9" * 5000 + ',"completion_tokens":5}',
     ],
     ids=lambda u: u[:60],

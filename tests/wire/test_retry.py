@@ -13,6 +13,7 @@ WALL = 1_700_000_000.0  # Tue, 14 Nov 2023 22:13:20 GMT
 NAMES = st.sampled_from([
     b"retry-after-ms", b"x-ms-retry-after-ms", b"Retry-After", b"retry-after", b"x-ratelimit-reset-tokens",
     b"x-ratelimit-reset-requests", b"x-ratelimit-remaining-tokens", b"X-RateLimit-Remaining-Requests",
+    b"Date",
 ])  # fmt: skip
 VALUES = (
     st.binary(max_size=40)
@@ -40,6 +41,10 @@ def test_never_an_exception_never_negative_never_infinite(pairs: list[tuple[byte
         ([("retry-after", "Tuesday, 14-Nov-23 22:13:50 GMT")], 30.0),
         ([("retry-after", "Tue Nov 14 22:13:50 2023")], 30.0),
         ([("retry-after", "Tue, 14 Nov 2023 22:00:00 GMT")], 0.0),
+        # two clocks differ by an hour, and the upstream's own says how long it is
+        ([("retry-after", "Tue, 14 Nov 2023 23:13:50 GMT"), ("Date", "Tue, 14 Nov 2023 23:13:20 GMT")], 30.0),
+        ([("retry-after", "Tue, 14 Nov 2023 21:13:50 GMT"), ("date", "Tue, 14 Nov 2023 21:13:20 GMT")], 30.0),
+        ([("retry-after", "Tue, 14 Nov 2023 22:13:50 GMT"), ("date", "today")], 30.0),
         ([("retry-after-ms", "nan"), ("retry-after", "2")], 2.0),
         ([("retry-after-ms", "-5"), ("retry-after", "2")], 2.0),
         ([("retry-after", "86400")], 86400.0),
