@@ -42,8 +42,11 @@ def read_file(path: str) -> str:
     """The content of a file, its final newline dropped. Raises Wrong."""
     try:
         with open(path, "rb", opener=lambda p, flags: os.open(p, flags | os.O_NONBLOCK)) as f:
-            if not stat.S_ISREG(os.fstat(f.fileno()).st_mode):
+            mode = os.fstat(f.fileno()).st_mode
+            if not stat.S_ISREG(mode):
                 raise Wrong(f"names {path}, which is not a regular file")
+            if mode & stat.S_IWOTH:
+                raise Wrong(f"names {path}, which anybody on this machine may change", f"chmod o-w {path}")
             content = f.read(LARGEST_FILE + 1)
     except OSError as e:
         raise Wrong(f"cannot be read: {(e.strerror or 'error').lower()}", f"is {path} there, for this user?") from None
