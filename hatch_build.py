@@ -18,13 +18,15 @@ from hatchling.builders.hooks.plugin.interface import BuildHookInterface
 ROAD = ("core", "wire", "apis", "providers", "drive", "edge", "upstream")
 """Rooms that a request walks through."""
 
+BESIDE = ("link/counters.py", "link/counting.py", "link/journal.py")
+"""Of another room, what it meets."""
+
 PLAIN = {
     "apis/chat_shapes.py",  # msgspec's classes
     "wire/any_key.py",  # a metaclass
     "providers/refusals.py",  # msgspec's classes; only refusals come here
-    "core/settings.py", "core/snapshot.py", "core/params.py", "core/pricing.py",  # dataclasses that msgspec makes from
-    # a parcel: of a compiled one it cannot read the unions
-    "core/entry.py",  # the same, of a line of the access log
+    "core/settings.py", "core/snapshot.py", "core/entry.py",  # msgspec makes them from what crosses a channel: of
+    # compiled ones it cannot read the unions
     "core/secret.py",
     "edge/health.py",  # asked by routers, not on the road; its tests stand in for the server
     "upstream/opening.py", "upstream/resolve.py", "edge/listener.py",  # coroutines, once a connection
@@ -53,6 +55,7 @@ def road(root: Path) -> list[str]:
     """The modules that are compiled, as paths from the root."""
     package = root / "sluicegate"
     found = [path for room in ROAD for path in sorted((package / room).rglob("*.py"))]
+    found += [package / path for path in BESIDE]
     return [str(path.relative_to(root)) for path in found if str(path.relative_to(package)) not in PLAIN]
 
 

@@ -103,12 +103,12 @@ class Live:
                 def page() -> str:
                     return prometheus.render(board.read(keeper.supervisor.live_regions()), facts(keeper))
 
+                log = AccessLog(lambda number: keeper.consumer(number), lambda number: keeper.deployment(number))
                 mover = Moving(
                     os.path.join(gateway.data, "journal"), partial(Ledger, os.path.join(gateway.data, LEDGER)),
-                    (Unusable,), gateway.retention, say,
+                    (Unusable,), gateway.retention, say, on_moved=log.settled,
                 )  # fmt: skip
                 beside: list[Beside] = [mover, Plane(page, prometheus.CONTENT_TYPE)]
-                log = AccessLog(lambda number: keeper.consumer(number))
                 keeper = Keeper(loaded, home, sockets, compile_, files, beside, shared.fileno(), log)
                 return await keeper.run()
 

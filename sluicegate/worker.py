@@ -92,17 +92,15 @@ class Worker:
     ) -> None:
         self.loop = asyncio.get_running_loop()
         self.snapshot = snapshot
-        self.journal = Journal()
         self.wheel = Wheel()
         self.counters = counters or Counters()
         self.written: Written | None = None
         "The journal in files; None: records are counted only."
         if records:
             gateway = snapshot.gateway
-            self.written = Written(
-                records, gateway.name, snapshot.hash, snapshot.prices, beside=self.journal, alarm=alarm
-            )
-        self.counting = Counting(self.written or self.journal, self.counters, self.deployment, self.consumer)
+            self.written = Written(records, gateway.name, snapshot.hash, snapshot.prices, alarm=alarm)
+        self.journal: Journal | Written = self.written or Journal()
+        self.counting = Counting(self.journal, self.counters, self.deployment, self.consumer)
         self.world = World(snapshot, directory, self.counting)
         self.upstream = Client(self.loop, self.wheel, time.monotonic, random)
         self.bound = Bound(self.world, self.upstream, PROVIDERS, self.wheel, time.monotonic, time.time, report)
@@ -115,8 +113,8 @@ class Worker:
         self._late = 0.0
         self.on_turn: Callable[[float], None] | None = None
         "Called with each turn of the wheel."
-        self.on_over: Callable[[list[Entry]], None] | None = None
-        "Who wants to know of requests that are over (the access log, in the keeper)."
+        self.on_refused: Callable[[list[Entry]], None] | None = None
+        "Who wants to know of requests that were refused (the access log, in the keeper)."
         self._states: dict[str, str] = {}
         "Of deployments, as the counters have them."
         self._counted: Counter[str] = Counter()
@@ -144,8 +142,10 @@ class Worker:
             if self._turns % PUBLISH_TURNS == 0:
                 self.server.health.look(now)
                 self.publish()
-            if self.counting.over:
-                self.tell_over()
+            if self.counting.refused:
+                self.tell_refused()
+            if self.written is not None:
+                self.written.tend()
             if self.on_turn is not None:
                 self.on_turn(now)
         except Exception as bug:
@@ -180,21 +180,20 @@ class Worker:
                 cells[row(REQUESTS, "", str(refusal.status if refusal else 0), reason)] += new
         counters.publish()
 
-    def tell_over(self) -> None:
+    def tell_refused(self) -> None:
         """Twenty times a second, and only when somebody wants to know."""
-        over, self.counting.over = self.counting.over, []
-        if over and self.on_over is not None:
+        refused, self.counting.refused = self.counting.refused, []
+        if refused and self.on_refused is not None:
             offset = time.time() - time.monotonic()
-            labels = {number: member.label for number, member in self.world.members.items()}
-            self.on_over([entry(record, offset, labels) for record in over])
+            self.on_refused([entry(record, offset) for record in refused])
 
-    def listen_for_over(self) -> None:
+    def listen_for_refused(self) -> None:
         """As the configuration in force says."""
-        wanted = self.on_over is not None and bool(self.snapshot.gateway.telemetry.access_log)
+        wanted = self.on_refused is not None and bool(self.snapshot.gateway.telemetry.access_log)
         if not wanted:
-            self.counting.over = None
-        elif self.counting.over is None:
-            self.counting.over = []
+            self.counting.refused = None
+        elif self.counting.refused is None:
+            self.counting.refused = []
 
     def pools(self) -> dict[str, dict[str, object]]:
         """What this worker sees of each deployment."""
@@ -232,7 +231,7 @@ class Worker:
         self.counting.adopted()
         if self.written is not None:
             self.written.adopt(snapshot.hash, snapshot.prices)
-        self.listen_for_over()
+        self.listen_for_refused()
         self.server.config_hash = snapshot.hash
         self.server.health.look(time.monotonic())
         self.server.tls = tls
@@ -246,8 +245,8 @@ class Worker:
         await self.server.drain(limit_s, still_listen_s, replaced)
         self.upstream.close()
         self.publish()
-        if self.counting.over:
-            self.tell_over()
+        if self.counting.refused:
+            self.tell_refused()
         if self._timer is not None:
             self._timer.cancel()
         if self.written is not None:
@@ -302,8 +301,8 @@ class Told:
         self.channel.send(Taken(0, self.worker.snapshot.hash, "in force"))
         if self.worker.snapshot.gateway.workers > 1:
             self.worker.on_turn = self.turn
-        self.worker.on_over = self.over
-        self.worker.listen_for_over()
+        self.worker.on_refused = self.refused
+        self.worker.listen_for_refused()
 
     def take(self, message: Down) -> None:
         """One message."""
@@ -376,8 +375,8 @@ class Told:
         members = self.worker.world.members.values()
         self.shut.heard(news, members, time.monotonic(), HEARD)
 
-    def over(self, entries: list[Entry]) -> None:
-        """Requests that are over. A keeper that does not keep up loses their lines, never a worker's time."""
+    def refused(self, entries: list[Entry]) -> None:
+        """Requests that were refused. A keeper that does not keep up loses their lines, never a worker's time."""
         if self.channel is None:
             return
         if self.channel.waiting() > ENTRIES_BYTES:

@@ -8,10 +8,10 @@ the top level have rules; those that decide where a request goes or how it is an
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any, Final
 
 from sluicegate.core.events import Facts
+from sluicegate.core.settings import ParamSpec
 
 FAMILY: Final = ("max_tokens", "max_completion_tokens", "max_output_tokens")
 UNTOUCHABLE: Final = frozenset({"model", "messages", "input", "prompt", "stream", "stream_options"})
@@ -31,24 +31,6 @@ OWN: Final = {
 }
 """The names that an operation reads. A server that ignores what it does not know would ignore the others, too: they
 are cut as well, but a request that has only them has no maximum."""
-
-
-@dataclass(frozen=True, slots=True)
-class ParamSpec:
-    """One rule about one field of request bodies. Values are JSON texts, because a field may hold anything."""
-
-    field: str
-    "Name of a top-level field; `max_tokens` stands for its whole family."
-    default: str | None = None
-    "Put where the request has none."
-    max: float | None = None
-    "Larger numbers are cut to it."
-    force: str | None = None
-    "Put whatever the request says."
-    allow: tuple[str, ...] | None = None
-    "Anything else is refused."
-    mode: str = "enforce"
-    origin: str = ""
 
 
 class NotAllowed(Exception):

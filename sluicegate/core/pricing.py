@@ -14,8 +14,8 @@ from fractions import Fraction
 from typing import Final, NamedTuple, TypeVar
 
 from sluicegate.core.events import Usage
+from sluicegate.core.settings import DEFAULT_TIER, Price, Prices
 
-DEFAULT_TIER: Final = "default"
 PTU: Final = "ptu"
 """The class of a provisioned deployment's price: pico-units for a PTU and hour."""
 
@@ -33,29 +33,6 @@ INSTEAD: Final[dict[str, str]] = {
     "cached_audio_input": "audio_input", "cached_image_input": "image_input",
 }  # fmt: skip
 """A class without a price of its own is billed as this one."""
-
-
-@dataclass(frozen=True, slots=True)
-class Price:
-    """What a deployment's units cost, under which conditions."""
-
-    id: str
-    "Stands in the record, so that a cost can be traced to its row."
-    rates: tuple[tuple[str, int, int], ...]
-    "Token class, and pico-units for so many counted units: a fraction, because another currency's rate is one."
-    tier: str = DEFAULT_TIER
-    prompt_over: int = 0
-    "It holds for requests with more prompt tokens than this, for all their classes."
-    since: float = 0.0
-    "From this wall time on, seconds; of several the latest not after the call holds."
-
-
-@dataclass(frozen=True, slots=True)
-class Prices:
-    """All prices of a configuration, by number of the deployment: plain data, it crosses to the workers."""
-
-    currency: str = "USD"
-    deployments: tuple[tuple[int, tuple[Price, ...]], ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

@@ -3,6 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from typing import Final
+
+DEFAULT_TIER: Final = "default"
+"""Of service tiers: what is asked for when nothing is said."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -145,3 +149,44 @@ class Gateway:
     "Retries after faults, as a share of all requests of the gateway."
     boundaries: tuple[str, ...] = ()
     "Tenants of these are served; a consumer of any other boundary is refused."
+
+
+@dataclass(frozen=True, slots=True)
+class ParamSpec:
+    """One rule about one field of request bodies. Values are JSON texts, because a field may hold anything."""
+
+    field: str
+    "Name of a top-level field; `max_tokens` stands for its whole family."
+    default: str | None = None
+    "Put where the request has none."
+    max: float | None = None
+    "Larger numbers are cut to it."
+    force: str | None = None
+    "Put whatever the request says."
+    allow: tuple[str, ...] | None = None
+    "Anything else is refused."
+    mode: str = "enforce"
+    origin: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Price:
+    """What a deployment's units cost, under which conditions."""
+
+    id: str
+    "Stands in the record, so that a cost can be traced to its row."
+    rates: tuple[tuple[str, int, int], ...]
+    "Token class, and pico-units for so many counted units: a fraction, because another currency's rate is one."
+    tier: str = DEFAULT_TIER
+    prompt_over: int = 0
+    "It holds for requests with more prompt tokens than this, for all their classes."
+    since: float = 0.0
+    "From this wall time on, seconds; of several the latest not after the call holds."
+
+
+@dataclass(frozen=True, slots=True)
+class Prices:
+    """All prices of a configuration, by number of the deployment: plain data, it crosses to the workers."""
+
+    currency: str = "USD"
+    deployments: tuple[tuple[int, tuple[Price, ...]], ...] = ()

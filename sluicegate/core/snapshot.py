@@ -11,10 +11,8 @@ from dataclasses import dataclass, field
 
 from sluicegate.core.breaker import BreakerSpec, ThrottleSpec
 from sluicegate.core.limits.base import LimitSpec
-from sluicegate.core.params import ParamSpec
-from sluicegate.core.pricing import Prices
 from sluicegate.core.secret import Secret
-from sluicegate.core.settings import Connections, Gateway, OnDisconnect, Rollout, Spill, Timeouts
+from sluicegate.core.settings import Connections, Gateway, OnDisconnect, ParamSpec, Prices, Rollout, Spill, Timeouts
 
 
 @dataclass(frozen=True, slots=True)

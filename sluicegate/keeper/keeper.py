@@ -14,7 +14,7 @@ import signal
 import socket
 import sys
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from difflib import get_close_matches
 from typing import Any, Protocol
@@ -75,7 +75,7 @@ class Log(Protocol):
 
     def configure(self, where: str) -> None: ...
     def reopen(self) -> None: ...
-    def take(self, entries: Iterable[Entry], dropped: int = 0) -> None: ...
+    def take(self, entries: Sequence[Entry], dropped: int = 0) -> None: ...
     def stop(self) -> None: ...
 
 
@@ -102,6 +102,8 @@ class Keeper:
         self._document = loaded.document
         self._named: Directory | None = None
         self._names: dict[int, str] = {}
+        self._labelled: Snapshot | None = None
+        self._labels: dict[int, str] = {}
         self.compile = compile_
         self.watched = Watched(files)
         self.beside = beside
@@ -305,9 +307,19 @@ class Keeper:
     def consumer(self, number: int) -> str:
         """The name of a consumer; empty for nobody."""
         if self._named is not self.directory:
-            self._named = self.directory
-            self._names = {c.number: c.name for c in self.directory.consumers}
+            directory = self.directory
+            self._names = {c.number: c.name for c in directory.consumers}
+            self._named = directory  # last: threads ask, too
         return self._names.get(number, "")
+
+    def deployment(self, number: int) -> str:
+        """What a deployment is called: instance/deployment; of one that is not there any more its number."""
+        if self._labelled is not self.snapshot:
+            snapshot = self.snapshot
+            instances = {i.number: i.name for i in snapshot.instances}
+            self._labels = {d.number: f"{instances[d.instance]}/{d.name}" for d in snapshot.deployments}
+            self._labelled = snapshot
+        return self._labels.get(number, f"#{number}")
 
     def _effective(self) -> Snapshot:
         return drained.without(self.snapshot, self.drained)

@@ -57,10 +57,17 @@ class Mover:
     """Moves what is there when it is told to: `step` until it says False."""
 
     def __init__(
-        self, folder: str, ledger: Book, keep_s: float = 7 * 86400.0, wall: Callable[[], float] = time.time
+        self,
+        folder: str,
+        ledger: Book,
+        keep_s: float = 7 * 86400.0,
+        wall: Callable[[], float] = time.time,
+        on_moved: Callable[[Sequence[Settled]], None] = lambda records: None,
     ) -> None:
         self.folder = folder
         self.ledger = ledger
+        self.on_moved = on_moved
+        "Told of records that are in the ledger now. Must not raise."
         self.keep_s = keep_s
         self._wall = wall
         self.moved = 0
@@ -150,6 +157,7 @@ class Mover:
             else:
                 node, spec = found.node, found.spec
         self.ledger.move(writer, place._replace(node=node, spec=spec), list(admitted.values()), settled)
+        self.on_moved([record for record, _, _ in settled])
         self.moved += len(settled)
         self.unknown += frames.unknown
 
@@ -157,7 +165,9 @@ class Mover:
         """The writer is gone and everything it left was read."""
         left = self.ledger.open(writer, BATCH)
         if left:
-            self.ledger.move(writer, place, (), [(interrupted(a), node, spec) for a, node, spec in left])
+            ended = [(interrupted(a), node, spec) for a, node, spec in left]
+            self.ledger.move(writer, place, (), ended)
+            self.on_moved([record for record, _, _ in ended])
             self.interrupted += len(left)
             return True
         for serial in there:
@@ -198,8 +208,10 @@ class Moving:
         retention: Retention,
         say: Callable[..., None],
         every_s: float = 0.25,
+        on_moved: Callable[[Sequence[Settled]], None] = lambda records: None,
     ) -> None:
         self._folder = folder
+        self._on_moved = on_moved
         self._open = open_ledger
         self._lost: tuple[type[Exception], ...] = (OSError, *lost)
         self._retention = retention
@@ -233,7 +245,7 @@ class Moving:
     def _turn(self, turns: int) -> None:
         try:
             if self.mover is None:
-                self.mover = Mover(self._folder, self._open(), self._retention.journal)
+                self.mover = Mover(self._folder, self._open(), self._retention.journal, on_moved=self._on_moved)
             mover = self.mover
             mover.run()
             if turns % 40 == 0:

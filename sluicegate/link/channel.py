@@ -87,7 +87,7 @@ class Answer(msgspec.Struct, tag=True, array_like=True):
 
 
 class Entries(msgspec.Struct, tag=True, array_like=True):
-    """Requests that are over, for the access log; `dropped`: how many more there were no room for."""
+    """Requests that were refused, for the access log; `dropped`: how many more there were no room for."""
 
     entries: list[Entry]
     dropped: int = 0

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 
 from sluicegate.core.limits.base import LimitSpec
-from sluicegate.core.params import ParamSpec
+from sluicegate.core.settings import ParamSpec
 from sluicegate.core.snapshot import ConsumerEntry, Directory, Snapshot
 from sluicegate.spec.ceilings import LimitForm
 

@@ -15,8 +15,8 @@ import msgspec
 
 from sluicegate.core.caller import digest
 from sluicegate.core.limits.base import LimitSpec
-from sluicegate.core.params import ParamSpec
 from sluicegate.core.secret import Secret
+from sluicegate.core.settings import ParamSpec
 from sluicegate.core.snapshot import Auth, ConsumerEntry, Directory
 from sluicegate.spec.ceilings import LimitForm, amount_of, unit_of
 from sluicegate.spec.kinds import Kind

@@ -11,8 +11,8 @@ from typing import NamedTuple
 
 from sluicegate.core.caller import digest
 from sluicegate.core.limits.base import LimitSpec
-from sluicegate.core.params import ParamSpec
 from sluicegate.core.secret import Secret
+from sluicegate.core.settings import ParamSpec
 from sluicegate.core.snapshot import ConsumerEntry, Directory, Model, TenantEntry
 from sluicegate.spec.ceilings import LimitForm, identity
 from sluicegate.spec.compile import Compiler

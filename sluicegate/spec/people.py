@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import Annotated, ClassVar
 
 from sluicegate.core.limits.base import LimitSpec
-from sluicegate.core.params import ParamSpec
+from sluicegate.core.settings import ParamSpec
 from sluicegate.spec.ceilings import LimitForm
 from sluicegate.spec.forms import Grants, Labels
 from sluicegate.spec.kinds import Name

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from fractions import Fraction
 
-from sluicegate.core.pricing import PTU, Contract, Price, Priced, Prices, compile_prices
+from sluicegate.core.pricing import PTU, Contract, Priced, compile_prices
+from sluicegate.core.settings import Price, Prices
 from sluicegate.core.snapshot import Deployment
 from sluicegate.spec.book import builtin
 from sluicegate.spec.kinds import Context, closest, quoted

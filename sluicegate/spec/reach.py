@@ -7,8 +7,7 @@ from dataclasses import dataclass
 from typing import Annotated, ClassVar
 
 from sluicegate.core.breaker import BreakerSpec, ThrottleSpec
-from sluicegate.core.params import ParamSpec
-from sluicegate.core.settings import Gateway, OnDisconnect, Spill, Timeouts
+from sluicegate.core.settings import Gateway, OnDisconnect, ParamSpec, Spill, Timeouts
 from sluicegate.core.snapshot import Model
 from sluicegate.spec.forms import Use, UseForm
 from sluicegate.spec.kinds import Choice, Name, PublicName

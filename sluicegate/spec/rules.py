@@ -8,7 +8,8 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Annotated, Any
 
-from sluicegate.core.params import FAMILY, UNTOUCHABLE, ParamSpec
+from sluicegate.core.params import FAMILY, UNTOUCHABLE
+from sluicegate.core.settings import ParamSpec
 from sluicegate.spec.kinds import MISSING, Choice, Context, Kind, Name, Word
 from sluicegate.spec.nodes import Listing as ListNode
 from sluicegate.spec.nodes import Mapping, Node, Scalar

@@ -1,37 +1,80 @@
 """The access log: a line of JSON for each request that reached an exchange, written by the keeper.
 
-A thread of its own writes, because a pipe that nobody reads blocks its writer; what finds no room in its queue is
-dropped and counted. Neither prompts nor answers nor keys are in it. Requests that were refused before their head was
-understood have no line: they are counted.
+Of requests that were admitted it is made from the journal, on its way into the ledger: a worker pays nothing for it,
+and a request that was cut short by its worker's death has its line, too. Of those that were refused before that, the
+worker tells. A thread of its own writes, because a pipe that nobody reads blocks its writer; what finds no room in its
+queue is dropped and counted. Neither prompts nor answers nor keys are in it. Requests that were refused before their
+head was understood have no line: they are counted.
 """
 
 from __future__ import annotations
 
-import json
 import os
 import queue
 import threading
-from collections.abc import Callable, Iterable
-from datetime import UTC, datetime
-from typing import Any
+import time
+from collections.abc import Callable, Sequence
 
-from sluicegate.core.entry import Entry, Tried
+import msgspec
+
+from sluicegate.core.booked import Settled
+from sluicegate.core.entry import Entry
 
 WAITING = 256
-"""Batches in the queue: a worker sends at most 20 a second."""
+"""Batches in the queue: a worker sends at most 20 a second, the mover about as many."""
 
 END_S = 2.0
 """At the end: how long the queue may take to be written."""
 
-CLASSES = ("input", "cached", "cache_write", "output", "reasoning")
 STANDARD = {"stdout": 1, "stderr": 2}
 
 
-class AccessLog:
-    """Lives in the keeper. `consumer` gives a name for a number, `config` the hash in force."""
+class Tokens(msgspec.Struct):
+    """Disjoint classes."""
 
-    def __init__(self, consumer: Callable[[int], str]) -> None:
+    input: int
+    cached: int
+    cache_write: int
+    output: int
+    reasoning: int
+
+
+class Tried(msgspec.Struct, omit_defaults=True):
+    """One attempt."""
+
+    deployment: str
+    status: int
+    ms: float
+    cause: str = ""
+
+
+class Line(msgspec.Struct, omit_defaults=True):
+    """One line. What has no value is left out."""
+
+    time: str
+    id: str
+    api: str
+    tenant: str = ""
+    consumer: str = ""
+    model: str = ""
+    status: int | None = None
+    reason: str = ""
+    how: str = ""
+    state: str = ""
+    stream: bool | None = None
+    ms: float | None = None
+    first_token_ms: float | None = None
+    tokens: Tokens | None = None
+    estimated: bool | None = None
+    attempts: list[Tried] = []
+
+
+class AccessLog:
+    """Lives in the keeper. `consumer` and `deployment` give names for numbers."""
+
+    def __init__(self, consumer: Callable[[int], str], deployment: Callable[[int], str]) -> None:
         self._consumer = consumer
+        self._deployment = deployment
         self._where = ""
         self._queue: queue.Queue[bytes | str | None] = queue.Queue(WAITING)
         self._thread: threading.Thread | None = None
@@ -53,11 +96,20 @@ class AccessLog:
         if self._where:
             self._put(self._where)
 
-    def take(self, entries: Iterable[Entry], dropped: int = 0) -> None:
-        """Write these, soon."""
+    def take(self, entries: Sequence[Entry], dropped: int = 0) -> None:
+        """Requests that were refused."""
         self.dropped += dropped
-        lines = [line(e, self._consumer(e.consumer)) for e in entries]
-        if self._where and lines and not self._put(b"".join(lines)):
+        if self._where:
+            self._lines([refused(e, self._consumer(e.consumer)) for e in entries])
+
+    def settled(self, records: Sequence[Settled]) -> None:
+        """Requests that were admitted, and are in the ledger. From the mover's thread."""
+        if self._where:
+            consumer, deployment = self._consumer, self._deployment
+            self._lines([line(r, consumer(r.consumer), deployment) for r in records])
+
+    def _lines(self, lines: list[Line]) -> None:
+        if lines and not self._put(_encoder.encode_lines(lines)):
             self.dropped += len(lines)
 
     def stop(self) -> None:
@@ -94,34 +146,42 @@ class AccessLog:
         _close(fd)
 
 
-def line(entry: Entry, consumer: str) -> bytes:
-    """One entry as its line. Keys without a value are left out."""
-    facts: dict[str, Any] = {
-        "time": datetime.fromtimestamp(entry.wall, UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z"),
-        "id": entry.id, "api": entry.api, "tenant": entry.tenant, "consumer": consumer, "model": entry.model,
-        "status": entry.status, "reason": entry.reason, "how": entry.how, "state": entry.state,
-        "stream": entry.stream, "ms": _ms(entry.took_s),
-        "first_token_ms": None if entry.first_token_s is None else _ms(entry.first_token_s),
-    }  # fmt: skip
-    if entry.tokens is not None:
-        facts["tokens"] = dict(
-            zip(("input", "cached", "cache_write", "output", "reasoning"), entry.tokens, strict=True)
-        )
-        facts["estimated"] = entry.estimated
-    if entry.attempts:
-        facts["attempts"] = [_tried(t) for t in entry.attempts]
-    return json.dumps({k: v for k, v in facts.items() if v not in (None, "")}).encode() + b"\n"
+def line(r: Settled, consumer: str, deployment: Callable[[int], str]) -> Line:
+    """Of a request that was admitted."""
+    first, tokens = r.first_token_us, r.tokens
+    return Line(
+        stamp(r.wall_us), r.id, r.api, r.tenant, consumer, r.model, r.status, r.reason, r.how, r.state, r.stream,
+        _ms(r.took_us), None if first is None else _ms(first), None if tokens is None else Tokens(*tokens),
+        None if tokens is None else r.usage_source == "estimated",
+        [Tried(deployment(t.deployment), t.status, _ms(t.took_us), t.cause) for t in r.attempts],
+    )  # fmt: skip
 
 
-def _tried(tried: Tried) -> dict[str, Any]:
-    facts: dict[str, Any] = {"deployment": tried.deployment, "status": tried.status, "ms": _ms(tried.took_s)}
-    if tried.cause:
-        facts["cause"] = tried.cause
-    return facts
+def refused(e: Entry, consumer: str) -> Line:
+    """Of one that was not."""
+    return Line(
+        stamp(int(e.wall * 1e6)), e.id, e.api, e.tenant, consumer, "", e.status, e.reason, e.how, "refused", e.stream,
+        _ms(e.took_s * 1e6),
+    )  # fmt: skip
 
 
-def _ms(seconds: float) -> float:
-    return round(seconds * 1000, 1)
+_encoder = msgspec.json.Encoder()
+_second = (0, "")
+
+
+def stamp(wall_us: int) -> str:
+    """ISO 8601 in UTC, to the millisecond."""
+    global _second
+    second, rest = divmod(wall_us // 1000, 1000)
+    known, text = _second
+    if second != known:
+        text = time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(second))
+        _second = (second, text)
+    return f"{text}.{rest:03d}Z"
+
+
+def _ms(us: float) -> float:
+    return round(us / 1000, 1)
 
 
 def _open(where: str) -> int:

@@ -8,8 +8,8 @@ import pytest
 from click.testing import CliRunner, Result
 
 from sluicegate import main
-from sluicegate.core.pricing import Price, Prices
 from sluicegate.core.record import Attempt, Context
+from sluicegate.core.settings import Price, Prices
 from sluicegate.keeper.mover import Mover
 from sluicegate.spec.numbers import Numbers
 from sluicegate.stores.sqlite.ledger import Ledger

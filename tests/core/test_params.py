@@ -10,7 +10,8 @@ from hypothesis import strategies as st
 
 from sluicegate.apis import APIS
 from sluicegate.apis.base import BadRequest
-from sluicegate.core.params import FAMILY, NotAllowed, ParamSpec, problem, rules, token_field
+from sluicegate.core.params import FAMILY, NotAllowed, problem, rules, token_field
+from sluicegate.core.settings import ParamSpec
 from sluicegate.wire.fields import rebuild
 
 API = APIS["chat_completions"]

@@ -8,18 +8,8 @@ from hypothesis import strategies as st
 
 from sluicegate.core.counting import anthropic, openai
 from sluicegate.core.events import Usage
-from sluicegate.core.pricing import (
-    Contract,
-    NoRate,
-    Price,
-    Priced,
-    Prices,
-    Tariffs,
-    compile_prices,
-    nano,
-    pico,
-    select,
-)
+from sluicegate.core.pricing import Contract, NoRate, Priced, Tariffs, compile_prices, nano, pico, select
+from sluicegate.core.settings import Price, Prices
 from sluicegate.spec.book import builtin, day
 
 EXAMPLES = json.loads((Path(__file__).parent / "cost-examples.json").read_text())["examples"]

@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from sluicegate.core.pricing import Price, Prices
+from sluicegate.core.settings import Price, Prices
 from sluicegate.keeper.mover import Mover
 from sluicegate.link import segments
 from sluicegate.stores.sqlite.ledger import SUMS, Ledger

@@ -1,7 +1,9 @@
+import asyncio
 import os
 import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import msgspec
@@ -10,10 +12,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from sluicegate.core.booked import Admitted, Began, Settled
-from sluicegate.core.pricing import Price, Prices
 from sluicegate.core.record import Context
+from sluicegate.core.settings import Price, Prices
 from sluicegate.link import segments
 from sluicegate.link.segments import FIRST, FRAME, Foreign, read
+from sluicegate.worker import Worker
+from tests.gateway import directory, snapshot
 from tests.link.booking import WALL, finish, journal, record
 
 
@@ -178,14 +182,12 @@ def test_a_full_disk_stops_no_request_and_loses_nothing_that_fits_in_memory(tmp_
 
 
 def test_what_does_not_fit_in_memory_is_counted(tmp_path, monkeypatch):
-    monkeypatch.setattr("sluicegate.link.journal.BACKLOG", 1000)
     monkeypatch.setattr(os, "posix_fallocate", no_space)
-    beside = []
-    written = journal(tmp_path, beside=Beside(beside))
+    written = journal(tmp_path, backlog=1000)
     for n in range(100):
         written.admit(record(n))
     kept = len(written._backlog)
-    assert 0 < kept < 100 and written.lost == 100 - kept and len(beside) == 100
+    assert 0 < kept < 100 and written.lost == 100 - kept and written.totals()["open"] == 100
     written.close()
     assert written.lost == 100
     assert not [f for f in os.listdir(tmp_path / written.writer) if f.endswith(".new")], "no half of a segment is left"
@@ -193,11 +195,6 @@ def test_what_does_not_fit_in_memory_is_counted(tmp_path, monkeypatch):
 
 def no_space(*_):
     raise OSError(28, "No space left on device")
-
-
-class Beside:
-    def __init__(self, seen):
-        self.admit = self.settle = self.refuse = seen.append
 
 
 def test_a_folder_that_cannot_be_made_is_an_alarm_and_no_exception(tmp_path):
@@ -265,3 +262,23 @@ def test_a_killed_process_loses_nothing_it_had_written(tmp_path):
 
 def test_a_length_beyond_the_end_is_the_end():
     assert segments.frame(FRAME.pack(1000, 5) + b"x" * 10, 0, 1) is None
+
+
+def test_the_worker_makes_segments_ahead_and_tries_again_after_a_full_disk(tmp_path, monkeypatch):
+    monkeypatch.setattr(os, "posix_fallocate", no_space)
+
+    async def run() -> None:
+        worker = Worker(snapshot([]), directory(), records=str(tmp_path))
+        written = worker.written
+        assert written is not None and written.failing
+        monkeypatch.undo()
+        now = [time.monotonic() + 1.0]
+        written._now, written._spawn = lambda: now[0], lambda work: work()
+        worker._turn()
+        assert not written.failing
+        written.admit(record(1))
+        assert written.appended == 1 and written.lost == 0
+        worker._timer.cancel()
+        written.close()
+
+    asyncio.run(run())

@@ -12,10 +12,19 @@ from hypothesis import strategies as st
 from sluicegate.core.breaker import BreakerSpec, ThrottleSpec
 from sluicegate.core.caller import Callers, Consumer
 from sluicegate.core.limits.base import LimitSpec
-from sluicegate.core.params import ParamSpec
-from sluicegate.core.pricing import Price, Prices
 from sluicegate.core.secret import Secret
-from sluicegate.core.settings import Gateway, Listen, OnDisconnect, Rollout, Spill, Timeouts, TlsFiles
+from sluicegate.core.settings import (
+    Gateway,
+    Listen,
+    OnDisconnect,
+    ParamSpec,
+    Price,
+    Prices,
+    Rollout,
+    Spill,
+    Timeouts,
+    TlsFiles,
+)
 from sluicegate.core.snapshot import (
     Auth,
     Change,

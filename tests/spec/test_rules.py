@@ -2,7 +2,7 @@
 
 import pytest
 
-from sluicegate.core.params import ParamSpec
+from sluicegate.core.settings import ParamSpec
 from tests.spec.reading import bottom, compiled, consumer, found, model
 
 

@@ -1,8 +1,7 @@
 """The worked example of the language: hr-assistant calls chat at the gateway in westeurope. It shows a key."""
 
 from sluicegate.core.limits.base import LimitSpec
-from sluicegate.core.params import ParamSpec
-from sluicegate.core.settings import Rollout, Timeouts
+from sluicegate.core.settings import ParamSpec, Rollout, Timeouts
 from tests.spec.reading import compiled
 
 TEXT = """\

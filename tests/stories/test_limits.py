@@ -7,7 +7,7 @@ from dataclasses import replace
 from typing import Any
 
 from sluicegate.core.limits.base import LimitSpec
-from sluicegate.core.params import ParamSpec
+from sluicegate.core.settings import ParamSpec
 from sluicegate.core.snapshot import ConsumerEntry, Directory, TenantEntry
 from sluicegate.sim.stage import SECRET, Stage
 

@@ -2,26 +2,35 @@
 
 from __future__ import annotations
 
-import json
 import os
 from pathlib import Path
+from typing import Any
 
+import msgspec
 import pytest
 
-from sluicegate.core.entry import Entry, Tried, entry
-from sluicegate.core.events import Usage
-from sluicegate.core.record import Attempt, UsageRecord
+from sluicegate.core.booked import Admitted, Settled, Tried, interrupted
+from sluicegate.core.entry import Entry, entry
+from sluicegate.core.record import UsageRecord
 from sluicegate.telemetry import accesslog
-from sluicegate.telemetry.accesslog import AccessLog, line
+from sluicegate.telemetry.accesslog import AccessLog, line, refused, stamp
 
-ENTRY = Entry(
-    "0" * 32, 1_700_000_000.1234, 1.25, 0.5, "chat_completions", "chat", "retail", 7, 200, "", "done", "settled",
-    True, False, (10, 0, 0, 5, 0), [Tried("weu/ptu", 429, "upstream.throttled.rate", 0.01), Tried("weu/std", 200, "", 1.2)],
+NAMES = {1: "weu/ptu", 2: "weu/std"}
+RECORD = Settled(
+    "0" * 32, 1_700_000_000_123_400, 1_250_000, 500_000, "chat_completions", 7, "retail", "chat", True, 200, "", "done",
+    "settled", "upstream", (10, 0, 0, 5, 0), "", "USD", 5, 0, "book", 2,
+    (Tried(1, 0, 10_000, 429, "upstream.throttled.rate", "all", "overhead"),
+     Tried(2, 11_000, 1_200_000, 200, "", "all", "consumer")), (),
 )  # fmt: skip
+REFUSED = Entry("1" * 32, 1_700_000_010.0, 0.0004, "chat_completions", "", 0, 401, "credential.unknown", "", False)
+
+
+def written(said: accesslog.Line) -> dict[str, Any]:
+    return msgspec.json.decode(msgspec.json.encode(said))
 
 
 def test_a_line_says_what_happened_and_nothing_that_is_empty():
-    assert json.loads(line(ENTRY, "web-shop")) == {
+    assert written(line(RECORD, "web-shop", NAMES.__getitem__)) == {
         "time": "2023-11-14T22:13:20.123Z", "id": "0" * 32, "api": "chat_completions", "tenant": "retail",
         "consumer": "web-shop", "model": "chat", "status": 200, "how": "done", "state": "settled", "stream": True,
         "ms": 1250.0, "first_token_ms": 500.0, "estimated": False,
@@ -33,43 +42,50 @@ def test_a_line_says_what_happened_and_nothing_that_is_empty():
     }  # fmt: skip
 
 
-def test_an_entry_has_no_text_of_a_client_that_was_not_let_in():
+def test_a_request_that_its_worker_did_not_live_to_end_has_its_line():
+    admitted = Admitted("2" * 32, 1_700_000_000_000_000, "chat_completions", 7, "retail", "chat", True, 12)
+    told = written(line(interrupted(admitted), "web-shop", NAMES.__getitem__))
+    assert (told["state"], told["status"], told["estimated"], told["tokens"]["input"]) == ("interrupted", 0, True, 12)
+
+
+def test_a_line_of_a_refused_request_has_no_text_of_a_client_that_was_not_let_in():
     record = UsageRecord("1" * 32, "chat_completions", 10.0)
     record.model, record.state, record.status, record.reason = "made\nup", "refused", 404, "route.model"
-    told = entry(record, 1_700_000_000.0, {})
-    assert told.model == "" and told.wall == 1_700_000_010.0
-    assert line(told, "").count(b"\n") == 1
+    record.ended_at = 10.5
+    told = entry(record, 1_700_000_000.0)
+    assert written(refused(told, "")) == {
+        "time": "2023-11-14T22:13:30.000Z", "id": "1" * 32, "api": "chat_completions", "status": 404,
+        "reason": "route.model", "state": "refused", "stream": False, "ms": 500.0,
+    }  # fmt: skip
 
 
-def test_an_entry_names_deployments_and_keeps_token_classes_apart():
-    record = UsageRecord("1" * 32, "chat_completions", 10.0)
-    record.model, record.state, record.ended_at, record.usage = "chat", "settled", 10.5, Usage(1, 2, 3, 4, 5)
-    attempt = Attempt(3, 10.0)
-    attempt.ended_at, attempt.status = 10.5, 200
-    record.attempts = [attempt]
-    told = entry(record, 0.0, {3: "weu/std"})
-    assert told.tokens == (1, 3, 4, 2, 5)
-    assert told.attempts == [Tried("weu/std", 200, "", 0.5)]
+def test_times_are_those_of_their_own_second_whatever_was_told_before():
+    first, later = 1_700_000_000_999_999, 1_700_000_001_000_000
+    assert [stamp(t)[17:] for t in (first, later, first, later - 1)] == ["20.999Z", "21.000Z", "20.999Z", "20.999Z"]
+
+
+def access_log() -> AccessLog:
+    return AccessLog(str, NAMES.__getitem__)
 
 
 def test_lines_go_where_they_are_wanted_and_to_a_new_file_when_it_was_moved(tmp_path: Path):
-    log = AccessLog(str)
-    log.take([ENTRY])  # nobody wants them: nothing happens
+    log = access_log()
+    log.take([REFUSED])  # nobody wants them: nothing happens
     log.configure(str(tmp_path / "a.log"))
-    log.take([ENTRY, ENTRY])
+    log.take([REFUSED, REFUSED])
     log.configure(str(tmp_path / "b.log"))
-    log.take([ENTRY])
+    log.settled([RECORD])
     log.stop()
     assert [(tmp_path / n).read_text().count("\n") for n in ("a.log", "b.log")] == [2, 1]
 
-    log = AccessLog(str)
+    log = access_log()
     log.configure(str(tmp_path / "c.log"))
-    log.take([ENTRY])
+    log.take([REFUSED])
     while not (tmp_path / "c.log").exists() or not (tmp_path / "c.log").stat().st_size:
         pass
     os.rename(tmp_path / "c.log", tmp_path / "c.old")
     log.reopen()
-    log.take([ENTRY, ENTRY])
+    log.take([REFUSED, REFUSED])
     log.stop()
     assert [(tmp_path / n).read_text().count("\n") for n in ("c.old", "c.log")] == [1, 2]
     assert log.dropped == 0
@@ -81,16 +97,16 @@ def test_a_reader_that_stands_still_and_a_file_that_cannot_be_had_cost_lines_onl
     monkeypatch.setattr(accesslog, "END_S", 0.05)
     os.mkfifo(tmp_path / "pipe")
     reader = os.open(tmp_path / "pipe", os.O_RDONLY | os.O_NONBLOCK)
-    log = AccessLog(str)
+    log = access_log()
     log.configure(str(tmp_path / "pipe"))
     for _ in range(3 * accesslog.WAITING):
-        log.take([ENTRY] * 20)
+        log.take([REFUSED] * 20)
     assert log.dropped > 0 and log.dropped % 20 == 0
     log.stop()
     os.close(reader)
 
-    log = AccessLog(str)
+    log = access_log()
     log.configure(str(tmp_path / "no" / "where"))
-    log.take([ENTRY] * 3, dropped=4)
+    log.take([REFUSED] * 3, dropped=4)
     log.stop()
     assert log.dropped == 7
