@@ -120,27 +120,27 @@ class Board:
             start = region * REGION_BYTES
             with memoryview(self._map) as whole, whole[start : start + _NAMES] as part, part.cast("q") as cells:
                 length = cells[_LENGTH]
-                if not length:
-                    continue
                 names = self._map[start + _NAMES : start + _NAMES + length]
                 for family, labels, first, count in _rows(names):
                     kind = FAMILIES[family].kind
-                    if kind in ("gauge", "max") and region not in live:
-                        continue
-                    values = cells[first : first + count].tolist()
-                    before = sums.get((family, labels))
-                    if before is None:
-                        sums[family, labels] = values
-                    elif kind == "max":
-                        before[0] = max(before[0], values[0])
-                    else:
-                        for n, value in enumerate(values):
-                            before[n] += value
+                    if region in live or kind not in ("gauge", "max"):
+                        _add(sums, (family, labels), kind, cells[first : first + count].tolist())
         return sums
 
     def close(self) -> None:
         """Give the memory back."""
         self._map.close()
+
+
+def _add(sums: Samples, name: tuple[str, tuple[str, ...]], kind: str, values: list[int]) -> None:
+    before = sums.get(name)
+    if before is None:
+        sums[name] = values
+    elif kind == "max":
+        before[0] = max(before[0], values[0])
+    else:
+        for n, value in enumerate(values):
+            before[n] += value
 
 
 _decoder = msgspec.msgpack.Decoder(Row)
