@@ -34,13 +34,17 @@ _ODD: Final = (msgspec.DecodeError, ValueError, RecursionError)
 
 
 def media(messages: Raw) -> tuple[int, int, int]:
-    """(images, bytes that are no text, tokens they count as). 0.8 us for two messages, 50 us for 200 KB of text.
+    """(images, bytes that are no text, tokens they count as). 0.2 us for messages that are text, 50 us for 200 KB of
+    text beside an image.
 
     Messages of another shape than ours count as text: the upstream judges them.
     """
     images = size = tokens = 0
-    if len(messages) > LARGE and _braces(messages) > CROWDED:
-        return 0, 0, 0
+    if len(messages) > LARGE:
+        if _braces(messages) > CROWDED:
+            return 0, 0, 0
+    elif b'"type"' not in bytes(messages):
+        return 0, 0, 0  # every part says its type
     try:
         for message in _messages(messages):
             content = message.content

@@ -17,7 +17,7 @@ from math import inf
 from typing import Any, Final
 
 from sluicegate.apis.base import Api, BadRequest
-from sluicegate.core.actions import ABORT, Ask, Defer, Mirror, Read, Relay, Reply, Send, Wait
+from sluicegate.core.actions import ABORT, Action, Ask, Defer, Mirror, Read, Relay, Reply, Send, Wait
 from sluicegate.core.events import Body, Ended, Event, Facts, Failed, Gone, Head, How, Refused
 from sluicegate.core.exchange import Exchange, exchange
 from sluicegate.core.pool import Member
@@ -28,7 +28,6 @@ from sluicegate.core.wheel import Wheel
 from sluicegate.drive.answer import DRAINING, GIVEN_UP, LARGE, REFUSAL, STREAM, WAITING, WHOLE, Answer
 from sluicegate.providers.base import Plan, Provider
 from sluicegate.wire.headers import answer as read_head
-from sluicegate.wire.headers import without_ratelimit
 from sluicegate.wire.refusal import CONTENT_TYPE, error_body, refusal
 
 DRAIN_S: Final = 1.0
@@ -243,7 +242,7 @@ class Drive:
                     continue
                 action = send(event)
                 self.ticket += 1
-                event = PERFORM[type(action)](self, action)
+                event = self.perform(action)
                 if event is _REPLIED:
                     send(None)
         except StopIteration:
@@ -269,6 +268,19 @@ class Drive:
         if self.relaying:
             return self.answer.counted(e.at, self.gone_how)
         return e
+
+    def perform(self, action: Action | None) -> Event | None:
+        """Do it. What comes back is its answer, None: it will come."""
+        if isinstance(action, Read):
+            return self.perform_read(action)
+        if isinstance(action, Send):
+            return self.perform_send(action)
+        if isinstance(action, Relay):
+            return self.perform_relay(action)
+        if isinstance(action, Reply):
+            self.reply = action
+            return _REPLIED
+        return PERFORM[type(action)](self, action)
 
     def perform_read(self, action: Read) -> Event | None:
         self.down.read(action.max_bytes)
@@ -331,7 +343,7 @@ class Drive:
             out = b"".join(held)
             length = head.length
         if not self.gone:
-            self.down.head(200, self.lines(head.lines), length)
+            self.down.head(200, self.lines(head.lines, head.limits), length)
         meter = answer.meter
         if meter is not None and meter.finished:
             answer.finished(out, self.last)
@@ -341,10 +353,6 @@ class Drive:
             if answer.over:
                 return answer.ended(self.last)
         return None
-
-    def perform_reply(self, action: Reply) -> Event | None:
-        self.reply = action
-        return _REPLIED
 
     def perform_later(self, action: object) -> Event | None:
         raise NotImplementedError(f"{type(action).__name__} is not performed yet")
@@ -387,15 +395,15 @@ class Drive:
             assert answer is not None
             body = answer.whole()
             if answer.head_ is not None:
-                lines = answer.head_.lines
+                lines, limits = answer.head_.lines, answer.head_.limits
             else:
                 head = read_head(answer.headers)
-                lines = head.lines
+                lines, limits = head.lines, head.limits
                 if head.content_type != b"application/json" or body[:1] != b"{":
-                    lines = CONTENT_TYPE
+                    lines, limits = CONTENT_TYPE, b""
                     body = error_body("The model's server refused the request.", "invalid_request_error",
                                       str(answer.status), "upstream.refused", answer.status)  # fmt: skip
-            down.head(answer.status, self.lines(lines), len(body))
+            down.head(answer.status, self.lines(lines, limits), len(body))
             down.data(body)
             down.end()
 
@@ -423,14 +431,11 @@ class Drive:
             self.paused_at = now
             self.attempt.pause()
 
-    def lines(self, upstream: bytes) -> bytes:
-        """The head of a relayed answer: our own lines, and what passes of the upstream's. Where a client is told of
+    def lines(self, upstream: bytes, limits: bytes) -> bytes:
+        """The head of a relayed answer: what passes of the upstream's lines, and our own. Where a client is told of
         its own limits, those of the deployment would only mislead it."""
-        own = self.own
-        return (without_ratelimit(upstream) + own if own else upstream) + self.notes + self.request_id()
-
-    def request_id(self) -> bytes:
-        return b"x-sluicegate-request-id: %b\r\n" % self.head.id.encode()
+        ours = self.own or limits
+        return b"%b%b%bx-sluicegate-request-id: %b\r\n" % (upstream, ours, self.notes, self.head.id.encode())
 
     # ------------------------------------------------------------------ times (core/wheel.py)
 
@@ -479,15 +484,12 @@ _REPLIED: Final = Gone(0.0)
 """What performing a Reply gives (compared by identity): the exchange is told nothing more, and ends."""
 
 PERFORM: Final[dict[type, Callable[[Drive, Any], Event | None]]] = {
-    Read: Drive.perform_read,
-    Send: Drive.perform_send,
-    Relay: Drive.perform_relay,
-    Reply: Drive.perform_reply,
     Ask: Drive.perform_later,
     Wait: Drive.perform_later,
     Defer: Drive.perform_later,
     Mirror: Drive.perform_later,
 }
+"""Of the actions that are rare."""
 
 LEAKS: list[str] = []
 """Exchanges that were collected unfinished, see `watch_leaks`."""

@@ -37,6 +37,7 @@ SEGMENT: Final = 4 * 1024 * 1024
 BACKLOG: Final = 1024 * 1024
 RETRY_S: Final = 1.0
 
+_frame: Final = FRAME.pack
 _encode: Final = msgspec.msgpack.Encoder().encode
 
 
@@ -232,7 +233,7 @@ class Journal:
         if end > self._end:
             self._full(body)
             return
-        self._map[at:end] = FRAME.pack(len(body), crc32(body, self._seed)) + body
+        self._map[at:end] = _frame(len(body), crc32(body, self._seed)) + body
         self._at = end
         self.appended += 1
 

@@ -8,7 +8,6 @@ deployment or a content filter are the operator's to say.
 
 from __future__ import annotations
 
-import re
 from operator import itemgetter
 from typing import Final
 
@@ -64,7 +63,7 @@ STATUS_LINES: Final = {
     }.items()
 }  # fmt: skip
 
-_RATELIMIT: Final = re.compile(rb"(?m)^x-ratelimit-[^\n]*\n")
+_RATELIMIT: Final = b"x-ratelimit-"
 _KNOWN_MOST: Final = 512
 _SHAPE_BYTES: Final = 4096
 _COMMON: Final = frozenset({b"application/json", b"text/event-stream"})
@@ -76,7 +75,7 @@ that we read are not here, see `_note`. A cache and nothing else; bounded, becau
 class AnswerHead:
     """What we read from the head of an upstream's answer, and the lines of it that the client may see."""
 
-    __slots__ = ("content_type", "encoding", "length", "lines", "region", "utilisation")
+    __slots__ = ("content_type", "encoding", "length", "limits", "lines", "region", "utilisation")
 
     def __init__(self) -> None:
         self.content_type = b""
@@ -86,6 +85,8 @@ class AnswerHead:
         self.length: int | None = None
         self.lines = b""
         "Complete header lines, content-type among them, each ended by CRLF. No framing, no content-encoding."
+        self.limits = b""
+        "More of them: those that tell the limits of the deployment."
         self.region = ""
         self.utilisation: float | None = None
         "Share of a provisioned deployment in use, 0.0 to 1.0 and beyond."
@@ -94,11 +95,13 @@ class AnswerHead:
 class _Shape:
     """What a sequence of header names comes to: an instance sends the same names in every answer."""
 
-    __slots__ = ("encoding", "form", "length", "region", "type", "utilisation", "values")
+    __slots__ = ("encoding", "form", "left", "length", "limits", "region", "type", "utilisation", "values")
 
     def __init__(self, names: tuple[bytes, ...]) -> None:
         read = {name.lower(): name for name in names}
-        passed = [name for name in names if name.lower() in ANSWER_PASS]
+        all_ = [name for name in names if name.lower() in ANSWER_PASS]
+        passed = [name for name in all_ if not name.lower().startswith(_RATELIMIT)]
+        limits = [name for name in all_ if name.lower().startswith(_RATELIMIT)]
         self.type = read.get(b"content-type")
         self.length = read.get(b"content-length")
         self.encoding = read.get(b"content-encoding")
@@ -106,6 +109,8 @@ class _Shape:
         self.utilisation = read.get(b"azure-openai-deployment-utilization")
         self.form = b"".join(name.lower() + b": %b\r\n" for name in passed)
         self.values = itemgetter(*passed) if passed else None
+        self.limits = b"".join(name.lower() + b": %b\r\n" for name in limits)
+        self.left = itemgetter(*limits) if limits else None
 
 
 _REGIONS: dict[bytes, str] = {}
@@ -136,6 +141,8 @@ def _by_shape(headers: dict[bytes, bytes]) -> AnswerHead:
     head = AnswerHead()
     if shape.values is not None:
         head.lines = shape.form % shape.values(headers)
+    if shape.left is not None:
+        head.limits = shape.limits % shape.left(headers)
     if shape.type is not None:
         kind = headers[shape.type]
         head.content_type = kind if kind in _COMMON else kind.partition(b";")[0].strip().lower()
@@ -160,19 +167,27 @@ def _by_shape(headers: dict[bytes, bytes]) -> AnswerHead:
 def _in_turn(headers: Headers) -> AnswerHead:
     head = AnswerHead()
     parts: list[bytes] = []
+    limits: list[bytes] = []
     known = _KNOWN.get
     for name, value in headers:
         line = known(name)
-        if line:
-            parts.append(line + value)
-        elif line is None:
+        if line is None:
             _note(head, name, value, parts)
-    if parts:
-        lines = b"\r\n".join(parts) + b"\r\n"
-        if lines.count(b"\r") != len(parts) or lines.count(b"\n") != len(parts) or b"\0" in lines:
-            lines = b"".join(part + b"\r\n" for part in parts if _clean(part))
-        head.lines = lines
+            line = known(name, b"")
+        if line:
+            (limits if line.startswith(_RATELIMIT) else parts).append(line + value)
+    head.lines = _joined(parts)
+    head.limits = _joined(limits)
     return head
+
+
+def _joined(parts: list[bytes]) -> bytes:
+    if not parts:
+        return b""
+    lines = b"\r\n".join(parts) + b"\r\n"
+    if lines.count(b"\r") != len(parts) or lines.count(b"\n") != len(parts) or b"\0" in lines:
+        return b"".join(part + b"\r\n" for part in parts if _clean(part))
+    return lines
 
 
 def _note(head: AnswerHead, name: bytes, value: bytes, parts: list[bytes]) -> None:
@@ -194,15 +209,7 @@ def _note(head: AnswerHead, name: bytes, value: bytes, parts: list[bytes]) -> No
     else:
         if len(_KNOWN) >= _KNOWN_MOST:
             _KNOWN.clear()
-        line = lower + b": " if lower in ANSWER_PASS else b""
-        _KNOWN[name] = line
-        if line:
-            parts.append(line + value)
-
-
-def without_ratelimit(lines: bytes) -> bytes:
-    """Header lines as `answer` gives them, without those that tell an upstream's limits."""
-    return _RATELIMIT.sub(b"", lines)
+        _KNOWN[name] = lower + b": " if lower in ANSWER_PASS else b""
 
 
 def utilisation(value: bytes) -> float | None:
