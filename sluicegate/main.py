@@ -106,7 +106,7 @@ class Live:
                 log = AccessLog(lambda number: keeper.consumer(number), lambda number: keeper.deployment(number))
                 mover = Moving(
                     os.path.join(gateway.data, "journal"), partial(Ledger, os.path.join(gateway.data, LEDGER)),
-                    (Unusable,), gateway.retention, say, on_moved=log.settled,
+                    (Unusable,), gateway.retention, say, on_moved=log.settled, tariffs=lambda: keeper.tariffs(),
                 )  # fmt: skip
                 beside: list[Beside] = [mover, Plane(page, prometheus.CONTENT_TYPE)]
                 keeper = Keeper(loaded, home, sockets, compile_, files, beside, shared.fileno(), log)

@@ -327,7 +327,7 @@ class Told:
             if isinstance(people, Change):
                 callers = callers.altered(people)
             elif people is not None:
-                callers = Callers(people)
+                callers = Callers(people, snapshot.gateway.region)
             self._offered = (offer.version, snapshot, callers, self.worker.prepare(snapshot))
         except Exception as bad:
             self._offered = None

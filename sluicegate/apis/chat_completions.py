@@ -5,6 +5,7 @@ Costs for a plain 1 KB request: fields 1.2, facts 1.6, body unchanged 0.05, rena
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from typing import Any, ClassVar, Final
 
@@ -15,7 +16,7 @@ from sluicegate.apis.base import BadRequest, Malformed
 from sluicegate.apis.chat_media import media
 from sluicegate.apis.chat_shapes import Answer
 from sluicegate.apis.chat_stream import ChatMeter
-from sluicegate.apis.chat_usage import usage_of
+from sluicegate.apis.chat_usage import tier_of, usage_of
 from sluicegate.core.events import Facts, Usage
 from sluicegate.core.ports import Chunk, Meter
 from sluicegate.wire.fields import BadJson, rebuild, tidied, top_level
@@ -28,6 +29,9 @@ _TRUE: Final = Raw(b"true")
 _FALSE: Final = Raw(b"false")
 _NULL: Final = Raw(b"null")
 _EMPTY: Final = Raw(b"[]")
+_TIER: Final = re.compile(rb'"service_tier"\s*:\s*"([a-z_]{1,32})"')
+"""Behind the usage, where OpenAI and Azure write it; such bytes cannot occur inside a JSON string."""
+
 _text: Final = msgspec.json.Decoder(str).decode
 _integer: Final = msgspec.json.Decoder(int).decode
 _ASK: Final = b'{"include_usage":true}'
@@ -119,7 +123,10 @@ class ChatCompletions:
             raise Malformed("answer.error")
         if not said.choices:
             raise Malformed("answer.shape")
-        return usage_of(said.usage) if len(said.usage) else None
+        usage = usage_of(said.usage) if len(said.usage) else None
+        if usage is not None and len(said.service_tier):
+            usage.tier = tier_of(said.service_tier)
+        return usage
 
     def tail(self, tail: bytes) -> Usage | None:
         """Usage from the end of a large answer; None if it stands before it, which is then estimated."""
@@ -136,6 +143,9 @@ class ChatCompletions:
                 break
             usage = usage_of(Raw(tail[begin:end]))
             if usage is not None:
+                said = _TIER.search(tail, end)
+                if said is not None:
+                    usage.tier = said[1].decode("ascii")
                 return usage
         return None
 

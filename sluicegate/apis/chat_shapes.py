@@ -14,6 +14,7 @@ class Answer(msgspec.Struct, gc=False):
     choices: list[Raw] | None = None
     usage: Raw = Raw()
     error: Raw = Raw()
+    service_tier: Raw = Raw()
 
 
 class Details(msgspec.Struct, gc=False):
@@ -63,6 +64,7 @@ class EventSaid(msgspec.Struct, gc=False):
     choices: list[Choice] | None = None
     usage: Raw = Raw()
     error: Raw = Raw()
+    service_tier: Raw = Raw()
 
 
 class ErrorSaid(msgspec.Struct):

@@ -16,7 +16,7 @@ import msgspec
 from msgspec import Raw
 
 from sluicegate.apis.chat_shapes import Call, ErrorSaid, EventSaid
-from sluicegate.apis.chat_usage import usage_of
+from sluicegate.apis.chat_usage import tier_of, usage_of
 from sluicegate.core.events import Usage
 from sluicegate.core.ports import Terminal
 from sluicegate.wire.fields import BadJson, tidied, top_level, without
@@ -46,13 +46,14 @@ class ChatMeter:
 
     __slots__ = (
         "_asked", "_begun", "_choices", "_ended", "_sse", "broken", "delivered", "error", "finished",
-        "first_token_at", "usage",
+        "first_token_at", "tier", "usage",
     )  # fmt: skip
 
     def __init__(self, n: int, asked: bool) -> None:
         self.usage: Usage | None = None
         self.first_token_at: float | None = None
         self.error = ""
+        self.tier = ""
         self.delivered = 0
         self.finished = False
         self._asked = asked
@@ -127,6 +128,7 @@ class ChatMeter:
                     self.delivered += 1 if size <= ONE_TOKEN else _tokens(choice.delta)
                     if self.first_token_at is None:
                         self.first_token_at = now
+                        self.tier = tier_of(e.service_tier)
                 if choice.finish_reason:
                     self._ended.add(choice.index)
         if len(e.error) and e.error != _NULL:
@@ -145,6 +147,8 @@ class ChatMeter:
         """Note usage; take out what is there only because we asked: the null of each event, the event of its own."""
         if e.usage != _NULL:
             self.usage = usage_of(e.usage) or self.usage
+            if len(e.service_tier):
+                self.tier = tier_of(e.service_tier) or self.tier
             if not self._asked or e.choices:
                 return event
             fields = _fields(data)

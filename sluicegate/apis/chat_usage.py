@@ -21,6 +21,15 @@ MOST: Final = 10**9
 _decode: Final = msgspec.json.Decoder(UsageSaid).decode
 
 
+def tier_of(raw: Raw) -> str:
+    """The service tier of an answer; empty: it did not say, or not with a word."""
+    text = bytes(raw) if len(raw) <= 34 else b""
+    word = text[1:-1]
+    if len(text) > 2 and text[:1] == b'"' and word.replace(b"_", b"").isalnum():
+        return word.decode("ascii")
+    return ""
+
+
 def usage_of(raw: Raw) -> Usage | None:
     """None: not said. 0.6 us.
 

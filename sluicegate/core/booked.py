@@ -8,6 +8,9 @@ from __future__ import annotations
 
 from typing import Final, NamedTuple
 
+from sluicegate.core.events import Usage
+from sluicegate.core.pricing import Tariffs
+
 BEGAN: Final = 0
 ADMITTED: Final = 1
 SETTLED: Final = 2
@@ -57,6 +60,8 @@ class Admitted(NamedTuple):
     estimate: int
     "Input tokens."
     context: Circumstances | None = None
+    deployment: int = 0
+    "That is asked first; 0: none could be."
 
 
 class Tried(NamedTuple):
@@ -108,13 +113,20 @@ class Settled(NamedTuple):
     context: Circumstances | None = None
 
 
-def interrupted(admitted: Admitted) -> Settled:
-    """What is booked for an exchange whose worker died: its prompt, estimated, and no price, because nobody knows which
-    deployments were asked."""
+def interrupted(admitted: Admitted, tariffs: Tariffs | None = None) -> Settled:
+    """What is booked for an exchange whose worker died: its prompt, estimated, at the price of the deployment that was
+    asked first. What came of an answer died with the worker, and so did the news of other deployments."""
+    deployment, estimate = admitted.deployment, admitted.estimate
+    mine = None
+    if tariffs is not None and deployment:
+        mine = tariffs.cost(deployment, Usage(estimate), "", admitted.wall_us / 1e6)
+    price, cost, currency = "", None, ""
+    if mine is not None and tariffs is not None:
+        (price, cost), currency = mine, tariffs.currency
     return Settled(
         admitted.id, admitted.wall_us, 0, None, admitted.api, admitted.consumer, admitted.tenant, admitted.model,
-        admitted.stream, 0, "", "", "interrupted", "estimated", (admitted.estimate, 0, 0, 0, 0), "", "", None, 0, "",
-        0, (), ("the worker ended before this exchange did",), admitted.context,
+        admitted.stream, 0, "", "", "interrupted", "estimated", (estimate, 0, 0, 0, 0), "", currency, cost, 0, price,
+        deployment, (), ("the worker ended before this exchange did",), admitted.context,
     )  # fmt: skip
 
 

@@ -30,16 +30,18 @@ class Usage:
     provider called the total.
     """
 
-    __slots__ = ("cache_write", "cached", "input", "output", "reasoning")
+    __slots__ = ("cache_write", "cached", "input", "output", "reasoning", "tier")
 
     def __init__(
-        self, input: int = 0, output: int = 0, cached: int = 0, cache_write: int = 0, reasoning: int = 0
+        self, input: int = 0, output: int = 0, cached: int = 0, cache_write: int = 0, reasoning: int = 0, tier: str = ""
     ) -> None:
         self.input = input
         self.output = output
         self.cached = cached
         self.cache_write = cache_write
         self.reasoning = reasoning
+        self.tier = tier
+        "Of the service, as the answer says it: another one has another price. Empty: it did not say."
 
     @property
     def total_input(self) -> int:
@@ -207,12 +209,14 @@ class Responded:
 class Failed:
     """An attempt ended without anything to commit."""
 
-    __slots__ = ("at", "cause", "sent")
+    __slots__ = ("at", "cause", "passed", "sent")
 
-    def __init__(self, at: float, cause: str, sent: Sent) -> None:
+    def __init__(self, at: float, cause: str, sent: Sent, passed: int | None = None) -> None:
         self.at = at
         self.cause = cause
         self.sent = sent
+        self.passed = passed
+        "Output tokens that came, about; None: as far as we know the upstream did not work on it."
 
 
 class Turn:

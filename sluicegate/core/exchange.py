@@ -29,6 +29,9 @@ THROTTLED: Final = "upstream.throttled"
 TOO_LONG: Final = "context_length_exceeded"
 """`error.code` of a 400 for a prompt that does not fit."""
 
+TIERS: Final = {b'"priority"': "priority", b'"flex"': "flex"}
+"""What a request can ask for that is billed otherwise: JSON values of `service_tier`."""
+
 EXPECTED: Final = 1000
 """Tokens of an answer, at most, for comparing what members carry: few come near the maximum they are asked for."""
 
@@ -49,6 +52,7 @@ def exchange(world: World) -> Exchange:
         return
     record.consumer = consumer.number
     record.tenant = consumer.tenant
+    record.context = consumer.context
     route: Route | None = None
     if head.path_model is not None:
         found = routes.find(consumer, head.api, head.path_model)
@@ -106,7 +110,8 @@ def exchange(world: World) -> Exchange:
     record.model = route.name
     record.stream = facts.stream
     record.estimate = facts.estimate
-    world.journal.admit(record)
+    if route.arm_name:
+        record.context = route.on_arm(record.context)
     world.in_flight += 1
     sent_at = now
     size = e.size
@@ -122,12 +127,18 @@ def exchange(world: World) -> Exchange:
     held: Responded | None = None
     door: Door | None = None
     ticket = 0
+    admitted = False
     relay = route.relay_stream if facts.stream else route.relay
     if not head.retries:
         world.retries.asked(now)
     try:
         while faults < most:
             member = route.pool.pick(tried, now, head.chance, facts.estimate, record.trail, world.why)
+            if not admitted:
+                admitted = True
+                if member is not None:
+                    record.first = member.deployment.number
+                world.journal.admit(record)
             if member is None and onward is None:
                 onward = routes.onward(route, consumer, head.api, size)
             if member is None and onward:
@@ -184,15 +195,20 @@ def exchange(world: World) -> Exchange:
                             e = yield relay
                         now = attempt.ended_at = e.at
                         record.how = e.how
-                        record.usage = e.usage
+                        record.usage = usage = e.usage
                         record.estimated = e.estimated
-                        if e.estimated and claim is not None and e.usage is not None:
-                            e.usage.input = max(e.usage.input, claim.input)
+                        if usage is not None:
+                            record.service_tier = usage.tier
+                            if e.estimated:
+                                if claim is not None:
+                                    usage.input = max(usage.input, claim.input)
+                                if not usage.tier:
+                                    record.service_tier = _asked_tier(fields, changes)
                         record.first_token_at = e.first_token_at
                         record.state = "settled" if e.how in _FINISHED else "interrupted"
-                        if claim is not None and policy is not None and e.how == "done" and e.usage is not None:
+                        if claim is not None and policy is not None and e.how == "done" and usage is not None:
                             if not e.estimated:
-                                policy.learn(facts, claim, e.usage)
+                                policy.learn(facts, claim, usage)
                         if door is not None:
                             _learn(door, ticket, sent_at, e, route, deadline)
                         return
@@ -200,6 +216,8 @@ def exchange(world: World) -> Exchange:
                 elif type(e) is Failed:
                     cause = attempt.cause = e.cause
                     attempt.sent = e.sent
+                    if e.passed is not None:
+                        attempt.usage = Usage(facts.estimate, e.passed)
                 else:
                     # The client left. What was sent upstream may be billed to us: book the prompt, flagged.
                     record.how = attempt.cause = "gone"
@@ -207,6 +225,7 @@ def exchange(world: World) -> Exchange:
                     if e.sent != "nothing":
                         record.usage = Usage(input=facts.estimate)
                         record.estimated = True
+                        record.service_tier = _asked_tier(fields, changes)
                     record.state = "settled"
                     return
 
@@ -271,6 +290,12 @@ def _rules(rules: Rules, fields: Mapping[str, Any], facts: Facts, record: UsageR
         return None
     record.trail.append(f"params: {', '.join(changes)}")
     return changes
+
+
+def _asked_tier(fields: Mapping[str, Any], changes: Mapping[str, bytes] | None) -> str:
+    """The tier of service that the request asked for, if that is one with a price of its own."""
+    raw = (changes.get("service_tier") if changes else None) or fields.get("service_tier")
+    return "" if raw is None else TIERS.get(bytes(raw) if len(raw) < 16 else b"", "")
 
 
 def _limited(world: World, record: UsageRecord, now: float, limit: Limit, claim: Claim, headroom: bytes) -> Reply:

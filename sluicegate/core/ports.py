@@ -113,6 +113,8 @@ class Meter(Protocol):
     usage: Usage | None
     "From the upstream, None until it said."
     first_token_at: float | None
+    tier: str
+    "Of the service, as its events say it; empty: they did not."
     error: str
     "Code of an error event of the upstream, empty if there was none."
     delivered: int

@@ -19,7 +19,7 @@ class Context:
     """What a record says of its request that its own events do not. Never changed once a record holds it."""
 
     __slots__ = (
-        "arm", "boundary", "class_", "conversation", "end_user", "kind", "labels", "parent", "region",
+        "arm", "boundary", "class_", "conversation", "end_user", "kind", "labels", "packed", "parent", "region",
     )  # fmt: skip
 
     def __init__(
@@ -47,6 +47,15 @@ class Context:
         self.labels = labels
         self.region = region
         "Where the gateway is."
+        self.packed: object = None
+        "As a journal writes it, kept there for the next record."
+
+    def but(self, arm: str = "", end_user: str = "") -> Context:
+        """The same on this arm, or for this end user."""
+        return Context(
+            self.kind, self.parent, self.boundary, self.class_, arm or self.arm, self.conversation,
+            end_user or self.end_user, self.labels, self.region,
+        )  # fmt: skip
 
 
 PLAIN: Final = Context()
@@ -70,7 +79,8 @@ class Attempt:
         self.sent = ""
         self.retry_after: float | None = None
         self.usage: Usage | None = None
-        "Of an attempt that did not serve and was metered all the same; the one that served has the record's."
+        "Of an attempt that did not serve and may be billed all the same, as far as we know it: its prompt, and what"
+        " came of its answer. The one that served has the record's."
 
     @property
     def charged_to(self) -> str:
@@ -82,8 +92,9 @@ class UsageRecord:
     """Settled facts of one exchange. Times are monotonic seconds of the worker; the journal adds wall time."""
 
     __slots__ = (
-        "api", "at", "attempts", "consumer", "context", "ended_at", "estimate", "estimated", "first_token_at", "how",
-        "id", "model", "reason", "service_tier", "state", "status", "stream", "tenant", "trail", "usage", "version",
+        "api", "at", "attempts", "consumer", "context", "ended_at", "estimate", "estimated", "first", "first_token_at",
+        "how", "id", "model", "reason", "service_tier", "state", "status", "stream", "tenant", "trail", "usage",
+        "version",
     )  # fmt: skip
 
     def __init__(self, id: str, api: str, at: float) -> None:
@@ -108,8 +119,10 @@ class UsageRecord:
         self.estimated = False
         self.estimate = 0
         "Input tokens as estimated at admission: what is booked when nobody lives to settle."
+        self.first = 0
+        "Number of the deployment that is asked first: whose price is booked when nobody lives to settle."
         self.service_tier = ""
-        "Of the answer; empty: it did not say."
+        "Of the answer; of the request, where an answer that is estimated did not come so far; empty: not said."
         self.first_token_at: float | None = None
         self.attempts: list[Attempt] = []
         self.trail: list[str] = []

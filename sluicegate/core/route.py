@@ -11,6 +11,7 @@ from zlib import crc32
 from sluicegate.core.actions import Read, Relay
 from sluicegate.core.caller import Consumer
 from sluicegate.core.pool import Pool
+from sluicegate.core.record import Context
 from sluicegate.core.settings import OnDisconnect, Timeouts
 from sluicegate.core.snapshot import Model
 
@@ -22,21 +23,27 @@ class Route:
     """A model bound to its pool: what an exchange needs to know after it was let in."""
 
     __slots__ = (
-        "arm", "arm_share", "attempts", "base", "body_max", "breaker", "long_context", "model", "name", "on_disconnect",
-        "operations", "pool", "read", "relay", "relay_stream", "throttle", "timed", "timeouts",
+        "_contexts", "arm", "arm_name", "arm_share", "attempts", "base", "body_max", "breaker", "long_context",
+        "model", "name", "on_disconnect", "operations", "pool", "read", "relay", "relay_stream", "throttle", "timed",
+        "timeouts",
     )  # fmt: skip
 
     def __init__(self, model: Model, pool: Pool, arm: Route | None = None) -> None:
         self.model = model
+        self.pool = pool
         self.arm = arm
         "The other arm of a rollout, with its share of the callers."
         self.arm_share = model.rollout.share if model.rollout is not None else 0.0
         self.base: Route | None = None
         "Of an arm: the one it stands in for."
+        self.arm_name = ""
+        "Of an arm, for records: its model and version."
+        self._contexts: dict[Context, Context] = {}
         if arm is not None:
             arm.base = self
+            first = next(iter(arm.pool.members), None)
+            arm.arm_name = "" if first is None else f"{first.deployment.model}@{first.deployment.version}"
         self.name = model.name
-        self.pool = pool
         self.operations = frozenset(model.operations)
         self.attempts = model.attempts
         self.timeouts: Timeouts = model.timeouts
@@ -51,6 +58,13 @@ class Route:
         notes = MIXED if model.mixed_versions else b""
         self.relay = Relay(model.on_disconnect.other, notes=notes)
         self.relay_stream = Relay(model.on_disconnect.stream, notes=notes)
+
+    def on_arm(self, context: Context) -> Context:
+        """What records say of a caller on this arm. There are as many as callers that differ in what theirs say."""
+        found = self._contexts.get(context)
+        if found is None:
+            found = self._contexts[context] = context.but(self.arm_name)
+        return found
 
 
 def drawn(*numbers: int) -> float:

@@ -82,7 +82,9 @@ class World:
             }
         self.routes = Routes(routes, inside)
         self.retries.share = snapshot.gateway.retry_budget
-        self.callers = directory if isinstance(directory, Callers) else Callers(directory)
+        self.callers = directory if isinstance(directory, Callers) else Callers(directory, region)
+        if self.callers.region != region:
+            self.callers.move(region)
         self.policies.adopt()
         self.snapshot = snapshot
 

@@ -470,14 +470,17 @@ class Drive:
             return
         total = now >= self.deadline
         sent = self.attempt.sent
+        passed = answer.passed()
+        if passed is None and answer.mode == WAITING and sent == "all":
+            passed = 0  # it may work on it yet
         self.give_up()
         if self.relaying:
             reason = "stream.total" if total else "stream.idle"
             self.event(self.ticket, answer.interrupted(now, "cut" if total else "idle", reason))
         elif answer.mode == WAITING or answer.mode == STREAM:
-            self.event(self.ticket, Failed(now, "timeout.total" if total else "timeout.first_byte", sent))
+            self.event(self.ticket, Failed(now, "timeout.total" if total else "timeout.first_byte", sent, passed))
         else:
-            self.event(self.ticket, Failed(now, "timeout.total" if total else "timeout.idle", "all"))
+            self.event(self.ticket, Failed(now, "timeout.total" if total else "timeout.idle", "all", passed))
 
 
 _REPLIED: Final = Gone(0.0)

@@ -176,19 +176,19 @@ class Answer:
             drive.answer = None
         elif mode == WHOLE:
             if how != "done" and how != "eof":
-                drive.event(self.ticket, Failed(now, CAUSES.get(how, how), "all"))
+                drive.event(self.ticket, Failed(now, CAUSES.get(how, how), "all", self.passed()))
                 return
             try:
                 self.usage = drive.api.answer(self.whole())
             except Malformed as m:
-                drive.event(self.ticket, Failed(now, m.cause, "all"))
+                drive.event(self.ticket, Failed(now, m.cause, "all", self.passed()))
                 return
             drive.event(self.ticket, Responded(now, 200, FINE, True))
         elif mode == STREAM:
             if drive.relaying:
                 drive.event(self.ticket, self.ended(now))
             elif not self.held:
-                drive.event(self.ticket, Failed(now, CAUSES.get(how, "answer.truncated"), "all"))
+                drive.event(self.ticket, Failed(now, CAUSES.get(how, "answer.truncated"), "all", self.passed()))
             # else: responded, not relayed yet; perform_relay asks again
         elif mode == LARGE:
             if drive.relaying:
@@ -203,7 +203,8 @@ class Answer:
             else:
                 drive.event(self.ticket, Responded(now, self.status, facts, True))
         else:
-            drive.event(self.ticket, Failed(now, CAUSES.get(how, "answer.http" if how == "done" else how), sent))
+            cause = CAUSES.get(how, "answer.http" if how == "done" else how)
+            drive.event(self.ticket, Failed(now, cause, sent, 0 if sent == "all" else None))
 
     # ------------------------------------------------------------------ helpers
 
@@ -212,6 +213,12 @@ class Answer:
         if len(self.held) != 1:
             self.held = [b"".join(self.held)]
         return self.held[0]
+
+    def passed(self) -> int | None:
+        """Output tokens that came, about; None before there is an answer of a model, and of refusals."""
+        if self.meter is not None:
+            return self.meter.delivered
+        return self.size // 4 if self.mode == WHOLE or self.mode == LARGE else None
 
     def keep_tail(self) -> None:
         """Keep the last TAIL_BYTES of a large answer, join seldom."""
@@ -222,7 +229,7 @@ class Answer:
         """Not an answer: give the attempt up and say so. Before anything was committed."""
         self.over = GIVEN_UP
         self.drive.give_up()
-        self.drive.event(self.ticket, Failed(now, cause, "all"))
+        self.drive.event(self.ticket, Failed(now, cause, "all", self.passed()))
 
     def broke_off(self, reason: str, now: float) -> None:
         """The upstream's answer cannot go on. Committed: the client gets an error frame; else a failure."""
@@ -232,9 +239,8 @@ class Answer:
         if drive.relaying:
             drive.event(self.ticket, self.interrupted(now, "cut", reason))
         else:
-            drive.event(
-                self.ticket, Failed(now, "answer.endless" if reason == "stream.endless" else "answer.json", "all")
-            )
+            cause = "answer.endless" if reason == "stream.endless" else "answer.json"
+            drive.event(self.ticket, Failed(now, cause, "all", self.passed()))
 
     def finished(self, out: bytes, now: float) -> None:
         """The stream said its last word. The client need not wait for the HTTP message to end; the connection may."""
@@ -285,6 +291,9 @@ class Answer:
         else:
             usage, first = meter.usage, meter.first_token_at
             passed = meter.delivered
+        tier = "" if meter is None else meter.tier
         if usage is not None:
+            if tier:
+                usage.tier = tier
             return Ended(now, usage, how, False, first)
-        return Ended(now, Usage(input=self.drive.facts.estimate, output=passed), how, True, first)
+        return Ended(now, Usage(self.drive.facts.estimate, passed, tier=tier), how, True, first)

@@ -21,7 +21,8 @@ from typing import Any, Protocol
 
 from sluicegate import __version__
 from sluicegate.core.entry import Entry
-from sluicegate.core.settings import Gateway
+from sluicegate.core.pricing import Tariffs
+from sluicegate.core.settings import Gateway, Prices
 from sluicegate.core.snapshot import Directory, Snapshot
 from sluicegate.keeper import drained
 from sluicegate.keeper.home import Home
@@ -104,6 +105,7 @@ class Keeper:
         self._names: dict[int, str] = {}
         self._labelled: Snapshot | None = None
         self._labels: dict[int, str] = {}
+        self._tariffs: tuple[Prices, Tariffs] | None = None
         self.compile = compile_
         self.watched = Watched(files)
         self.beside = beside
@@ -320,6 +322,14 @@ class Keeper:
             self._labels = {d.number: f"{instances[d.instance]}/{d.name}" for d in snapshot.deployments}
             self._labelled = snapshot
         return self._labels.get(number, f"#{number}")
+
+    def tariffs(self) -> Tariffs:
+        """The prices in force."""
+        prices = self.snapshot.prices
+        held = self._tariffs
+        if held is None or held[0] is not prices:
+            held = self._tariffs = (prices, Tariffs(prices))
+        return held[1]
 
     def _effective(self) -> Snapshot:
         return drained.without(self.snapshot, self.drained)

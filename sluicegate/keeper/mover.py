@@ -18,6 +18,7 @@ from collections.abc import Callable, Sequence
 from typing import Protocol
 
 from sluicegate.core.booked import Admitted, Place, Settled, interrupted
+from sluicegate.core.pricing import Tariffs
 from sluicegate.core.settings import Retention
 from sluicegate.link import segments
 
@@ -63,8 +64,11 @@ class Mover:
         keep_s: float = 7 * 86400.0,
         wall: Callable[[], float] = time.time,
         on_moved: Callable[[Sequence[Settled]], None] = lambda records: None,
+        tariffs: Callable[[], Tariffs | None] = lambda: None,
     ) -> None:
         self.folder = folder
+        self._tariffs = tariffs
+        "Prices in force, for what is booked here."
         self.ledger = ledger
         self.on_moved = on_moved
         "Told of records that are in the ledger now. Must not raise."
@@ -165,7 +169,8 @@ class Mover:
         """The writer is gone and everything it left was read."""
         left = self.ledger.open(writer, BATCH)
         if left:
-            ended = [(interrupted(a), node, spec) for a, node, spec in left]
+            tariffs = self._tariffs()
+            ended = [(interrupted(a, tariffs), node, spec) for a, node, spec in left]
             self.ledger.move(writer, place, (), ended)
             self.on_moved([record for record, _, _ in ended])
             self.interrupted += len(left)
@@ -209,9 +214,11 @@ class Moving:
         say: Callable[..., None],
         every_s: float = 0.25,
         on_moved: Callable[[Sequence[Settled]], None] = lambda records: None,
+        tariffs: Callable[[], Tariffs | None] = lambda: None,
     ) -> None:
         self._folder = folder
         self._on_moved = on_moved
+        self._tariffs = tariffs
         self._open = open_ledger
         self._lost: tuple[type[Exception], ...] = (OSError, *lost)
         self._retention = retention
@@ -245,7 +252,9 @@ class Moving:
     def _turn(self, turns: int) -> None:
         try:
             if self.mover is None:
-                self.mover = Mover(self._folder, self._open(), self._retention.journal, on_moved=self._on_moved)
+                self.mover = Mover(
+                    self._folder, self._open(), self._retention.journal, on_moved=self._on_moved, tariffs=self._tariffs
+                )
             mover = self.mover
             mover.run()
             if turns % 40 == 0:

@@ -163,7 +163,7 @@ class Journal:
                 _encode((
                     ADMITTED, record.id, int((record.at + self._offset) * 1e6), record.api, record.consumer,
                     record.tenant, record.model, record.stream, record.estimate,
-                    None if context is PLAIN else _context(context),
+                    None if context is PLAIN else _context(context), record.first,
                 ))
             )  # fmt: skip
         except Exception:  # a text that is no text, a disk that is none: never a client's answer
@@ -364,5 +364,10 @@ def _tokens(usage: object) -> object:
     return usage and (usage.input, usage.cached, usage.cache_write, usage.output, usage.reasoning)  # type: ignore[attr-defined]
 
 
-def _context(c: Context) -> tuple[object, ...]:
-    return (c.kind, c.parent, c.boundary, c.class_, c.arm, c.conversation, c.end_user, c.labels, c.region)
+def _context(c: Context) -> object:
+    """Once for a Context that many records share."""
+    if c.packed is None:
+        c.packed = msgspec.Raw(
+            _encode((c.kind, c.parent, c.boundary, c.class_, c.arm, c.conversation, c.end_user, c.labels, c.region))
+        )
+    return c.packed

@@ -311,3 +311,14 @@ def test_usage_is_found_in_the_tail_of_a_large_answer(tail: bytes, usage: Usage 
 def test_a_tail_that_cannot_be_an_end_is_malformed(tail: bytes) -> None:
     with pytest.raises(Malformed):
         ROW.tail(tail)
+
+
+@pytest.mark.parametrize("space", ["", " "])
+def test_the_tier_of_a_large_answer_stands_behind_its_usage(space: str) -> None:
+    usage = b'"usage":{"prompt_tokens":3,"completion_tokens":4,"total_tokens":7}'
+    for said, tier in ((b'"priority"', "priority"), (b"null", ""), (b"7", "")):
+        tail = b'..."}}],' + usage + b',"service_tier":' + space.encode() + said + b"}"
+        found = APIS["chat_completions"].tail(tail)
+        assert found == Usage(3, 4) and found is not None and found.tier == tier
+    behind = APIS["chat_completions"].tail(b'..."}}],' + usage + b',"x":"\\"service_tier\\":\\"priority\\""}')
+    assert behind is not None and behind.tier == ""

@@ -383,3 +383,20 @@ def test_deep_or_long_events_raise_nothing(data: str) -> None:
 def test_a_million_empty_comments_are_endless() -> None:
     with pytest.raises(Endless):
         run([TEXT, b":\n\n" * 1_000_000])
+
+
+@given(st.sampled_from([None, "default", "priority", "", "x" * 33, 5, ["flex"], {"a": 1}, "not a word", "\u00e9"]))
+def test_the_tier_of_a_stream_is_a_word_or_nothing(said: Any) -> None:
+    more = {} if said is None else {"service_tier": said}
+    out, meter = run(
+        [AZURE_FIRST, event(chunk("a", **more)), STOP, event({"choices": [], "usage": USAGE, **more}), DONE]
+    )
+    assert meter.tier == (said if said in ("default", "priority") else "")
+    assert meter.finished and not meter.error and meter.usage == Usage(12, 3)
+
+
+def test_the_tier_may_come_as_late_as_the_usage() -> None:
+    _, meter = run([ROLE, TEXT, STOP, event({"choices": [], "usage": USAGE, "service_tier": "flex"}), DONE])
+    assert meter.tier == "flex"
+    _, meter = run([ROLE, event(chunk("a", service_tier="flex")), STOP, event({"choices": [], "usage": USAGE}), DONE])
+    assert meter.tier == "flex"

@@ -75,6 +75,10 @@ class Chat:
         padded = options.get("include_obfuscation")
         self.obfuscation = padded if isinstance(padded, bool) else deployment.obfuscation
         self.draw = crc32(body, seed)
+        asked = document.get("service_tier")
+        asked = self.marks.get("tier") or (asked if asked in ("priority", "flex") else "")
+        self.tier = b'"service_tier":%b,' % encode(asked) if asked else b""
+        "As a member of answers; `[sim:tier=default]` answers another than asked for, as a ramp limit does."
         tools = document.get("tools")
         self.tools = [t["function"] for t in tools if isinstance(t, dict) and isinstance(t.get("function"), dict)] if (
             isinstance(tools, list)
@@ -191,7 +195,7 @@ class Chat:
                 b'{"choices":[', b",".join(choices), b'],"created":%d,"id":"%b","model":%b,"object":"chat.completion",'
                 % (created, identity, model),
                 b'"prompt_filter_results":' + _PROMPT_RESULTS + b"," if self.azure else b"",
-                b'"system_fingerprint":"fp_51mu1a7ed0","usage":', self._usage(), b"}",
+                self.tier, b'"system_fingerprint":"fp_51mu1a7ed0","usage":', self._usage(), b"}",
             )
         )  # fmt: skip
         longest = max((s.size for s in self.sayings), default=0) + self.deployment.reasoning
@@ -202,8 +206,8 @@ class Chat:
         latency = self.deployment.latency
         null = b',"usage":null' if self.usage_asked else b""
         tail = (
-            b'"created":%d,"id":"%b","model":%b,"object":"chat.completion.chunk",'
-            b'"system_fingerprint":"fp_51mu1a7ed0"' % (created, identity, model)
+            b'"created":%d,"id":"%b","model":%b,"object":"chat.completion.chunk",%b'
+            b'"system_fingerprint":"fp_51mu1a7ed0"' % (created, identity, model, self.tier)
         )
         end = b"," + tail + null + b"}\n\n"
         events: list[Piece] = []

@@ -198,9 +198,8 @@ _pack = msgspec.msgpack.encode
 
 
 def _unpack(raw: bytes) -> Admitted:
-    fields = msgspec.msgpack.decode(raw)
-    context = fields.pop()
-    return Admitted(*fields)._replace(context=None if context is None else Circumstances(*context))
+    found = Admitted(*msgspec.msgpack.decode(raw))
+    return found if found.context is None else found._replace(context=Circumstances(*found.context))
 
 
 def unpack_more(raw: bytes) -> More:
