@@ -25,7 +25,7 @@ class Listen:
     port: int = 8080
     tls: TlsFiles | None = None
     connections: int = 10_000
-    "Open client connections; beyond it new ones wait in the kernel's backlog."
+    "Open client connections; beyond it quiet ones of whoever has the most make room, and new ones wait in the backlog."
     handshakes: int = 64
     "TLS handshakes in progress at once; beyond it new connections wait in the backlog."
     head_s: float = 10.0

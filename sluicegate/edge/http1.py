@@ -597,6 +597,16 @@ class Connection:
         """Nothing is asked and nothing is being answered."""
         return self.active is None and self.parsing is None and not self.lost
 
+    def whose(self) -> object:
+        """Who is taken to have opened it: the consumer whose key was shown last, where that is known, else the
+        address. A key that is nobody's tells nothing: there are as many as one likes."""
+        like = self.like
+        if like is not None and like.credentials.keys:
+            consumer = like.credentials.who(self.server.bound.world.callers)
+            if not isinstance(consumer, str):
+                return consumer.number
+        return self.peer
+
     def quiet(self, before: float) -> bool:
         """Idle since then, and nothing has arrived that the loop has yet to read: it may be closed without breaking
         a request. (Closing over unread bytes resets, and the request on its way would die unanswered.)"""

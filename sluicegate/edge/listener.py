@@ -3,12 +3,16 @@
 We accept ourselves instead of using `create_server`, because two bounds need it: open connections (beyond it new ones
 wait in the kernel's backlog instead of being reset) and TLS handshakes in progress (each costs 0.6 ms of CPU, and a
 burst of them would stall every stream).
+
+Who opens connections and does nothing with them would keep everybody else out for as long as it likes. So when all
+places are taken, the quiet connections of whoever has the most of them make room.
 """
 
 from __future__ import annotations
 
 import asyncio
 import errno
+import select
 import socket
 import ssl
 from collections import Counter
@@ -31,6 +35,12 @@ SEEN_BYTES = 256
 
 RETRY_S = 0.2
 """After running out of file descriptors: when to try accepting again."""
+
+QUIET_S = 1.0
+"""When all places are taken: a connection on which nothing was asked for so long may be closed."""
+
+ROOM = 64
+"""So many at once, at most: looking for them costs 0.5 us for each open connection."""
 
 UNSENT_BYTES = 128 * 1024
 """What the kernel may hold of an answer that a client does not take. It would hold 4 MB, which nobody here counts:
@@ -80,6 +90,7 @@ class Server:
         self.loop: asyncio.AbstractEventLoop | None = None
         self._sockets: list[socket.socket] = []
         self._accepting = False
+        self._waiting_for_room = False
         self._starting: set[asyncio.Task[None]] = set()
         self._drained: asyncio.Event | None = None
         self._worker = urandom(6).hex()
@@ -144,6 +155,7 @@ class Server:
         for _ in range(ACCEPT_BURST):
             if self._full():
                 self._pause()
+                self._make_room()
                 return
             try:
                 s, _peer = listening.accept()
@@ -161,6 +173,42 @@ class Server:
             task = self.loop.create_task(self._start(s))
             self._starting.add(task)
             task.add_done_callback(self._started)
+
+    def _make_room(self) -> None:
+        """No place is free, or too many handshakes are in progress: close what is quiet, look again in a moment."""
+        assert self.loop is not None
+        if len(self.connections) >= self.settings.connections and self._knocking():
+            for connection in self.most_quiet(self.now() - QUIET_S):
+                connection.close()
+        if not self._waiting_for_room:
+            self._waiting_for_room = True
+            self.loop.call_later(RETRY_S, self._look_for_room)
+
+    def _knocking(self) -> bool:
+        """Somebody waits to be accepted."""
+        waiting = select.poll()
+        for s in self._sockets:
+            waiting.register(s.fileno(), select.POLLIN)
+        return bool(waiting.poll(0))
+
+    def _look_for_room(self) -> None:
+        self._waiting_for_room = False
+        if not self._accepting and self._sockets:
+            if self._full():
+                self._make_room()
+            else:
+                self._resume()
+
+    def most_quiet(self, before: float) -> list[Connection]:
+        """The connections that were quiet longest, of whoever has the most that are quiet since then: one consumer,
+        or, where no key of ours was shown, one address."""
+        by_whom: dict[object, list[Connection]] = {}
+        for connection in self.connections:
+            if connection.idle() and connection.since <= before:
+                by_whom.setdefault(connection.whose(), []).append(connection)
+        most = max(by_whom.values(), key=len, default=[])
+        most.sort(key=lambda connection: connection.since)
+        return [c for c in most[: min(ROOM, len(self.connections) // 16 + 1)] if c.quiet(before)]
 
     def _connection(self) -> Any:
         return Connection(self)

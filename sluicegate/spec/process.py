@@ -65,7 +65,7 @@ class ListenSpec:
     tls: ServerTls | None = None
     "Certificate and key; without it the listener speaks plain HTTP."
     connections: Annotated[int, Whole(1, 1_000_000)] = _L.connections
-    "Open client connections; beyond it new ones wait in the kernel."
+    "Open client connections. Beyond it quiet ones of whoever has the most are closed, and new ones wait in the kernel."
     handshakes: Annotated[int, Whole(1, 10_000)] = _L.handshakes
     "TLS handshakes in progress at once; beyond it new connections wait."
     headers: Annotated[int, Whole(10, 10_000)] = _L.head_count

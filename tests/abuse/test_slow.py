@@ -10,9 +10,11 @@ from collections.abc import Iterator
 import pytest
 
 from sluicegate.core.settings import Listen
+from sluicegate.edge import listener
 from tests.abuse.child import Child
 from tests.abuse.outside import CHAT, EVENTS, STREAMED, Client, Seen, Upstream, answer, ask, is_refusal, request
-from tests.gateway import GatewayThread, instance, snapshot
+from tests.edge.line import House
+from tests.gateway import KEY, GatewayThread, instance, snapshot
 
 SHORT = Listen(port=0, head_s=0.3, body_s=0.3, body_total_s=1.0, keep_alive_s=0.5, write_s=0.4, write_high=4096)
 HELD = 2000
@@ -198,3 +200,88 @@ def test_a_client_that_leaves_cancels_its_stream_at_once(hurried: tuple[GatewayT
         assert left.wait(5)
     upstream.forget()
     assert ask(gateway.port, request(body=CHAT)).body == answer().split(b"\r\n\r\n")[1]
+
+
+# ---------------------------------------------------------------------- 68: all places taken
+
+
+def quiet(port: int, count: int, *shown: bytes) -> list[Client]:
+    """Connections on which nothing happens any more; with `shown`, after one answer each."""
+    clients = [Client(port) for _ in range(count)]
+    for client in clients:
+        if shown:
+            client.send(request(*shown, key=None))
+            assert client.answer().status in (200, 401)
+    return clients
+
+
+PLACES = 48
+
+
+@pytest.mark.parametrize(
+    "shown",
+    [(), (b"api-key: " + KEY.encode(),), (b"api-key: nobody",)],
+    ids=["silent", "with a key", "with a wrong key"],
+)
+def test_abuse_68_who_takes_every_place_and_does_nothing_makes_room_for_the_others(
+    shown: tuple[bytes, ...], upstream: Upstream, monkeypatch: pytest.MonkeyPatch
+):
+    """Ten thousand idle connections cost their owner nothing: nobody else would get in for as long as it likes."""
+    monkeypatch.setattr(listener, "QUIET_S", 0.0)
+    listen = Listen(port=0, connections=PLACES, keep_alive_s=600.0, head_s=600.0)
+    with GatewayThread(snapshot([instance(1, upstream.port)], listen)) as gateway:
+        taken = quiet(gateway.port, PLACES, *shown)
+        until_open(gateway, PLACES)
+        others = []
+        for _ in range(20):
+            client = Client(gateway.port)
+            others.append(client)
+            client.send(request())
+            assert client.answer().status == 200
+        assert gateway.call(lambda: len(gateway.worker.server.connections)) <= PLACES
+        for client in taken + others:
+            client.socket.close()
+
+
+def until_open(gateway: GatewayThread, count: int) -> None:
+    deadline = time.monotonic() + 10
+    while gateway.call(lambda: len(gateway.worker.server.connections)) < count:
+        assert time.monotonic() < deadline
+
+
+def test_abuse_68_it_is_whoever_has_the_most_that_makes_room_and_nobody_who_is_busy():
+    house = House()
+    loud = [house.line() for _ in range(40)]
+    for line in loud:
+        line.send(request())
+    house.pass_time(5)
+    small = [house.line() for _ in range(5)]
+    for line in small:
+        line.send(request(key="another-key-0123456789"))
+        line.connection.peer = "198.51.100.1"
+    house.upstream.at_once = None
+    busy = loud[:10]
+    for line in busy:
+        line.send(request())
+    for n, line in enumerate(loud[10:]):
+        line.connection.since -= n
+    house.pass_time(2)
+    chosen = house.server.most_quiet(house.time - 1)
+    assert chosen == [line.connection for line in (loud[-1], loud[-2], loud[-3])], "the longest quiet, a few at a time"
+    for line in loud[10:]:
+        line.leave()
+    assert {c.peer for c in house.server.most_quiet(house.time - 1)} == {"198.51.100.1"}
+    assert house.server.most_quiet(house.time - 60) == []
+    for call in house.upstream.calls[-10:]:
+        call.answer()
+
+
+def test_abuse_68_wrong_keys_do_not_make_many_of_one():
+    house = House()
+    for n in range(30):
+        house.line().send(request(key=f"nobody-{n:020}"))
+    other = [house.line() for _ in range(4)]
+    for line in other:
+        line.send(request())
+    house.pass_time(5)
+    assert {c.whose() for c in house.server.most_quiet(house.time)} == {"192.0.2.7"}

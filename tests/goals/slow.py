@@ -11,6 +11,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import gc
+import os
 import socket
 import sys
 from collections import Counter
@@ -81,4 +82,5 @@ async def main(port: str, kind: str, count: str) -> None:
 
 
 if __name__ == "__main__":
+    os.nice(10)  # attackers have machines of their own: they do not take the gateway's CPU
     uvloop.run(main(*sys.argv[1:]))

@@ -13,6 +13,7 @@ from __future__ import annotations
 import asyncio
 import gc
 import json
+import os
 import re
 import socket
 import ssl
@@ -69,6 +70,7 @@ class Upstream:
         now = self.loop.time()
         if line.strip() == "go":
             self.flowing = True
+            os.nice(10)  # what an upstream says at full speed is said by a machine of its own
             for number, flood in enumerate(self.floods):
                 self.loop.call_later(number / 100, flood.flood)
         still = [s for s in self.floods if s.paused_at and now - s.paused_at > 0.5]
