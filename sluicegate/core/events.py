@@ -102,7 +102,7 @@ class Facts:
 class AnswerFacts:
     """What an upstream's answer decides, read from its head and, where it was small and whole, its body."""
 
-    __slots__ = ("cause", "code", "region", "retry_after", "utilisation")
+    __slots__ = ("cause", "code", "region", "retry_after", "spilled", "utilisation")
 
     def __init__(
         self,
@@ -111,6 +111,7 @@ class AnswerFacts:
         code: str = "",
         utilisation: float | None = None,
         region: str = "",
+        spilled: tuple[str, str, str] | None = None,
     ) -> None:
         self.cause = cause
         "Why this answer is not a success, as a stable dotted name (`upstream.throttled.rate` ...); empty: fine."
@@ -121,6 +122,9 @@ class AnswerFacts:
         self.utilisation = utilisation
         "Share of a provisioned deployment in use, 0.0 to 1.0 and beyond; None on standard ones."
         self.region = region
+        self.spilled = spilled
+        "The platform itself sent it on: the names of the deployments that refused and that served, and the status of"
+        " the refusal."
 
 
 class Head:

@@ -16,6 +16,7 @@ from sluicegate.core.door import Door
 from sluicegate.core.events import Ended, Facts, Failed, Gone, Head, Refused, Responded, Usage
 from sluicegate.core.limits.base import Claim, Limit, reserve
 from sluicegate.core.params import NotAllowed, Rules
+from sluicegate.core.pool import Member
 from sluicegate.core.record import Attempt, UsageRecord
 from sluicegate.core.refusals import REFUSALS
 from sluicegate.core.route import Route
@@ -178,6 +179,8 @@ def exchange(world: World) -> Exchange:
                 if type(e) is Responded:
                     attempt.status = e.status
                     cause = attempt.cause = e.facts.cause
+                    if e.facts.spilled is not None and member is not None:
+                        _platform(world, record, attempt, member, e.facts.spilled)
                     if not cause and door is not None:
                         ticket = door.answered(ticket, sent_at, now, route.breaker)
                         if e.facts.code == TOO_LONG and e.status == 400 and member is not None and route.long_context:
@@ -189,7 +192,7 @@ def exchange(world: World) -> Exchange:
                         record.status = e.status
                         if claim is not None and policy is not None:
                             now = world.policies.clock(e.at)
-                            relay = Relay(relay.on_gone, policy.headroom(now), (), relay.notes)
+                            relay = Relay(relay.on_gone, policy.headroom(now), (), relay.notes, relay.platform)
                         e = yield relay
                         while type(e) is not Ended:  # a Turn: nothing to settle on the way yet
                             e = yield relay
@@ -290,6 +293,17 @@ def _rules(rules: Rules, fields: Mapping[str, Any], facts: Facts, record: UsageR
         return None
     record.trail.append(f"params: {', '.join(changes)}")
     return changes
+
+
+def _platform(
+    world: World, record: UsageRecord, attempt: Attempt, member: Member, spilled: tuple[str, str, str]
+) -> None:
+    """Azure itself sent the request on to another deployment, which is the one that is billed."""
+    source, served, error = spilled
+    record.trail.append(f"{member.label}: platform.spillover from {source or '?'} to {served or '?'}, {error or '?'}")
+    for other in world.members.values():
+        if other.instance.number == member.instance.number and other.deployment.name == served:
+            attempt.deployment = other.deployment.number
 
 
 def _asked_tier(fields: Mapping[str, Any], changes: Mapping[str, bytes] | None) -> str:

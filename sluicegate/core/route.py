@@ -10,7 +10,7 @@ from zlib import crc32
 
 from sluicegate.core.actions import Read, Relay
 from sluicegate.core.caller import Consumer
-from sluicegate.core.pool import Pool
+from sluicegate.core.pool import Member, Pool
 from sluicegate.core.record import Context
 from sluicegate.core.settings import OnDisconnect, Timeouts
 from sluicegate.core.snapshot import Model
@@ -24,8 +24,8 @@ class Route:
 
     __slots__ = (
         "_contexts", "arm", "arm_name", "arm_share", "attempts", "base", "body_max", "breaker", "long_context",
-        "model", "name", "on_disconnect", "operations", "pool", "read", "relay", "relay_stream", "throttle", "timed",
-        "timeouts",
+        "model", "name", "on_disconnect", "operations", "platform", "pool", "read", "relay", "relay_stream", "throttle",
+        "timed", "timeouts",
     )  # fmt: skip
 
     def __init__(self, model: Model, pool: Pool, arm: Route | None = None) -> None:
@@ -52,12 +52,22 @@ class Route:
         self.breaker = model.breaker
         self.throttle = model.throttle
         self.long_context = model.spill.long_context
+        self.platform = model.spill.platform
         self.timed = model.balance == "latency"
         # Actions that are the same for every request of the model.
         self.read = Read(model.body_max)
         notes = MIXED if model.mixed_versions else b""
-        self.relay = Relay(model.on_disconnect.other, notes=notes)
-        self.relay_stream = Relay(model.on_disconnect.stream, notes=notes)
+        self.relay = Relay(model.on_disconnect.other, b"", (), notes, self.platform)
+        self.relay_stream = Relay(model.on_disconnect.stream, b"", (), notes, self.platform)
+
+    def lets_spill(self, member: Member, target: bytes) -> bool:
+        """Whether a client may ask Azure to send on to this deployment what `member` cannot take: where that is
+        allowed, and to another member of the pool only, or a header would go around grants and boundaries."""
+        if self.platform:
+            for other in self.pool.members:
+                if other.instance.number == member.instance.number and other.deployment.name.encode() == target:
+                    return other.deployment.number != member.deployment.number
+        return False
 
     def on_arm(self, context: Context) -> Context:
         """What records say of a caller on this arm. There are as many as callers that differ in what theirs say."""

@@ -27,6 +27,7 @@ from sluicegate.core.state import World
 from sluicegate.core.wheel import Wheel
 from sluicegate.drive.answer import DRAINING, GIVEN_UP, LARGE, REFUSAL, STREAM, WAITING, WHOLE, Answer
 from sluicegate.providers.base import Plan, Provider
+from sluicegate.wire.headers import SPILLOVER_TARGET
 from sluicegate.wire.headers import answer as read_head
 from sluicegate.wire.refusal import CONTENT_TYPE, error_body, refusal
 
@@ -301,7 +302,8 @@ class Drive:
         body = api.body(self.raw, self.fields, facts, plan.model, plan.usage, action.changes)
         head = plan.head
         for name, value in self.head.headers:
-            head += b"%b: %b\r\n" % (name, value)
+            if name != SPILLOVER_TARGET or action.route.lets_spill(member, value):
+                head += b"%b: %b\r\n" % (name, value)
         head += b"content-length: %d\r\n\r\n" % len(body)
         call = Call(member.instance, api.method, head, body, times.connect, api.repeatable)
         self.answer = answer = Answer(self, self.ticket, asked)
@@ -322,6 +324,8 @@ class Drive:
         self.on_gone = action.on_gone
         self.own = action.headers
         self.notes = action.notes
+        if action.platform:
+            self.notes += answer.spillover()
         if answer.mode == WHOLE or answer.mode == REFUSAL:
             return (
                 answer.counted(self.last, self.gone_how if self.gone else "done")

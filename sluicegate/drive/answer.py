@@ -136,7 +136,7 @@ class Answer:
                 else:
                     self.held.append(out)
                     if len(self.held) == 1:
-                        drive.event(self.ticket, Responded(now, 200, FINE, False))
+                        drive.event(self.ticket, Responded(now, 200, self.fine(), False))
             elif meter.finished and drive.relaying:
                 self.finished(b"", now)
             if meter.broken and not self.over and not drive.done:
@@ -146,7 +146,7 @@ class Answer:
             self.size += len(chunk)
             if self.size > WHOLE_BYTES:
                 self.mode = LARGE
-                drive.event(self.ticket, Responded(now, 200, FINE, False))
+                drive.event(self.ticket, Responded(now, 200, self.fine(), False))
         elif mode == LARGE:
             self.held.append(chunk)
             if drive.relaying:
@@ -183,7 +183,7 @@ class Answer:
             except Malformed as m:
                 drive.event(self.ticket, Failed(now, m.cause, "all", self.passed()))
                 return
-            drive.event(self.ticket, Responded(now, 200, FINE, True))
+            drive.event(self.ticket, Responded(now, 200, self.fine(), True))
         elif mode == STREAM:
             if drive.relaying:
                 drive.event(self.ticket, self.ended(now))
@@ -213,6 +213,16 @@ class Answer:
         if len(self.held) != 1:
             self.held = [b"".join(self.held)]
         return self.held[0]
+
+    def fine(self) -> AnswerFacts:
+        """Of an answer that may be committed."""
+        said = None if self.head_ is None else self.head_.spillover
+        return FINE if said is None else AnswerFacts(spilled=(said.source, said.served, said.error))
+
+    def spillover(self) -> bytes:
+        """Header lines about the platform's own spillover, for clients that may see them."""
+        head = self.head_ or read_head(self.headers)
+        return b"" if head.spillover is None else head.spillover.lines
 
     def passed(self) -> int | None:
         """Output tokens that came, about; None before there is an answer of a model, and of refusals."""

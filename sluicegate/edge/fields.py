@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from sluicegate.wire.headers import CREDENTIAL_HEADERS, REQUEST_PASS
+from sluicegate.wire.headers import CREDENTIAL_HEADERS, REQUEST_MAY_PASS
 
 KNOWN_MOST = 512
 KNOWN_BYTES = 4096
@@ -74,7 +74,7 @@ def _work_out(names: tuple[bytes, ...]) -> Meaning | None:
             setattr(meaning, _SINGLE[lower], name)
         elif lower in CREDENTIAL_HEADERS:
             meaning.credentials.append((name, lower == b"authorization"))
-        elif lower in REQUEST_PASS:
+        elif lower in REQUEST_MAY_PASS:
             meaning.forward.append((name, lower))
     return meaning
 

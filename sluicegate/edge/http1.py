@@ -23,7 +23,7 @@ from sluicegate.drive import Drive
 from sluicegate.edge.body import SPILL_BYTES, BodyBuffer
 from sluicegate.edge.fields import bare_key, meaning_of, read_lines
 from sluicegate.edge.request import Request
-from sluicegate.wire.headers import CREDENTIAL_HEADERS, REQUEST_PASS
+from sluicegate.wire.headers import CREDENTIAL_HEADERS, REQUEST_MAY_PASS
 from sluicegate.wire.refusal import refusal
 
 if TYPE_CHECKING:
@@ -362,7 +362,7 @@ class Connection:
                     credentials.append(bare_key(value))
                 elif name in CREDENTIAL_HEADERS:
                     credentials.append(value)
-                elif name in REQUEST_PASS:
+                elif name in REQUEST_MAY_PASS:
                     forward.append((name, value))
         version = self.parser.get_http_version()
         if version != "1.1":

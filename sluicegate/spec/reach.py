@@ -106,7 +106,7 @@ class SpillForm:
     soft_ceiling: Annotated[float, Ceiling()] = _S.soft_ceiling or 0.0
     "A share of the declared `capacity` beyond which a member is passed over, or `none`."
     platform: bool = _S.platform
-    "Whether the headers of the platform's own spillover pass."
+    "Whether the headers of Azure's own spillover pass, both ways. It is recorded either way."
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,6 +8,7 @@ deployment or a content filter are the operator's to say.
 
 from __future__ import annotations
 
+import re
 from operator import itemgetter
 from typing import Final
 
@@ -29,6 +30,9 @@ ANSWER_PASS: Final = frozenset({
     b"x-ratelimit-reset-tokens",
 })  # fmt: skip
 
+SPILLOVER_TARGET: Final = b"x-ms-spillover-deployment"
+"""By which a client asks Azure for its own spillover: the name of another deployment of the instance."""
+
 REQUEST_PASS: Final = frozenset({
     b"accept",
     b"x-ms-client-request-id",  # correlation: echoed by Azure
@@ -40,6 +44,9 @@ REQUEST_PASS: Final = frozenset({
 """Lower-case names of request headers that go up. `content-type` is not here: the body was checked to be JSON, so the
 plan says `application/json`. Nor is `idempotency-key`: behind our one identity, a key of one tenant could fetch the
 answer of another."""
+
+REQUEST_MAY_PASS: Final = REQUEST_PASS | {SPILLOVER_TARGET}
+"""With those that pass where the route lets them only, see Route.lets_spill."""
 
 CREDENTIAL_HEADERS: Final = (b"api-key", b"authorization", b"x-api-key", b"ocp-apim-subscription-key")
 """Where a client may show who it is. They are read and never forwarded."""
@@ -64,6 +71,9 @@ STATUS_LINES: Final = {
 }  # fmt: skip
 
 _RATELIMIT: Final = b"x-ratelimit-"
+_SPILLOVER: Final = b"x-ms-spillover-"
+_FROM: Final = b"x-ms-spillover-from-"
+_NAME: Final = re.compile(rb"[A-Za-z0-9._-]{1,64}")
 _KNOWN_MOST: Final = 512
 _SHAPE_BYTES: Final = 4096
 _COMMON: Final = frozenset({b"application/json", b"text/event-stream"})
@@ -72,10 +82,35 @@ _KNOWN: dict[bytes, bytes] = {}
 that we read are not here, see `_note`. A cache and nothing else; bounded, because upstreams choose the names."""
 
 
+class Spillover:
+    """What Azure says when it sent a request on by itself, from a provisioned deployment that could not take it."""
+
+    __slots__ = ("error", "lines", "served", "source")
+
+    def __init__(self, pairs: Headers) -> None:
+        """The documentation has the deployment's name in the header's name, the service in its value."""
+        self.source = self.served = self.error = ""
+        "Names of the deployments that refused and that served, and the status of the refusal; empty: not said."
+        self.lines = b""
+        for name, value in pairs:
+            lower = name.lower()
+            if lower == b"x-ms-deployment-name":
+                self.served = _word(value)
+            elif lower.startswith(_SPILLOVER):
+                if _clean(lower) and _clean(value):
+                    self.lines += lower + b": " + value + b"\r\n"
+                if lower == b"x-ms-spillover-error":
+                    self.error = _word(value)
+                elif lower == b"x-ms-spillover-from-deployment":
+                    self.source = _word(value)
+                elif lower.startswith(_FROM):
+                    self.source = _word(name[len(_FROM) :])
+
+
 class AnswerHead:
     """What we read from the head of an upstream's answer, and the lines of it that the client may see."""
 
-    __slots__ = ("content_type", "encoding", "length", "limits", "lines", "region", "utilisation")
+    __slots__ = ("content_type", "encoding", "length", "limits", "lines", "region", "spillover", "utilisation")
 
     def __init__(self) -> None:
         self.content_type = b""
@@ -88,6 +123,7 @@ class AnswerHead:
         self.limits = b""
         "More of them: those that tell the limits of the deployment."
         self.region = ""
+        self.spillover: Spillover | None = None
         self.utilisation: float | None = None
         "Share of a provisioned deployment in use, 0.0 to 1.0 and beyond."
 
@@ -95,7 +131,7 @@ class AnswerHead:
 class _Shape:
     """What a sequence of header names comes to: an instance sends the same names in every answer."""
 
-    __slots__ = ("encoding", "form", "left", "length", "limits", "region", "type", "utilisation", "values")
+    __slots__ = ("encoding", "form", "left", "length", "limits", "region", "spilled", "type", "utilisation", "values")
 
     def __init__(self, names: tuple[bytes, ...]) -> None:
         read = {name.lower(): name for name in names}
@@ -107,6 +143,7 @@ class _Shape:
         self.encoding = read.get(b"content-encoding")
         self.region = read.get(b"x-ms-region")
         self.utilisation = read.get(b"azure-openai-deployment-utilization")
+        self.spilled = any(name.startswith(_SPILLOVER) for name in read)
         self.form = b"".join(name.lower() + b": %b\r\n" for name in passed)
         self.values = itemgetter(*passed) if passed else None
         self.limits = b"".join(name.lower() + b": %b\r\n" for name in limits)
@@ -159,6 +196,8 @@ def _by_shape(headers: dict[bytes, bytes]) -> AnswerHead:
                 _REGIONS[headers[shape.region]] = head.region
         else:
             head.region = region
+    if shape.spilled:
+        head.spillover = Spillover(tuple(headers.items()))
     if shape.utilisation is not None:
         head.utilisation = utilisation(headers[shape.utilisation])
     return head
@@ -178,6 +217,8 @@ def _in_turn(headers: Headers) -> AnswerHead:
             (limits if line.startswith(_RATELIMIT) else parts).append(line + value)
     head.lines = _joined(parts)
     head.limits = _joined(limits)
+    if head.spillover is not None:
+        head.spillover = Spillover(headers)
     return head
 
 
@@ -206,10 +247,20 @@ def _note(head: AnswerHead, name: bytes, value: bytes, parts: list[bytes]) -> No
             head.region = value.decode("ascii")
     elif lower == b"azure-openai-deployment-utilization":
         head.utilisation = utilisation(value)
+    elif lower.startswith(_SPILLOVER):
+        head.spillover = _SAID
     else:
         if len(_KNOWN) >= _KNOWN_MOST:
             _KNOWN.clear()
         _KNOWN[name] = lower + b": " if lower in ANSWER_PASS else b""
+
+
+_SAID: Final = Spillover(())
+
+
+def _word(value: bytes) -> str:
+    """A name that may stand in a record; empty for anything else."""
+    return value.decode("ascii") if _NAME.fullmatch(value) else ""
 
 
 def utilisation(value: bytes) -> float | None:

@@ -109,3 +109,30 @@ def test_a_dictionary_reads_like_its_pairs(fields: dict[bytes, bytes]) -> None:
     for slot in attributes(headers.AnswerHead):
         a, b = getattr(by_shape, slot), getattr(in_turn, slot)
         assert sorted(a.split(b"\r\n")) == sorted(b.split(b"\r\n")) if slot == "lines" else a == b, slot
+
+
+@pytest.mark.parametrize("form", [tuple, dict])
+def test_the_platforms_spillover_is_read_in_both_its_forms_and_passes_with_no_other(form: type) -> None:
+    plain = [(b"Content-Type", b"application/json"), (b"X-MS-Spillover-From-Deployment", b"ptu-1"),
+             (b"x-ms-spillover-error", b"429"), (b"x-ms-deployment-name", b"std")]  # fmt: skip
+    documented = [(b"x-ms-spillover-from-PTU-1", b"true"), (b"x-ms-deployment-name", b"std")]
+    for pairs, source, error, lines in (
+        (plain, "ptu-1", "429", b"x-ms-spillover-from-deployment: ptu-1\r\nx-ms-spillover-error: 429\r\n"),
+        (documented, "PTU-1", "", b"x-ms-spillover-from-ptu-1: true\r\n"),
+    ):
+        for _ in range(2):
+            head = answer(form(pairs))
+            said = head.spillover
+            assert said is not None and b"spillover" not in head.lines
+            assert (said.source, said.served, said.error, said.lines) == (source, "std", error, lines)
+    assert answer(form([(b"x-ms-deployment-name", b"std")])).spillover is None
+
+
+@given(TEXT)
+def test_what_an_upstream_writes_there_is_a_name_or_nothing(value: bytes) -> None:
+    said = answer([(b"x-ms-spillover-from-deployment", value), (b"x-ms-deployment-name", value)]).spillover
+    assert said is not None
+    assert said.lines.count(b"\n") <= 1 and b"\0" not in said.lines
+    for name in (said.source, said.served):
+        assert name == "" or name.encode() == value
+        assert all(c.isascii() and (c.isalnum() or c in "-._") for c in name)
