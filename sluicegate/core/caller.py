@@ -114,6 +114,13 @@ class Callers:
                 return consumer.name
         return None
 
+    def named(self, name: str) -> tuple[Consumer, bytes] | None:
+        """A consumer and the digest of one of its keys, by its name. Looks at all of them."""
+        for key, consumer in self._by_digest.items():
+            if consumer.name == name:
+                return consumer, key
+        return None
+
     def _add(self, entries: Sequence[ConsumerEntry]) -> None:
         groups = {t.name: t for t in self._directory.tenants if t.limits or t.params or t.boundary or t.labels}
         grants: dict[tuple[str, ...], frozenset[str]] = {}

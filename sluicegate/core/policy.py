@@ -129,7 +129,7 @@ class Policies:
         policy = self._policies.get(identity)
         if policy is None:
             self._look(now)
-            policy = self._policies[identity] = Policy(identity)
+            policy = self._policies[identity] = self._new(identity)
             self._round.append(policy)
         if policy.configuration != self._configuration:
             self._bind(policy, consumer, route)
@@ -153,6 +153,9 @@ class Policies:
             if limit.key == key:
                 return limit
         return None
+
+    def _new(self, identity: tuple[int, str, str, bytes]) -> Policy:
+        return Policy(identity)
 
     def _bind(self, policy: Policy, consumer: Consumer, route: Route) -> None:
         """What applies by the configuration in force, to a policy that is new or was made of another one."""

@@ -66,6 +66,27 @@ Balance = Callable[["Pool", Sequence[Member], float, float], Member]
 """Chooses one of at least two members; `now`, `chance`."""
 
 
+class Look:
+    """A member as it was when somebody asked why: the word for what became of it, and what it carried."""
+
+    __slots__ = ("answer_s", "cause", "in_flight", "load", "member", "state", "until", "word")
+
+    def __init__(self, member: Member, word: str, now: float, estimate: int = 0) -> None:
+        door = member.door
+        self.member = member
+        self.word = word
+        "taken, only (nobody else in its tier could be), balance, later, tried, or a key of PASSED."
+        self.state = door.state(now)[0]
+        at, reason = door.ready(now, estimate)
+        self.until = at - now if reason else 0.0
+        "Seconds until it may be asked."
+        self.cause = door.breaker.cause
+        self.in_flight = door.in_flight
+        self.load = door.load(now)
+        "Tokens in flight and settled of late, see Door.load."
+        self.answer_s = door.answer_s()
+
+
 class Pool:
     """Members by tier, each tier in declared order."""
 
@@ -83,12 +104,12 @@ class Pool:
 
     def pick(
         self, tried: Sequence[Door], now: float, chance: float, estimate: int, trail: list[str],
-        why: list[str] | None = None,
+        why: list[Look] | None = None,
     ) -> Member | None:  # fmt: skip
         """Who is asked next, None when nobody can be. Takes nothing: `Door.enter` does. The one way to a member.
 
         `tried`: whoever was asked already; `chance`: in [0, 1); `estimate`: tokens of the prompt. Into `trail` goes who
-        is passed over and why; into `why`, where somebody wants to know, a word about everybody who was looked at.
+        is passed over and why; into `why`, where somebody wants to know, a look at everybody (core/explain.py).
         """
         for tier in self.tiers:
             free: Sequence[Member] = tier
@@ -102,11 +123,9 @@ class Pool:
                         break
             if free:
                 taken = free[0] if len(free) == 1 else self._choose(self, free, now, chance)
-                if why is None:
-                    self.last = taken.place
-                else:
-                    why.extend(f"{m.label}: not taken, {_told(m, now)}" for m in free if m is not taken)
-                    why.append(f"{taken.label}: taken, {_told(taken, now)}")
+                self.last = taken.place
+                if why is not None:
+                    self._told(taken, free, tier, why, now)
                 return taken
         return None
 
@@ -142,13 +161,15 @@ class Pool:
 
     def _free(
         self, tier: Sequence[Member], tried: Sequence[Door], now: float, estimate: int, trail: list[str],
-        why: list[str] | None,
+        why: list[Look] | None,
     ) -> list[Member]:  # fmt: skip
         """Who of a tier can be asked; of the others it is told why not."""
         free = []
         for member in tier:
             door = member.door
             if door in tried:
+                if why is not None:
+                    why.append(Look(member, "tried", now))
                 continue
             reason = ""
             if estimate > member.max_input:
@@ -163,8 +184,17 @@ class Pool:
             if len(trail) < TRAIL_MOST:
                 trail.append(f"{member.label}: passed.{reason}")
             if why is not None:
-                why.append(f"{member.label}: {PASSED[reason]}")
+                why.append(Look(member, reason, now, estimate))
         return free
+
+    def _told(
+        self, taken: Member, free: Sequence[Member], tier: tuple[Member, ...], why: list[Look], now: float
+    ) -> None:
+        """Of this tier who was taken and who could have been, and all of the tiers that had no turn."""
+        why.append(Look(taken, "taken" if len(free) > 1 else "only", now))
+        why.extend(Look(m, "balance", now) for m in free if m is not taken)
+        for later in self.tiers[self.tiers.index(tier) + 1 :]:
+            why.extend(Look(m, "later", now) for m in later)
 
 
 def least_tokens(pool: Pool, free: Sequence[Member], now: float, chance: float) -> Member:
@@ -230,9 +260,3 @@ PASSED: Final = {
     "soft_ceiling": "passed over, it carries more than its soft ceiling",
 }
 """Why a member is passed over, as in docs/reference/reasons.md."""
-
-
-def _told(member: Member, now: float) -> str:
-    door = member.door
-    speed = f", {door.answer_s():.2f} s for an answer" if door.token_s else ""
-    return f"{door.in_flight} in flight, {door.load(now):.0f} tokens of load{speed}"

@@ -5,7 +5,7 @@ from __future__ import annotations
 from sluicegate.core.caller import Callers
 from sluicegate.core.door import Door
 from sluicegate.core.policy import Policies
-from sluicegate.core.pool import Member, Pool
+from sluicegate.core.pool import Look, Member, Pool
 from sluicegate.core.ports import Journal
 from sluicegate.core.retries import Retries
 from sluicegate.core.route import Route, Routes
@@ -36,8 +36,8 @@ class World:
         "By the number of the deployment, those that were removed first."
         self._quotas: dict[str, Throttle] = {}
         self.retries = Retries(snapshot.gateway.retry_budget)
-        self.why: list[str] | None = None
-        "Where somebody wants it explained: a word about every candidate, see Pool.pick."
+        self.why: list[Look] | None = None
+        "Of a fork (core/fork.py), where somebody wants it explained: a look at every candidate, see Pool.pick."
         self.adopt(snapshot, directory)
 
     def adopt(self, snapshot: Snapshot, directory: Directory | Callers) -> None:

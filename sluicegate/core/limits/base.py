@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 from sluicegate.core.events import Usage
+from sluicegate.core.twin import twin
 
 
 @dataclass(frozen=True, slots=True)
@@ -140,6 +141,14 @@ class Limit:
             b"x-ratelimit-limit-%b: %d\r\nx-ratelimit-remaining-%b: %%d\r\nx-ratelimit-reset-%b: %%d\r\n"
             % (what, spec.amount, what, what)
         )  # fmt: skip
+
+    def fork(self) -> Limit:
+        """Another one as it is now, for a run that must change nothing (core/fork.py)."""
+        return twin(self)
+
+    def wants(self, claim: Claim) -> int:
+        """How much the claim takes."""
+        raise NotImplementedError
 
     def lacks(self, claim: Claim, now: float) -> float | None:
         """None: it may pass. Else the seconds until it could, if nobody else came; inf: never."""

@@ -25,6 +25,9 @@ class Concurrency(Limit):
         self.running = 0
         self.window = 0.0
 
+    def wants(self, claim: Claim) -> int:
+        return 1
+
     def lacks(self, claim: Claim, now: float) -> float | None:
         if self.running < self.amount:
             return None

@@ -14,6 +14,7 @@ from __future__ import annotations
 from math import inf
 
 from sluicegate.core.limits.base import Claim, Limit, LimitSpec
+from sluicegate.core.twin import twin
 
 SLOTS = 60
 
@@ -52,9 +53,11 @@ class Window(Limit):
         self.window = spec.window
         self.slot_s = spec.window / SLOTS
 
-    def wants(self, claim: Claim) -> int:
-        """How much the claim takes."""
-        raise NotImplementedError
+    def fork(self) -> Limit:
+        new = super().fork()
+        assert isinstance(new, Window)
+        new.slots = [twin(slot) for slot in self.slots]
+        return new
 
     def lacks(self, claim: Claim, now: float) -> float | None:
         self.wanted = wants = self.wants(claim)

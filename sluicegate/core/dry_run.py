@@ -1,0 +1,101 @@
+"""The dry run: the same exchange on a fork of the World, its actions answered instead of performed.
+
+Nothing is sent, taken or written down. What an upstream would answer nobody knows; whoever asks says it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from sluicegate.core.actions import Read, Relay, Reply, Send
+from sluicegate.core.events import AnswerFacts, Body, Ended, Event, Failed, Head, Refused, Responded
+from sluicegate.core.exchange import exchange
+from sluicegate.core.fork import Forked, Kept, Said
+from sluicegate.core.pool import Look, Member
+from sluicegate.core.record import UsageRecord
+from sluicegate.core.state import World
+
+Answers = Callable[[Send, float], Event]
+"""What the attempt comes to, sent at that time: Responded, Failed or Gone."""
+
+
+class Run:
+    """What a dry run came to."""
+
+    __slots__ = ("looks", "models", "record", "reply", "said", "sends")
+
+    def __init__(
+        self, record: UsageRecord, reply: Reply | None, sends: list[Send], looks: list[Look], said: list[Said],
+        models: dict[Member, str],
+    ) -> None:  # fmt: skip
+        self.record = record
+        self.reply = reply
+        "The refusal; None: an upstream's answer was relayed, or the client left."
+        self.sends = sends
+        self.looks = looks
+        "At every candidate, until the first attempt was made or there was nobody to make it with."
+        self.said = said
+        self.models = models
+        "The public name under which each candidate stands."
+
+
+def dry_run(world: World, head: Head, body: Body | Refused, answers: Answers, key: bytes = b"") -> Run:
+    """What would become of this request now. `key`: digest of the key that it is taken to show, see fork.Named."""
+    forked = Forked(world, key)
+    own = forked.world
+    looks = own.why
+    assert looks is not None
+    gen = exchange(own)
+    next(gen)
+    e: Any = head
+    now = head.at
+    first: list[Look] | None = None
+    sends: list[Send] = []
+    reply: Reply | None = None
+    while True:
+        try:
+            action = gen.send(e)
+        except StopIteration:
+            break
+        if isinstance(action, Read):
+            e = _fitting(body, action.max_bytes)
+            now = e.at
+        elif isinstance(action, Send):
+            if first is None:
+                first = list(looks)
+            sends.append(action)
+            e = answers(action, now)
+            now = e.at
+        elif isinstance(action, Relay):
+            e = Ended(now, None, "done")
+        elif isinstance(action, Reply):
+            reply = action
+            e = None
+        else:
+            raise NotImplementedError(f"a dry run cannot answer {type(action).__name__}")
+    journal = own.journal
+    assert isinstance(journal, Kept) and journal.record is not None
+    return Run(journal.record, reply, sends, looks if first is None else first, forked.said, forked.models)
+
+
+def _fitting(body: Body | Refused, most: int) -> Body | Refused:
+    """As the edge has it: a body that is too large is not read."""
+    if isinstance(body, Body) and body.size > most:
+        return Refused(body.at, "request.body_too_large", f"The body is larger than {most} bytes.")
+    return body
+
+
+def serves(send: Send, now: float) -> Event:
+    """Whoever is asked serves."""
+    return Responded(now, 200, AnswerFacts(), True)
+
+
+def throttles(send: Send, now: float) -> Event:
+    """Whoever is asked is at its rate limit."""
+    return Responded(now, 429, AnswerFacts("upstream.throttled.rate"), True)
+
+
+def fails(send: Send, now: float) -> Event:
+    """Whoever is asked is broken."""
+    return Failed(now, "upstream.status_5xx", "all")

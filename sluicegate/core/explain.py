@@ -1,0 +1,297 @@
+"""Explain: why a request would go where it would go now, or why it would be refused. Plain data, for people to read.
+
+Whatever is said here was decided by the exchange itself, in a dry run (core/dry_run.py). The words for what became of
+a candidate are those of WORDS, the reasons of a refusal those of core/refusals.py.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from math import inf
+from typing import Any, Final
+
+from sluicegate.core.dry_run import Run, dry_run, fails, serves, throttles
+from sluicegate.core.events import Body, Facts, Head
+from sluicegate.core.fork import Named, Said
+from sluicegate.core.params import LONGEST, UNTOUCHABLE
+from sluicegate.core.pool import PASSED, Look
+from sluicegate.core.refusals import REFUSALS
+from sluicegate.core.route import Route
+from sluicegate.core.state import World
+
+WORDS: Final = {
+    "taken": "the balance prefers it",
+    "only": "nobody else of its tier can be asked",
+    "balance": "it could be asked, the balance prefers another",
+    "tier": "not needed: a tier before it has room",
+    "region": "not needed: the gateway's own region has room",
+    "boundary": "outside the boundary of the consumer's tenant",
+    "drained": "drained: an operator took it out of its pools",
+    **{f"passed.{reason}": text for reason, text in PASSED.items()},
+}
+"""What became of a candidate, as in docs/reference/reasons.md."""
+
+ADVICE: Final = {
+    "grant.operation": "Allow the operation under the model's or the consumer's 'operations'.",
+    "boundary.mismatch": "Send its requests to a gateway that serves this boundary, or name it in gateway.boundaries.",
+    "route.model": "No model has this name. The names are under 'models', and in `sluicegate pools`.",
+    "grant.model": "The model exists, but this consumer may not use it: add it to the 'models' of the consumer or its plan.",
+    "request.no_model": "Name a model, in the path or in the body.",
+    "request.body_too_large": "Send less, or raise body.max of the model.",
+    "request.context_length": "Shorten the prompt, or add a deployment with a longer window (max_input).",
+    "params.not_allowed": "Change the field, or the rule under 'params'.",
+    "limit.rate": "Wait for the time named, or raise the limit. The table of limits says whose it is.",
+    "limit.concurrency": "Wait for a running request to end, or raise the limit. The table of limits says whose it is.",
+    "limit.too_large": "It will never pass: ask for fewer tokens (max_tokens), or raise the limit.",
+    "pool.throttled": "Wait for the time named. More capacity: another deployment, a second tier, or a fallback.",
+    "pool.failed": "Look at the deployments above whose breakers are open: the cause of each stands there.",
+    "pool.empty": "Nobody is left in the pool: undrain a deployment, or declare one inside the consumer's boundary.",
+}
+"""What to do about a refusal."""
+
+CHANCE: Final = 0.5
+"""The draw of a request about which nobody said another."""
+
+
+class Unknown(Exception):
+    """The question names what is not there, or is no question. The message is for the one who asks."""
+
+
+class Question:
+    """A request as far as it decides anything. No text of a prompt is part of it."""
+
+    __slots__ = ("api", "chance", "consumer", "drained", "facts", "fields", "path_model", "size")
+
+    def __init__(
+        self, consumer: str, api: str, path_model: str | None, facts: Facts, size: int,
+        fields: Mapping[str, bytes], chance: float = CHANCE, drained: Mapping[str, Sequence[int]] | None = None,
+    ) -> None:  # fmt: skip
+        self.consumer = consumer
+        "Its name: a key is never asked for."
+        self.api = api
+        self.path_model = path_model
+        self.facts = facts
+        self.size = size
+        self.fields = fields
+        "Top-level fields that a rule about parameters may look at."
+        self.chance = chance
+        self.drained = drained or {}
+        "Numbers of deployments that an operator took out of each model's pools: the World does not know them."
+
+    def plain(self) -> dict[str, Any]:
+        """To be sent; `asked` reads it."""
+        f = self.facts
+        return {
+            "consumer": self.consumer, "api": self.api, "path_model": self.path_model, "size": self.size,
+            "model": f.model, "stream": f.stream, "max_output": f.max_output, "n": f.n, "estimate": f.estimate,
+            "media": f.media, "chance": self.chance, "fields": {k: v.decode() for k, v in self.fields.items()},
+            "drained": {k: list(v) for k, v in self.drained.items()},
+        }  # fmt: skip
+
+
+def deciding(fields: Mapping[str, Any]) -> dict[str, bytes]:
+    """Of a body's fields those that rules may look at, and of long ones no more than that they are long."""
+    return {
+        name: text if len(text) < LONGEST else b'"' + b"." * LONGEST + b'"'
+        for name, text in ((n, bytes(raw)) for n, raw in fields.items())
+        if name not in UNTOUCHABLE
+    }
+
+
+def asked(value: Any) -> Question:
+    """The question that was sent. Raises Unknown for what is none."""
+    try:
+        facts = Facts(
+            _text(value["model"]) if value["model"] is not None else None,
+            value["stream"] is True,
+            _count(value["max_output"]) if value["max_output"] is not None else None,
+            max(1, _count(value["n"])),
+            _count(value["estimate"]),
+            media=_count(value["media"]),
+        )
+        path_model = None if value["path_model"] is None else _text(value["path_model"])
+        fields = {_text(k): _text(v).encode() for k, v in value["fields"].items()}
+        drained = {_text(k): [_count(n) for n in numbers] for k, numbers in value["drained"].items()}
+        chance = min(max(float(value["chance"]), 0.0), 0.999999)
+        return Question(
+            _text(value["consumer"]), _text(value["api"]), path_model, facts, _count(value["size"]), fields, chance,
+            drained,
+        )  # fmt: skip
+    except (KeyError, TypeError, ValueError, AttributeError) as bad:
+        raise Unknown(f"this is no question: {type(bad).__name__} {bad}") from None
+
+
+def explain(world: World, question: Question, now: float) -> dict[str, Any]:
+    """The answer. Raises Unknown where nobody has the consumer's name or a key."""
+    found = world.callers.named(question.consumer)
+    if found is None:
+        raise Unknown(f'no consumer with a key is called "{question.consumer}"')
+    consumer, key = found
+    run = _run(world, question, now, key, serves)
+    model = question.path_model or question.facts.model or ""
+    live = world.routes.find(consumer, question.api, model)
+    route = None if isinstance(live, str) else live
+    facts = question.facts
+    told: dict[str, Any] = {
+        "config": world.snapshot.hash,
+        "consumer": consumer.name,
+        "tenant": consumer.tenant,
+        "boundary": consumer.boundary,
+        "operation": question.api,
+        "model": model,
+        "stream": facts.stream,
+        "tokens": facts.estimate,
+        "balance": "" if route is None else route.model.balance,
+        "arm": "" if route is None else "rollout" if route.base else "own" if route.arm else "",
+        "params": _params(run),
+        "limits": [_limit(said) for said in run.said],
+        "candidates": _candidates(world, question, run, route),
+        "fallback": [] if route is None else _fallback(world, question, route),
+    }
+    if run.sends:
+        first = run.sends[0]
+        told["outcome"] = {
+            "sent": True, "deployment": first.member.label, "model": first.route.name, "tier": first.member.tier,
+            "status": 200, "reason": "", "message": "", "retry_after_s": None, "advice": "",
+        }  # fmt: skip
+        told["if_throttled"] = _then(_run(world, question, now, key, throttles))
+        told["if_failed"] = _then(_run(world, question, now, key, fails))
+    else:
+        told["outcome"] = _refusal(world, run, model)
+        told["if_throttled"] = told["if_failed"] = None
+    return told
+
+
+def _run(world: World, question: Question, now: float, key: bytes, answers: Any) -> Run:
+    found = world.callers.named(question.consumer)
+    assert found is not None
+    f = question.facts
+    facts = Facts(f.model, f.stream, f.max_output, f.n, f.estimate, media=f.media)  # rules change them
+    head = Head(now, "", question.api, question.path_model, None, Named(found[0]), (), "", question.chance)
+    return dry_run(world, head, Body(now, facts, question.size, question.fields), answers, key)
+
+
+def _params(run: Run) -> dict[str, Any]:
+    changes = run.sends[0].changes if run.sends else None
+    return {
+        "set": {name: text.decode("utf-8", "replace") for name, text in (changes or {}).items()},
+        "notes": [line for line in run.record.trail if line.startswith("params ")],
+    }
+
+
+def _limit(said: Said) -> dict[str, Any]:
+    limit, lacks = said.limit, said.lacks
+    verdict = "passes" if lacks is None else "shadow" if limit.shadow else "never" if lacks == inf else "refuses"
+    return {
+        "limit": limit.describe(), "kind": limit.kind, "origin": limit.spec.origin, "each": limit.spec.each,
+        "verdict": verdict, "wants": said.wants, "room": said.room, "used": said.used,
+        "wait_s": None if lacks is None or lacks == inf else round(lacks, 3),
+        "share": limit.amount if limit.lent else None,
+    }  # fmt: skip
+
+
+def _candidates(world: World, question: Question, run: Run, route: Route | None) -> list[dict[str, Any]]:
+    """In the order in which they were looked at; then those that had no turn, and those that may have none."""
+    home = world.snapshot.gateway.region
+    taken = next((look for look in run.looks if look.word in ("taken", "only")), None)
+    near = taken is not None and taken.member.instance.region in (home, "")
+    rows = []
+    for look in run.looks:
+        word = look.word
+        if word == "later":
+            away = home and look.member.instance.region not in (home, "")
+            word = "region" if near and away else "tier"
+        elif word in PASSED:
+            word = f"passed.{word}"
+        rows.append(_row(look, run.models[look.member], word))
+    if route is not None:
+        rows += _outside(world, question, route)
+    return rows
+
+
+def _row(look: Look, model: str, word: str) -> dict[str, Any]:
+    d = look.member.deployment
+    return {
+        "model": model, "deployment": look.member.label, "tier": d.tier, "region": look.member.instance.region,
+        "word": word, "state": look.state, "until_s": round(look.until, 3) if look.until != inf else None,
+        "cause": look.cause, "in_flight": look.in_flight, "load": round(look.load), "capacity": d.capacity,
+        "answer_s": round(look.answer_s, 3),
+    }  # fmt: skip
+
+
+def _outside(world: World, question: Question, route: Route) -> list[dict[str, Any]]:
+    """Members that the model has and this route has not."""
+    rollout = route.model.rollout
+    declared = rollout.deployments if route.base is not None and rollout is not None else route.model.deployments
+    inside = {m.deployment.number for m in route.pool.members}
+    drained = question.drained.get(route.name, ())
+    rows = []
+    for number in (*declared, *drained):
+        member = world.members.get(number)
+        if member is not None and number not in inside:
+            rows.append({
+                "model": route.name, "deployment": member.label, "tier": member.tier, "region": member.instance.region,
+                "word": "drained" if number in drained else "boundary",
+            })  # fmt: skip
+    return rows
+
+
+def _fallback(world: World, question: Question, route: Route) -> list[dict[str, str]]:
+    """Models that are written under `fallback`, and why one of them is none for this consumer."""
+    found = world.callers.named(question.consumer)
+    assert found is not None
+    told = []
+    for name in route.model.fallback:
+        other = world.routes.find(found[0], question.api, name)
+        reason = other if isinstance(other, str) else ""
+        if not isinstance(other, str) and question.size > other.body_max:
+            reason = "request.body_too_large"
+        told.append({"model": name, "reason": reason})
+    return told
+
+
+def _then(run: Run) -> dict[str, Any]:
+    """Who else is asked, and what the client hears at last."""
+    refusal = None if run.reply is None else REFUSALS[run.reply.reason]
+    return {
+        "then": [{"deployment": s.member.label, "model": s.route.name} for s in run.sends[1:]],
+        "reason": "" if run.reply is None else run.reply.reason,
+        "status": 200 if refusal is None else refusal.status,
+    }
+
+
+def _refusal(world: World, run: Run, model: str) -> dict[str, Any]:
+    reply = run.reply
+    assert reply is not None
+    refusal = REFUSALS[reply.reason]
+    wait, least = reply.retry_after, refusal.least_retry_after
+    if least is not None:
+        wait = max(wait or 0.0, least)
+    return {
+        "sent": False, "deployment": "", "model": model, "tier": None, "status": refusal.status,
+        "reason": reply.reason, "message": reply.message, "retry_after_s": None if wait is None else round(wait, 3),
+        "advice": advice(reply.reason, world.routes.get(model) is not None),
+    }  # fmt: skip
+
+
+def advice(reason: str, known: bool) -> str:
+    """What to do about a refusal; empty: the message says it. `known`: there is a model of this name."""
+    if reason == "route.model" and known:
+        return ADVICE["grant.model"]
+    if reason.endswith(".too_large") and reason.startswith("limit."):
+        return ADVICE["limit.too_large"]
+    if reason.endswith("_rate"):
+        return ADVICE["limit.rate"]
+    return ADVICE.get(reason, "")
+
+
+def _text(value: Any) -> str:
+    if not isinstance(value, str):
+        raise TypeError("a text was expected")
+    return value
+
+
+def _count(value: Any) -> int:
+    if not isinstance(value, int) or isinstance(value, bool) or not 0 <= value < 1 << 62:
+        raise ValueError("a number was expected")
+    return value

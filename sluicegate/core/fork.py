@@ -1,0 +1,204 @@
+"""A World to try things in: an exchange there sees what is live and changes nothing of it.
+
+What an exchange may change (doors and what belongs to them, limits, what was learned, the retry budget) is copied when
+it is first touched, so a fork costs what its one exchange touches and not what the gateway has. Whoever adds state that
+an exchange changes adds its copy here; tests/laws/test_explain.py compares all of the World before and after.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from sluicegate.core.caller import Callers, Consumer, Shown
+from sluicegate.core.door import Door
+from sluicegate.core.events import Facts
+from sluicegate.core.limits.base import Claim, Limit, LimitSpec
+from sluicegate.core.policy import Policies, Policy
+from sluicegate.core.pool import Member, Pool
+from sluicegate.core.record import UsageRecord
+from sluicegate.core.route import Route, Routes
+from sluicegate.core.snapshot import Directory
+from sluicegate.core.state import World
+from sluicegate.core.throttle import Throttle
+from sluicegate.core.twin import twin
+
+
+class Kept:
+    """The journal of a fork: keeps the one record, writes nothing."""
+
+    __slots__ = ("record",)
+
+    def __init__(self) -> None:
+        self.record: UsageRecord | None = None
+
+    def admit(self, record: UsageRecord) -> None:
+        self.record = record
+
+    def settle(self, record: UsageRecord) -> None:
+        self.record = record
+
+    def refuse(self, record: UsageRecord) -> None:
+        self.record = record
+
+
+class Said:
+    """What one limit says to a request, before anything is taken from it."""
+
+    __slots__ = ("lacks", "limit", "room", "used", "wants")
+
+    def __init__(self, limit: Limit, claim: Claim, now: float) -> None:
+        self.limit = limit
+        self.wants = limit.wants(claim)
+        self.room = limit.remaining(now)
+        self.used = limit.used(now)
+        self.lacks = limit.lacks(claim, now)
+        "As Limit.lacks: None, it may pass."
+
+
+class Forked:
+    """A fork and what its exchange touched."""
+
+    __slots__ = ("_doors", "_routes", "_throttles", "models", "said", "world")
+
+    def __init__(self, world: World, key: bytes) -> None:
+        """`key`: digest of the key that the request is taken to show."""
+        self.said: list[Said] = []
+        "By every limit that the request met."
+        self.models: dict[Member, str] = {}
+        "The public name under which each copied member stands."
+        self._doors: dict[Door, Door] = {}
+        self._throttles: dict[Throttle, Throttle] = {}
+        self._routes: dict[Route, Route] = {}
+        self.world = own = twin(world)
+        own.journal = Kept()
+        own.retries = twin(world.retries)
+        own.callers = _Callers(key)
+        own.routes = _Routes(world.routes, self)
+        own.policies = _Policies(world.policies, self.said)
+        own.doors = {}
+        own.members = {}
+        own.why = []
+
+    def route(self, live: Route) -> Route:
+        """The fork's own."""
+        own = self._routes.get(live)
+        if own is None:
+            own = self._routes[live] = twin(live)
+            own.pool = self._pool(live)
+            own.arm = None  # only Routes.find looks at it, and does so in the live one
+            if live.base is not None:
+                own.base = self.route(live.base)
+        return own
+
+    def _pool(self, live: Route) -> Pool:
+        pool = twin(live.pool)
+        pool.tiers = tuple(tuple(self._member(m, live.name) for m in tier) for tier in live.pool.tiers)
+        pool.members = tuple(m for tier in pool.tiers for m in tier)
+        return pool
+
+    def _member(self, live: Member, model: str) -> Member:
+        member = twin(live)
+        member.door = self._door(live.door)
+        self.models[member] = model
+        return member
+
+    def _door(self, live: Door) -> Door:
+        own = self._doors.get(live)
+        if own is None:
+            own = self._doors[live] = twin(live)
+            own.breaker = twin(live.breaker)
+            own.throttle = twin(live.throttle)
+            if live.quota is not None:
+                own.quota = self._throttle(live.quota)
+        return own
+
+    def _throttle(self, live: Throttle) -> Throttle:
+        own = self._throttles.get(live)
+        if own is None:
+            own = self._throttles[live] = twin(live)
+        return own
+
+
+class Named(Shown):
+    """Credentials of a request that shows none: the consumer is known already."""
+
+    __slots__ = ("_consumer",)
+
+    def __init__(self, consumer: Consumer) -> None:
+        super().__init__((b"",))
+        self._consumer = consumer
+
+    def who(self, callers: Callers) -> Consumer | str:
+        return self._consumer
+
+
+class _Callers(Callers):
+    """Knows the one key that counts for limits that count each key."""
+
+    __slots__ = ("_mark",)
+
+    def __init__(self, key: bytes) -> None:
+        super().__init__(Directory((), ()))
+        self._mark = key
+
+    def mark(self, key: bytes) -> bytes:
+        return self._mark
+
+
+class _Routes(Routes):
+    """Finds as the live one does, and gives out copies."""
+
+    __slots__ = ("_forked",)
+
+    def __init__(self, live: Routes, forked: Forked) -> None:
+        self._by_name = live._by_name
+        self._inside = live._inside
+        self.largest_body = live.largest_body
+        self._forked = forked
+
+    def find(self, consumer: Consumer, operation: str, model: str) -> Route | str:
+        found = super().find(consumer, operation, model)
+        return found if isinstance(found, str) else self._forked.route(found)
+
+
+class _Policies(Policies):
+    """Makes policies anew, over copies of the limits and of what was learned."""
+
+    __slots__ = ("_live", "_said")
+
+    def __init__(self, live: Policies, said: list[Said]) -> None:
+        super().__init__(live.lent)
+        self.latest = live.latest
+        self._live = live
+        self._said = said
+
+    def find(self, consumer: Consumer, route: Route, operation: str, key: bytes, now: float) -> Policy | None:
+        pair = (consumer.number, route.name)
+        learned = self._live._learned.get(pair)
+        if learned is not None and pair not in self._learned:
+            self._learned[pair] = twin(learned)
+        return super().find(consumer, route, operation, key, now)
+
+    def _new(self, identity: tuple[int, str, str, bytes]) -> Policy:
+        return _Policy(identity, self, self._said)
+
+    def _same(self, base: str, specs: Sequence[LimitSpec]) -> list[Limit]:
+        if base not in self._limits:
+            self._limits[base] = [limit.fork() for limit in self._live._limits.get(base, ())]
+        return super()._same(base, specs)
+
+
+class _Policy(Policy):
+    """Writes down what each limit says to the claim it makes."""
+
+    __slots__ = ("_policies", "_said")
+
+    def __init__(self, key: tuple[int, str, str, bytes], policies: Policies, said: list[Said]) -> None:
+        super().__init__(key)
+        self._policies = policies
+        self._said = said
+
+    def claim(self, facts: Facts) -> Claim:
+        claim = super().claim(facts)
+        self._said.extend(Said(limit, claim, self._policies.latest) for limit in self.limits)
+        return claim
