@@ -27,6 +27,7 @@ VERBS = {
     "config": "Rewrite a file of an older version of the language.",
     "status": "How the running gateway is.",
     "pools": "Which deployments serve which model, and how they are.",
+    "explain": "Where a request would go now, and why.",
     "usage": "What was used, and what it cost.",
     "requests": "The last requests, or one in full.",
     "drain": "Give a deployment no new calls.",

@@ -27,6 +27,7 @@ from sluicegate.apis import APIS, Paths
 from sluicegate.core.breaker import ThrottleSpec
 from sluicegate.core.caller import Callers
 from sluicegate.core.entry import Entry, entry
+from sluicegate.core.explain import Unknown, asked, explain
 from sluicegate.core.families import (
     CLIENTS,
     DEPLOYMENT_IN_FLIGHT,
@@ -199,6 +200,13 @@ class Worker:
         """What this worker sees of each deployment."""
         return {str(told["deployment"]): told for told in self.world.pools(time.monotonic())}
 
+    def explain(self, question: Any) -> dict[str, object]:
+        """What would become of a request here and now (core/explain.py); `error` where it cannot be said."""
+        try:
+            return explain(self.world, asked(question), time.monotonic())
+        except Unknown as e:
+            return {"error": str(e)}
+
     def deployment(self, number: int) -> str:
         """What a deployment is called in metrics: instance/deployment."""
         member = self.world.members.get(number)
@@ -290,7 +298,11 @@ class Told:
         self.shut = ShutNews(self._tell_shut)
         self.on_news: dict[str, Callable[[Any], None]] = {TOPIC: self._hear_shut}
         "Who wants to know, by topic."
-        self.answers: dict[str, Callable[[], Any]] = {"pools": worker.pools, "alive": lambda: True}
+        self.answers: dict[str, Callable[[Any], Any]] = {
+            "pools": lambda _: worker.pools(),
+            "alive": lambda _: True,
+            "explain": worker.explain,
+        }
         "Who answers a query, by what is asked."
         self._dropped = 0
         self._offered: tuple[int, Snapshot, Callers, ssl.SSLContext | None] | None = None
@@ -348,7 +360,7 @@ class Told:
         answer = self.answers.get(query.what)
         value = None
         try:
-            value = answer() if answer is not None else None
+            value = answer(query.value) if answer is not None else None
         except Exception as bug:
             report(bug)
         if self.channel is not None:

@@ -18,7 +18,14 @@ class Reply(NamedTuple):
 Handler = Callable[..., Awaitable[Reply]]
 """Gets the parts of the path that stand for something."""
 
-Table = dict[tuple[str, str], Handler]
+
+class Taking(NamedTuple):
+    """A handler that gets the request's body after the parts of the path."""
+
+    handler: Handler
+
+
+Table = dict[tuple[str, str], Handler | Taking]
 """Method and path; `{}` stands for one segment."""
 
 
@@ -44,6 +51,7 @@ class Gateway(Protocol):
     async def reload(self) -> Outcome: ...
     async def restart(self) -> str: ...
     async def drain(self, deployment: str, away: bool) -> str: ...
+    async def explain(self, question: Any) -> list[dict[str, Any]] | str: ...
 
 
 def said(status: int, value: Any) -> Reply:

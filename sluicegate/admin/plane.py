@@ -11,6 +11,7 @@ import os
 from collections.abc import Callable
 from typing import Any, Protocol
 
+from sluicegate.admin import explain as explain_resource
 from sluicegate.admin import gateway as gateway_resource
 from sluicegate.admin import metrics as metrics_resource
 from sluicegate.admin import pools as pools_resource
@@ -44,6 +45,7 @@ class Plane:
     async def start(self, keeper: Keeper) -> None:
         """Listen. Raises OSError when there can be no Unix socket."""
         table: Table = {**gateway_resource.table(keeper), **pools_resource.table(keeper), **self._metrics}
+        table |= explain_resource.table(keeper)
         self._unix = Server(table)
         self._data = keeper.settings.data
         await self._unix.listen_unix(keeper.settings.data)

@@ -1,7 +1,8 @@
 """The admin plane's listeners: a Unix socket for operators (mode 0600, no credential), loopback TCP for what scrapes.
 
-A small HTTP server on purpose: one request a connection, heads up to 8 KiB, no bodies. What clients of the gateway
-reach is another house (edge/); this one is met by curl, Prometheus and our own command line.
+A small HTTP server on purpose: one request a connection, heads up to 8 KiB, bodies up to 256 KiB and only where a
+resource takes one. What clients of the gateway reach is another house (edge/); this one is met by curl, Prometheus and
+our own command line.
 """
 
 from __future__ import annotations
@@ -14,10 +15,11 @@ import re
 import socket
 from collections.abc import Mapping
 
-from sluicegate.admin.base import Handler, Reply, Table, wrong
+from sluicegate.admin.base import Handler, Reply, Table, Taking, wrong
 
 SOCKET = "control.sock"
 HEAD_BYTES = 8 * 1024
+BODY_BYTES = 256 * 1024
 HEAD_S = 10.0
 WRITE_S = 30.0
 RETRY_S = 5.0
@@ -25,17 +27,18 @@ CONNECTIONS = 64
 """At once; more are closed unanswered."""
 
 STATUS = {200: "OK", 400: "Bad Request", 404: "Not Found", 405: "Method Not Allowed", 409: "Conflict",
-          500: "Internal Server Error"}  # fmt: skip
+          413: "Content Too Large", 500: "Internal Server Error"}  # fmt: skip
 
 _REQUEST = re.compile(rb"([A-Z]{1,16}) (/[!-~]*) HTTP/1\.[01]\r\n")
+_LENGTH = re.compile(rb"^content-length:[ \t]*([0-9]{1,9})[ \t]*\r$", re.IGNORECASE | re.MULTILINE)
 
 
 class Server:
     """One listener and its table."""
 
     def __init__(self, table: Table) -> None:
-        self._exact: dict[tuple[str, str], Handler] = {}
-        self._patterns: list[tuple[str, re.Pattern[str], Handler]] = []
+        self._exact: dict[tuple[str, str], Handler | Taking] = {}
+        self._patterns: list[tuple[str, re.Pattern[str], Handler | Taking]] = []
         for (method, path), handler in table.items():
             if "{}" in path:
                 parts = (re.escape(part) for part in path.split("{}"))
@@ -93,7 +96,7 @@ class Server:
         try:
             async with asyncio.timeout(HEAD_S):
                 head = await reader.readuntil(b"\r\n\r\n")
-            reply, body = await self._answer(head)
+            reply, body = await self._answer(head, reader)
             lines = f"HTTP/1.1 {reply.status} {STATUS[reply.status]}\r\ncontent-type: {reply.content_type}\r\n"
             lines += f"content-length: {len(reply.body)}\r\ncache-control: no-store\r\nconnection: close\r\n\r\n"
             writer.write(lines.encode() + (reply.body if body else b""))
@@ -107,7 +110,7 @@ class Server:
             self._open.discard(task)
             writer.close()
 
-    async def _answer(self, head: bytes) -> tuple[Reply, bool]:
+    async def _answer(self, head: bytes, reader: asyncio.StreamReader) -> tuple[Reply, bool]:
         """The reply, and whether its body is sent."""
         found = _REQUEST.match(head)
         if found is None:
@@ -118,9 +121,17 @@ class Server:
         if handler is None:
             known = any(self._find(other, path)[0] for other in ("GET", "POST"))
             return (wrong(405, "another method") if known else wrong(404, "there is no such path here")), with_body
-        return await handler(*arguments), with_body
+        if not isinstance(handler, Taking):
+            return await handler(*arguments), with_body
+        said = _LENGTH.search(head)
+        length = int(said[1]) if said else 0
+        if length > BODY_BYTES:
+            return wrong(413, f"a body may have {BODY_BYTES} bytes here"), with_body
+        async with asyncio.timeout(HEAD_S):
+            body = await reader.readexactly(length)
+        return await handler.handler(*arguments, body), with_body
 
-    def _find(self, method: str, path: str) -> tuple[Handler | None, tuple[str, ...]]:
+    def _find(self, method: str, path: str) -> tuple[Handler | Taking | None, tuple[str, ...]]:
         handler = self._exact.get((method, path))
         if handler is not None:
             return handler, ()
@@ -138,6 +149,6 @@ def loopback(host: str) -> bool:
         return host == "localhost"
 
 
-def only(table: Mapping[tuple[str, str], Handler], *paths: str) -> Table:
+def only(table: Mapping[tuple[str, str], Handler | Taking], *paths: str) -> Table:
     """The part of a table that may be met without a credential."""
     return {key: handler for key, handler in table.items() if key[1] in paths}

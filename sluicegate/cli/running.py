@@ -28,11 +28,11 @@ def running(f: Callable[..., Any]) -> Callable[..., Any]:
     return config_option(click.option("--data", metavar="DIR", help=what)(f))
 
 
-def ask(method: str, path: str, config: Sequence[str], data: str | None) -> Any:
-    """The gateway's answer, or exit status 1 with what is wrong."""
+def ask(method: str, path: str, config: Sequence[str], data: str | None, value: Any = None) -> Any:
+    """The gateway's answer, or exit status 1 with what is wrong. `value`: sent as the body, JSON."""
     folder = folder_of(config, data)
     try:
-        status, body = _asked(method, path, folder)
+        status, body = _asked(method, path, folder, None if value is None else json.dumps(value).encode())
     except (FileNotFoundError, ConnectionRefusedError, NotADirectoryError):
         raise click.ClickException(
             f"no gateway runs with {folder}. Start one: sluicegate serve. If its data is elsewhere: --data DIR"
@@ -48,14 +48,14 @@ def ask(method: str, path: str, config: Sequence[str], data: str | None) -> Any:
     return body
 
 
-def _asked(method: str, path: str, folder: str) -> tuple[int, Any]:
+def _asked(method: str, path: str, folder: str, body: bytes | None) -> tuple[int, Any]:
     connection = http.client.HTTPConnection("gateway", timeout=ASK_S)
     fd = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
     try:
         connection.sock = socket.socket(socket.AF_UNIX)
         connection.sock.settimeout(ASK_S)
         connection.sock.connect(f"/proc/self/fd/{fd}/{SOCKET}")  # by way of the folder a long path fits, too
-        connection.request(method, path)
+        connection.request(method, path, body)
         answer = connection.getresponse()
         return answer.status, json.loads(answer.read())
     finally:

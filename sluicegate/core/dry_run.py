@@ -9,7 +9,7 @@ from collections.abc import Callable
 from typing import Any
 
 from sluicegate.core.actions import Read, Relay, Reply, Send
-from sluicegate.core.events import AnswerFacts, Body, Ended, Event, Failed, Head, Refused, Responded
+from sluicegate.core.events import AnswerFacts, Body, Ended, Event, Failed, Head, Refused, Responded, Usage
 from sluicegate.core.exchange import exchange
 from sluicegate.core.fork import Forked, Kept, Said
 from sluicegate.core.pool import Look, Member
@@ -40,8 +40,11 @@ class Run:
         "The public name under which each candidate stands."
 
 
-def dry_run(world: World, head: Head, body: Body | Refused, answers: Answers, key: bytes = b"") -> Run:
-    """What would become of this request now. `key`: digest of the key that it is taken to show, see fork.Named."""
+def dry_run(
+    world: World, head: Head, body: Body | Refused, answers: Answers, key: bytes = b"", usage: Usage | None = None
+) -> Run:
+    """What would become of this request now. `key`: digest of the key that it is taken to show, see fork.Named;
+    `usage`: what an answer that is relayed says it used."""
     forked = Forked(world, key)
     own = forked.world
     looks = own.why
@@ -68,7 +71,7 @@ def dry_run(world: World, head: Head, body: Body | Refused, answers: Answers, ke
             e = answers(action, now)
             now = e.at
         elif isinstance(action, Relay):
-            e = Ended(now, None, "done")
+            e = Ended(now, usage, "done")
         elif isinstance(action, Reply):
             reply = action
             e = None
@@ -82,7 +85,9 @@ def dry_run(world: World, head: Head, body: Body | Refused, answers: Answers, ke
 def _fitting(body: Body | Refused, most: int) -> Body | Refused:
     """As the edge has it: a body that is too large is not read."""
     if isinstance(body, Body) and body.size > most:
-        return Refused(body.at, "request.body_too_large", f"The body is larger than {most} bytes.")
+        return Refused(
+            body.at, "request.body_too_large", f"The request body is larger than the {most} bytes this gateway accepts."
+        )
     return body
 
 

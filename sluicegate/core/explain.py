@@ -7,6 +7,7 @@ a candidate are those of WORDS, the reasons of a refusal those of core/refusals.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from difflib import get_close_matches
 from math import inf
 from typing import Any, Final
 
@@ -35,7 +36,7 @@ ADVICE: Final = {
     "grant.operation": "Allow the operation under the model's or the consumer's 'operations'.",
     "boundary.mismatch": "Send its requests to a gateway that serves this boundary, or name it in gateway.boundaries.",
     "route.model": "No model has this name. The names are under 'models', and in `sluicegate pools`.",
-    "grant.model": "The model exists, but this consumer may not use it: add it to the 'models' of the consumer or its plan.",
+    "grant.model": "The model exists, but not for this consumer: add it to the 'models' of the consumer or its plan.",
     "request.no_model": "Name a model, in the path or in the body.",
     "request.body_too_large": "Send less, or raise body.max of the model.",
     "request.context_length": "Shorten the prompt, or add a deployment with a longer window (max_input).",
@@ -121,6 +122,12 @@ def asked(value: Any) -> Question:
         raise Unknown(f"this is no question: {type(bad).__name__} {bad}") from None
 
 
+def nobody(name: str, known: Sequence[str]) -> str:
+    """What is said of a consumer that is not there."""
+    near = get_close_matches(name, known, 1)
+    return f'no consumer is called "{name}"' + (f'; did you mean "{near[0]}"?' if near else "")
+
+
 def explain(world: World, question: Question, now: float) -> dict[str, Any]:
     """The answer. Raises Unknown where nobody has the consumer's name or a key."""
     found = world.callers.named(question.consumer)
@@ -173,9 +180,11 @@ def _run(world: World, question: Question, now: float, key: bytes, answers: Any)
 
 def _params(run: Run) -> dict[str, Any]:
     changes = run.sends[0].changes if run.sends else None
+    trail = run.record.trail
     return {
         "set": {name: text.decode("utf-8", "replace") for name, text in (changes or {}).items()},
-        "notes": [line for line in run.record.trail if line.startswith("params ")],
+        "changed": [name for line in trail if line.startswith("params: ") for name in line[8:].split(", ")],
+        "notes": [line for line in trail if line.startswith("params ")],
     }
 
 

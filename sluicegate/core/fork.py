@@ -8,19 +8,27 @@ an exchange changes adds its copy here; tests/laws/test_explain.py compares all 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Final
 
+from sluicegate.core.breaker import Breaker
 from sluicegate.core.caller import Callers, Consumer, Shown
 from sluicegate.core.door import Door
 from sluicegate.core.events import Facts
+from sluicegate.core.learned import Learned
 from sluicegate.core.limits.base import Claim, Limit, LimitSpec
 from sluicegate.core.policy import Policies, Policy
 from sluicegate.core.pool import Member, Pool
 from sluicegate.core.record import UsageRecord
+from sluicegate.core.retries import Retries
 from sluicegate.core.route import Route, Routes
-from sluicegate.core.snapshot import Directory
+from sluicegate.core.settings import Gateway
+from sluicegate.core.snapshot import Directory, Snapshot
 from sluicegate.core.state import World
 from sluicegate.core.throttle import Throttle
 from sluicegate.core.twin import twin
+
+_NOTHING: Final = Snapshot("", Gateway(), (), (), ())
+_NOBODY: Final = Directory((), ())
 
 
 class Kept:
@@ -69,9 +77,9 @@ class Forked:
         self._doors: dict[Door, Door] = {}
         self._throttles: dict[Throttle, Throttle] = {}
         self._routes: dict[Route, Route] = {}
-        self.world = own = twin(world)
+        self.world = own = twin(world, World(_NOTHING, _NOBODY, Kept()))
         own.journal = Kept()
-        own.retries = twin(world.retries)
+        own.retries = twin(world.retries, Retries(0.0))
         own.callers = _Callers(key)
         own.routes = _Routes(world.routes, self)
         own.policies = _Policies(world.policies, self.said)
@@ -83,7 +91,7 @@ class Forked:
         """The fork's own."""
         own = self._routes.get(live)
         if own is None:
-            own = self._routes[live] = twin(live)
+            own = self._routes[live] = twin(live, Route(live.model, live.pool))
             own.pool = self._pool(live)
             own.arm = None  # only Routes.find looks at it, and does so in the live one
             if live.base is not None:
@@ -91,13 +99,13 @@ class Forked:
         return own
 
     def _pool(self, live: Route) -> Pool:
-        pool = twin(live.pool)
+        pool = twin(live.pool, Pool(()))
         pool.tiers = tuple(tuple(self._member(m, live.name) for m in tier) for tier in live.pool.tiers)
         pool.members = tuple(m for tier in pool.tiers for m in tier)
         return pool
 
     def _member(self, live: Member, model: str) -> Member:
-        member = twin(live)
+        member = twin(live, Member(live.deployment, live.instance, live.door))
         member.door = self._door(live.door)
         self.models[member] = model
         return member
@@ -105,9 +113,9 @@ class Forked:
     def _door(self, live: Door) -> Door:
         own = self._doors.get(live)
         if own is None:
-            own = self._doors[live] = twin(live)
-            own.breaker = twin(live.breaker)
-            own.throttle = twin(live.throttle)
+            own = self._doors[live] = twin(live, Door())
+            own.breaker = twin(live.breaker, Breaker())
+            own.throttle = twin(live.throttle, Throttle())
             if live.quota is not None:
                 own.quota = self._throttle(live.quota)
         return own
@@ -115,7 +123,7 @@ class Forked:
     def _throttle(self, live: Throttle) -> Throttle:
         own = self._throttles.get(live)
         if own is None:
-            own = self._throttles[live] = twin(live)
+            own = self._throttles[live] = twin(live, Throttle())
         return own
 
 
@@ -138,7 +146,7 @@ class _Callers(Callers):
     __slots__ = ("_mark",)
 
     def __init__(self, key: bytes) -> None:
-        super().__init__(Directory((), ()))
+        super().__init__(_NOBODY)
         self._mark = key
 
     def mark(self, key: bytes) -> bytes:
@@ -151,6 +159,7 @@ class _Routes(Routes):
     __slots__ = ("_forked",)
 
     def __init__(self, live: Routes, forked: Forked) -> None:
+        super().__init__({})
         self._by_name = live._by_name
         self._inside = live._inside
         self.largest_body = live.largest_body
@@ -176,7 +185,7 @@ class _Policies(Policies):
         pair = (consumer.number, route.name)
         learned = self._live._learned.get(pair)
         if learned is not None and pair not in self._learned:
-            self._learned[pair] = twin(learned)
+            self._learned[pair] = twin(learned, Learned())
         return super().find(consumer, route, operation, key, now)
 
     def _new(self, identity: tuple[int, str, str, bytes]) -> Policy:

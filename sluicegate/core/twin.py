@@ -1,6 +1,7 @@
 """A copy of an object whose class is slotted, for a run that must change nothing (core/fork.py).
 
-`copy.copy` knows nothing of the attributes of compiled classes; this works for both.
+`copy.copy` knows nothing of the attributes of compiled classes, and these cannot be made without their constructor: so
+whoever wants a copy makes a new one, and here it becomes what the other one is.
 """
 
 from __future__ import annotations
@@ -10,15 +11,12 @@ from typing import Any, TypeVar
 T = TypeVar("T")
 
 
-def twin(thing: T) -> T:
-    """Another one with the same attributes. Containers among them are copied; what they hold is shared."""
-    kind: Any = type(thing)
-    new: T = kind.__new__(kind)
-    for name in _names(kind):
-        try:
-            value: Any = getattr(thing, name)
-        except AttributeError:
-            continue  # never set
+def twin(thing: T, new: T) -> T:
+    """`new` with the attributes of `thing`. Containers among them are copied; what they hold is shared."""
+    for name in _names(type(thing)):
+        if not hasattr(thing, name):
+            continue  # declared, never set
+        value: Any = getattr(thing, name)
         if isinstance(value, (list, dict, set, bytearray)):
             value = value.copy()
         setattr(new, name, value)

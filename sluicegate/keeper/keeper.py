@@ -21,9 +21,10 @@ from typing import Any, Protocol
 
 from sluicegate import __version__
 from sluicegate.core.entry import Entry
+from sluicegate.core.explain import nobody
 from sluicegate.core.pricing import Tariffs
 from sluicegate.core.settings import Gateway, Prices
-from sluicegate.core.snapshot import Directory, Snapshot
+from sluicegate.core.snapshot import Directory, Model, Snapshot
 from sluicegate.keeper import drained
 from sluicegate.keeper.home import Home
 from sluicegate.keeper.supervisor import CannotStart, Supervisor
@@ -302,6 +303,24 @@ class Keeper:
             say("drained" if away else "undrained", deployment=deployment)
             return ""
 
+    async def explain(self, question: Any) -> list[dict[str, Any]] | str:
+        """What would become of a request, by each worker; or what is wrong with the question."""
+        name = question.get("consumer") if isinstance(question, dict) else None
+        if not isinstance(name, str):
+            return "the question names no consumer"
+        known = self.directory.consumers
+        if not any(c.name == name for c in known):
+            return await asyncio.to_thread(nobody, name, [c.name for c in known])
+        away = {n for label, n in drained.labels(self.snapshot).items() if label in self.drained}
+        gone = {m.name: [n for n in members(m) if n in away] for m in self.snapshot.models} if away else {}
+        answers = await self.supervisor.ask("explain", {**question, "drained": gone})
+        if not answers:
+            return "no worker answers"
+        for _, answer in answers:
+            if "error" in answer:
+                return str(answer["error"])
+        return [{"worker": worker.pid, "seat": worker.seat.number, **answer} for worker, answer in answers]
+
     def _configure_log(self) -> None:
         if self.log is not None:
             self.log.configure(self.settings.telemetry.access_log)
@@ -364,6 +383,11 @@ class Keeper:
         task = asyncio.get_running_loop().create_task(work)
         self._background.add(task)
         task.add_done_callback(self._background.discard)
+
+
+def members(model: Model) -> tuple[int, ...]:
+    """Of a model, those of its rollout among them."""
+    return model.deployments + (model.rollout.deployments if model.rollout is not None else ())
 
 
 def parcels(snapshot: Snapshot, before: Directory, now: Directory) -> tuple[bytes, bytes]:

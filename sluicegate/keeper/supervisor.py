@@ -287,7 +287,7 @@ class Supervisor:
         """Ask every worker for a word; one that has none for HANG_S stands still, and is replaced. What it was doing
         is lost, as nobody would have got it."""
         workers = self._ready()
-        answers = await asyncio.gather(*(w.ask("alive", HANG_S) for w in workers))
+        answers = await asyncio.gather(*(w.ask("alive", within_s=HANG_S) for w in workers))
         for worker, answer in zip(workers, answers, strict=True):
             if answer is None and worker.state == "ready" and not self.stopping:
                 self.say("worker.hangs", pid=worker.pid, error=f"no word for {HANG_S:g} s")
@@ -295,10 +295,10 @@ class Supervisor:
 
     # ------------------------------------------------------------------ small things
 
-    async def ask(self, what: str) -> list[tuple[Worker, Any]]:
+    async def ask(self, what: str, value: Any = None) -> list[tuple[Worker, Any]]:
         """Live state of every worker that is ready and answers."""
         workers = self._ready()
-        answers = await asyncio.gather(*(w.ask(what) for w in workers))
+        answers = await asyncio.gather(*(w.ask(what, value) for w in workers))
         return [(w, a) for w, a in zip(workers, answers, strict=True) if a is not None]
 
     def live_regions(self) -> set[int]:

@@ -86,12 +86,12 @@ class Worker:
         """It is about to be told of this version: its answer may come before anybody waits for it."""
         self._taken[version] = asyncio.get_running_loop().create_future()
 
-    async def ask(self, what: str, within_s: float = 2.0) -> Any:
+    async def ask(self, what: str, value: Any = None, within_s: float = 2.0) -> Any:
         """Ask for live state; None when it does not answer in time."""
         self._ids += 1
         number = self._ids
         future = self._answers[number] = asyncio.get_running_loop().create_future()
-        self.send(Query(number, what))
+        self.send(Query(number, what, value))
         try:
             async with asyncio.timeout(within_s):
                 return await future

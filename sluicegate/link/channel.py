@@ -63,6 +63,8 @@ class Query(msgspec.Struct, tag=True, array_like=True):
 
     id: int
     what: str
+    value: Any = None
+    "What is asked about, plain data."
 
 
 # ---------------------------------------------------------------- up: worker to keeper

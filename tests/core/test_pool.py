@@ -7,7 +7,7 @@ import pytest
 
 from sluicegate.core.breaker import BreakerSpec, ThrottleSpec
 from sluicegate.core.door import Door
-from sluicegate.core.pool import BALANCE, PASSED, Member, Pool
+from sluicegate.core.pool import BALANCE, Look, Member, Pool
 from sluicegate.core.snapshot import Deployment, Instance
 
 GOLDEN = 0.6180339887
@@ -193,18 +193,23 @@ def test_B4_nobody_is_passed_over_for_what_is_declared_unless_it_was_asked_for()
         assert trail == (["i0/d: passed.soft_ceiling"] if taken else [])
 
 
-def test_every_candidate_is_explained_and_nothing_is_taken():
-    pool = Pool([[member(0, 0)], [member(1, max_input=5), member(2), member(3)]], "round_robin")
+def test_every_candidate_has_its_word_and_no_door_is_entered():
+    pool = Pool([[member(0, 0)], [member(1, max_input=5), member(2), member(3)], [member(4)]], "round_robin")
     pool.members[0].door.throttled(
         0, 0.0, 0.0, "upstream.throttled.rate", 2.0, 10, BreakerSpec(), ThrottleSpec()
     )  # fmt: skip
-    for _ in range(2):
-        why: list[str] = []
-        assert pool.pick((), 1.0, 0.5, 10, [], why) is pool.members[2]
-        assert why == [
-            f"i0/d: {PASSED['throttled']}", f"i1/d: {PASSED['prompt']}",
-            "i3/d: not taken, 0 in flight, 0 tokens of load", "i2/d: taken, 0 in flight, 0 tokens of load",
+    for taken, other in ((2, 3), (3, 2)):
+        why: list[Look] = []
+        assert pool.pick((), 0.5, 0.5, 10, [], why) is pool.members[taken]
+        assert [(look.member.label, look.word, look.until, look.state) for look in why] == [
+            ("i0/d", "throttled", 1.5, "shut"), ("i1/d", "prompt", 0.0, "closed"),
+            (f"i{taken}/d", "taken", 0.0, "closed"), (f"i{other}/d", "balance", 0.0, "closed"),
+            ("i4/d", "later", 0.0, "closed"),
         ]  # fmt: skip
+    why = []
+    assert pool.pick([m.door for m in pool.members[1:4]], 0.5, 0.5, 10, [], why) is pool.members[4]
+    assert [look.word for look in why] == ["throttled", "tried", "tried", "tried", "only"]
+    assert not any(m.door.in_flight for m in pool.members)
 
 
 def test_a_trail_is_bounded():

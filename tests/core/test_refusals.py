@@ -3,6 +3,7 @@
 import re
 from pathlib import Path
 
+from sluicegate.core.explain import WORDS
 from sluicegate.core.pool import PASSED
 from sluicegate.core.refusals import REFUSALS
 from sluicegate.drive.answer import CUT_MESSAGES
@@ -36,6 +37,12 @@ def test_what_cannot_change_names_no_time() -> None:
         _, lines, body = refusal(reason, 'a "message"\n', None, "id")
         assert (b"retry-after" in lines) == (r.least_retry_after is not None)
         assert b'"reason":"' + reason.encode() + b'"' in body
+
+
+def test_every_word_for_a_candidate_is_on_the_page() -> None:
+    section = PAGE.read_text().partition("## In an explanation")[2].partition("\n## ")[0]
+    said = re.findall(r"^\| `([a-z_]+)` \|", section, re.MULTILINE)
+    assert [*said, *(f"passed.{reason}" for reason in PASSED)] == list(WORDS)
 
 
 def test_every_reason_to_pass_a_member_over_is_on_the_page() -> None:

@@ -144,7 +144,7 @@ class Limit:
 
     def fork(self) -> Limit:
         """Another one as it is now, for a run that must change nothing (core/fork.py)."""
-        return twin(self)
+        return twin(self, type(self)(self.spec, self.key))
 
     def wants(self, claim: Claim) -> int:
         """How much the claim takes."""

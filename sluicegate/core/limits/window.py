@@ -56,7 +56,7 @@ class Window(Limit):
     def fork(self) -> Limit:
         new = super().fork()
         assert isinstance(new, Window)
-        new.slots = [twin(slot) for slot in self.slots]
+        new.slots = [twin(slot, Slot(0.0, 0)) for slot in self.slots]
         return new
 
     def lacks(self, claim: Claim, now: float) -> float | None:

@@ -1,0 +1,174 @@
+"""`sluicegate explain`: where a request of this consumer would go now, and why; or why it would be refused.
+
+The running gateway decides it, by the code that decides live requests, in a dry run that sends and takes nothing. With
+--from, the same code does so here, over a configuration in which nothing is under way. A body is read here, and only
+what decides goes on to the gateway: sizes, numbers, short fields; never a prompt.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+from typing import Any
+
+import click
+
+from sluicegate.apis import APIS, Paths
+from sluicegate.apis.base import BadRequest
+from sluicegate.cli.configuration import load
+from sluicegate.cli.explained import refused_early, text
+from sluicegate.cli.running import ask, running
+from sluicegate.core.explain import CHANCE, Question, Unknown, deciding, explain, nobody
+from sluicegate.core.fork import Kept
+from sluicegate.core.state import World
+
+TOKENS = 100
+OPERATION = "chat_completions"
+
+
+class CannotExplain(click.ClickException):
+    """There is nobody to ask, or the question names what is not there."""
+
+    exit_code = 2
+
+
+class Refused(Exception):
+    """Before anybody's limits or pools: by what the request itself is."""
+
+    def __init__(self, reason: str, message: str) -> None:
+        super().__init__(reason, message)
+        self.reason = reason
+        self.message = message
+
+
+@click.command()
+@running
+@click.option("--from", "old", metavar="FILE", multiple=True, help="By this configuration, with nothing under way.")
+@click.option("--consumer", "--as", required=True, metavar="NAME", help="Who asks. A name; keys are never asked for.")
+@click.option("--model", metavar="NAME", help="Public name that is asked for.")
+@click.option("--tokens", type=click.IntRange(0), help=f"Of the prompt. Default: {TOKENS}.")
+@click.option("--max-tokens", "most", type=click.IntRange(0), help="Of the answer. Default: the request says none.")
+@click.option("--stream", is_flag=True, help="The answer is to be streamed.")
+@click.option("--body", metavar="FILE", help="A request's body, instead of the three before; - reads it from stdin.")
+@click.option("--path", metavar="PATH", help="Request path. Default: chat completions of the model.")
+@click.option("--chance", type=click.FloatRange(0, 1), default=CHANCE, help="The draw, where a balance draws lots.")
+@click.option("--worker", type=int, metavar="PID", help="By this worker alone. Default: all; said where they differ.")
+@click.option("--json", "as_json", is_flag=True, help="As JSON, each worker apart.")
+@click.pass_context
+def command(
+    ctx: click.Context,
+    config: tuple[str, ...],
+    data: str | None,
+    old: tuple[str, ...],
+    consumer: str,
+    model: str | None,
+    tokens: int | None,
+    most: int | None,
+    stream: bool,
+    body: str | None,
+    path: str | None,
+    chance: float,
+    worker: int | None,
+    as_json: bool,
+) -> None:
+    """Say where a request would go now, and why. Nothing is sent, and nothing is used up.
+
+    Exit status: 0 it would be sent, 1 it would be refused (by some worker), 2 it cannot be said.
+    """
+    if body is not None and (tokens is not None or most is not None or stream):
+        raise click.UsageError("--body is the whole request: leave out --tokens, --max-tokens and --stream")
+    if old and worker is not None:
+        raise click.UsageError("--from asks no gateway, so there is no --worker to choose")
+    try:
+        question = _question(consumer, model, tokens, most, stream, body, path, chance)
+    except Refused as e:
+        found = [refused_early(e.reason, e.message)]
+    else:
+        found = [_alone(old, question)] if old else _asked(config, data, question, worker)
+    click.echo(json.dumps({"workers": found}) if as_json else text(found))
+    ctx.exit(0 if all(told["outcome"]["sent"] for told in found) else 1)
+
+
+def _question(
+    consumer: str, model: str | None, tokens: int | None, most: int | None, stream: bool, body: str | None,
+    path: str | None, chance: float,
+) -> Question:  # fmt: skip
+    """What is asked. Raises Refused where the path or the body itself is not accepted."""
+    if path is None:
+        row = APIS[OPERATION]
+        path = f"/openai/deployments/{model}{row.deployment_path}" if model else f"/openai/v1{row.model_path}"
+    target, _, query = path.partition("?")
+    match = Paths(APIS.values()).match("POST", target.encode(), query.encode())
+    if isinstance(match, str):
+        raise Refused(match, f"{path} is no operation of this gateway.")
+    named = match.path_model
+    if named is not None and model is not None and named != model:
+        raise click.UsageError(f'--path names the model "{named}", --model "{model}": write one of them')
+    if named is None and model is None and body is None:
+        raise click.UsageError("which model? Write --model NAME, or the request itself: --body FILE")
+    if body is None:
+        raw = _made(model, most, stream)
+    elif named is None and model is not None:
+        raise click.UsageError("with this --path the body names the model: leave out --model")
+    else:
+        raw = _read(body)
+    api = match.api
+    try:
+        fields = api.fields(raw)
+        facts = api.facts(fields, len(raw))
+    except BadRequest as e:
+        raise Refused(e.reason, e.message) from None
+    size = len(raw)
+    if body is None:
+        facts.estimate = TOKENS if tokens is None else tokens
+        size = max(size, 4 * facts.estimate)
+    return Question(consumer, api.name, named, facts, size, deciding(fields), min(chance, 0.999999))
+
+
+def _made(model: str | None, most: int | None, stream: bool) -> bytes:
+    request: dict[str, Any] = {"model": model, "messages": []}
+    if most is not None:
+        request["max_tokens"] = most
+    if stream:
+        request["stream"] = True
+    return json.dumps(request).encode()
+
+
+def _read(body: str) -> bytes:
+    try:
+        if body == "-":
+            return sys.stdin.buffer.read()
+        with open(body, "rb") as f:
+            return f.read()
+    except OSError as e:
+        raise click.UsageError(f"{body} cannot be read: {(e.strerror or 'error').lower()}") from None
+
+
+def _asked(config: tuple[str, ...], data: str | None, question: Question, worker: int | None) -> list[dict[str, Any]]:
+    """By the running gateway."""
+    try:
+        found: list[dict[str, Any]] = ask("POST", "/v1/explain", config, data, question.plain())["workers"]
+    except click.ClickException as e:
+        if isinstance(e, click.UsageError):
+            raise
+        raise CannotExplain(e.message) from None
+    if worker is None:
+        return found
+    chosen = [told for told in found if told["worker"] == worker]
+    if not chosen:
+        raise CannotExplain(f"{worker} is no worker of it. They are: {', '.join(str(t['worker']) for t in found)}")
+    return chosen
+
+
+def _alone(files: tuple[str, ...], question: Question) -> dict[str, Any]:
+    """By a configuration alone."""
+    loaded = load(files, start=False, end="nothing was explained", quiet=True)
+    snapshot, directory = loaded.snapshot, loaded.directory
+    assert snapshot is not None and directory is not None
+    names = [c.name for c in directory.consumers]
+    if question.consumer not in names:
+        raise CannotExplain(nobody(question.consumer, names))
+    try:
+        return {"worker": None, **explain(World(snapshot, directory, Kept()), question, 0.0)}
+    except Unknown as e:
+        raise CannotExplain(str(e)) from None

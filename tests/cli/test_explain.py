@@ -1,0 +1,249 @@
+"""`sluicegate explain`: by a file alone, and by a gateway of two workers with a throttled and a drained deployment."""
+
+from __future__ import annotations
+
+import http.client
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from click.testing import CliRunner, Result
+
+from sluicegate import main
+from sluicegate.core.explain import WORDS
+from sluicegate.core.refusals import REFUSALS
+from sluicegate.sim.fleet import FleetThread
+from tests.keeper.running import ENV, KEY, ROOT, Gateway, until
+from tests.keeper.test_keeper import SMALL
+
+FILE = """\
+version: 1
+gateway: {secrets: ['${env:SECRET}'], region: westeurope, boundaries: [eu]}
+boundaries: {eu: {regions: [westeurope, swedencentral], processing: regional}}
+instances:
+  ptu: {endpoint: 'https://ptu.example', region: westeurope, auth: none, deployments: {p: {model: gpt-4o, version: 2024-11-20, sku: ProvisionedManaged, ptu: 50, max_input: 1k}}}
+  weu: {endpoint: 'https://weu.example', region: westeurope, auth: none, deployments: {s: {model: gpt-4o, version: 2024-11-20}}}
+  sdc: {endpoint: 'https://sdc.example', region: swedencentral, auth: none, deployments: {s: {model: gpt-4o, version: 2024-11-20}, m: {model: gpt-4o-mini, version: 2024-07-18}}}
+  usa: {endpoint: 'https://usa.example', region: eastus, auth: none, deployments: {s: {model: gpt-4o, version: 2024-11-20}}}
+models:
+  chat: {use: gpt-4o@2024-11-20, fallback: [small], params: {max_tokens: {max: 500}}, body: {max: 64KiB}}
+  small: {use: gpt-4o-mini@2024-07-18}
+tenants:
+  retail: {boundary: eu, limits: [100k tokens/minute]}
+consumers:
+  shop: {tenant: retail, key: '${env:APP_KEY}', models: [chat], limits: [60k tokens/minute, 5 concurrent]}
+  desk: {tenant: retail, key: '${env:DESK_KEY}', models: all, params: {n: {allow: [1]}}}
+"""
+
+
+@pytest.fixture
+def there(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    (tmp_path / "gateway.yaml").write_text(FILE)
+    monkeypatch.chdir(tmp_path)
+    for name, value in {**ENV, "DESK_KEY": "key-of-desk-000000000001"}.items():
+        monkeypatch.setenv(name, value)
+    return tmp_path
+
+
+def alone(*args: str, **more: Any) -> Result:
+    return CliRunner().invoke(main.program, ["explain", "--from", "gateway.yaml", *args], **more)
+
+
+def test_a_file_alone_says_who_is_asked_first_and_why_everybody_else_is_not(there: Path):
+    done = alone("--consumer", "shop", "--model", "chat", "--tokens", "200", "--max-tokens", "900")
+    assert done.exit_code == 0, done.output
+    head, rules, limits, candidates, end = done.stdout.split("\n\n")
+    assert head.startswith("shop (tenant retail, boundary eu) asks chat, chat_completions: a prompt of 200 tokens")
+    assert head.endswith("with nothing under way")
+    assert rules == "rule: max_tokens = 500"
+    assert limits.splitlines()[1:] == [
+        "100000 tokens/minute         tenants.retail    700  100,000  passes",
+        "60000 tokens/minute          consumers.shop    700   60,000  passes",
+        "5 requests at the same time  consumers.shop      1        5  passes",
+    ]
+    rows = [line.split() for line in candidates.splitlines()]
+    assert [(row[1], row[3]) for row in rows[1:5]] == [
+        ("ptu/p", "only"), ("weu/s", "tier"), ("sdc/s", "region"), ("usa/s", "boundary"),
+    ]  # fmt: skip
+    assert candidates.endswith("fallback to small: no, this consumer may not use it")
+    assert end == (
+        "SENT to ptu/p\n"
+        "  if it is throttled there, and wherever it goes then: weu/s, then sdc/s, then 429 pool.throttled\n"
+        "  if it fails there, and wherever it goes then: weu/s, then sdc/s, then 503 pool.failed\n"
+    )
+
+
+def test_a_prompt_too_long_for_a_member_passes_it_over_and_a_fallback_is_named(there: Path):
+    told = one(alone("--as", "desk", "--model", "chat", "--tokens", "5000", "--json"))
+    assert {c["deployment"]: c["word"] for c in told["candidates"]} == {
+        "ptu/p": "passed.prompt", "weu/s": "only", "sdc/s": "region", "usa/s": "boundary",
+    }  # fmt: skip
+    assert told["outcome"]["deployment"] == "weu/s"
+    assert told["fallback"] == [{"model": "small", "reason": ""}]
+    last = {"deployment": "sdc/m", "model": "small"}
+    assert told["if_throttled"]["then"] == [{"deployment": "sdc/s", "model": "chat"}, last]
+    assert told["if_throttled"]["reason"] == "pool.throttled"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "body", "reason", "says"),
+    [
+        (["--as", "shop", "--model", "small"], None, "route.model", "The model exists, but not for this consumer"),
+        (["--as", "shop", "--model", "caht"], None, "route.model", "No model has this name"),
+        (["--as", "shop", "--model", "chat", "--tokens", "70000", "--path", "/v1/chat/completions"], None,
+         "request.body_too_large", "raise body.max"),
+        (["--as", "shop", "--model", "small", "--path", "/v1/embeddingz"], None, "route.path", "no operation"),
+        (["--as", "desk", "--model", "chat"], {"messages": [], "n": 2}, "params.not_allowed", "rule of consumers.desk"),
+        (["--as", "desk"], {"messages": []}, "request.no_model", "Name a model"),
+        (["--as", "desk"], {"model": "chat", "stream": 7}, "request.invalid_field", "'stream' must be true or false"),
+        (["--as", "shop", "--model", "chat"], {"messages": [], "max_tokens": 60_000, "n": 128},
+         "limit.token_rate.too_large", "It will never pass"),
+    ],
+)  # fmt: skip
+def test_a_refusal_names_its_reason_and_what_to_do(
+    there: Path, arguments: list[str], body: dict[str, Any] | None, reason: str, says: str
+):
+    if body is not None:
+        (there / "body.json").write_text(json.dumps(body))
+        arguments = [*arguments, "--body", "body.json"]
+    done = alone(*arguments)
+    assert done.exit_code == 1, done.output
+    assert f"REFUSED: {REFUSALS[reason].status} {reason}" in done.stdout
+    assert says in done.stdout
+    told = one(alone(*arguments, "--json"))
+    assert (told["outcome"]["reason"], told["outcome"]["sent"]) == (reason, False)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "says"),
+    [
+        (["--as", "shp", "--model", "chat"], 'no consumer is called "shp"; did you mean "shop"?'),
+        (["--as", "shop"], "which model?"),
+        (["--as", "shop", "--model", "chat", "--body", "nowhere"], "nowhere cannot be read: no such file"),
+        (["--as", "shop", "--model", "chat", "--body", "x", "--tokens", "1"], "leave out --tokens"),
+        (["--as", "shop", "--model", "chat", "--worker", "1"], "--from asks no gateway"),
+        (["--as", "shop", "--model", "a", "--path", "/openai/deployments/b/chat/completions"], "write one of them"),
+    ],
+)
+def test_a_question_without_an_answer_says_what_to_write(there: Path, arguments: list[str], says: str):
+    done = alone(*arguments)
+    assert done.exit_code == 2 and says in done.stderr and not done.stdout
+
+
+def test_a_body_from_stdin_decides_and_stays_here(there: Path):
+    body = {"model": "chat", "messages": [{"role": "user", "content": "my secret plan"}], "max_tokens": 7}
+    done = alone("--as", "shop", "--body", "-", "--json", input=json.dumps(body))
+    told = one(done)
+    assert told["outcome"]["sent"] and told["tokens"] == len(json.dumps(body)) // 4
+    assert "secret" not in done.stdout
+
+
+def one(done: Result) -> dict[str, Any]:
+    (told,) = json.loads(done.stdout)["workers"]
+    assert isinstance(told, dict)
+    return told
+
+
+# ---------------------------------------------------------------- a running gateway
+
+
+RUNNING = """\
+version: 1
+gateway:
+  data: {folder}/data
+  drain: 1s
+  workers: 2
+  admin: {{address: '127.0.0.1:0'}}
+  secrets: ["${{env:SECRET}}"]
+  listen: {{address: '127.0.0.1:0'}}
+instances:
+{instances}
+models:
+  chat: {{use: gpt-4o@2024-11-20}}
+consumers:
+  my-app: {{key: "${{env:APP_KEY}}", models: [chat], limits: [100 concurrent]}}
+"""
+
+
+@pytest.fixture
+def fleet() -> Iterator[FleetThread]:
+    with FleetThread({name: {**SMALL, "key": ENV["UPSTREAM_KEY"]} for name in "abc"}, seed=1) as fleet:
+        yield fleet
+
+
+def test_a_throttled_and_a_drained_deployment_of_a_running_gateway_are_told(fleet: FleetThread, tmp_path: Path):
+    deployments = "{gpt-4o: {model: gpt-4o, version: 2024-11-20}}"
+    instances = "\n".join(
+        f"  {name}: {{endpoint: '{fleet[name].origin}', auth: {{key: '${{env:UPSTREAM_KEY}}'}}, "
+        f"deployments: {deployments}}}"
+        for name in "abc"
+    )
+
+    def cli(verb: str, *arguments: str) -> subprocess.CompletedProcess[str]:
+        command = [sys.executable, "-P", "-m", "sluicegate.main", verb, "-c", str(gateway.file), *arguments]
+        return subprocess.run(
+            command, env={**os.environ, "PYTHONPATH": str(ROOT)}, capture_output=True, text=True, timeout=30
+        )
+
+    with Gateway(tmp_path, RUNNING.format(folder=tmp_path, instances=instances)) as gateway:
+        assert cli("drain", "c/gpt-4o").returncode == 0
+        fleet.fault("throttle", instance="a", wait_s=300.0)
+        for _ in range(2):
+            assert call(gateway.port) == 200  # by way of a, which refuses once, and tells the other worker
+        asked = len(fleet.ledger.entries)
+
+        def explained() -> list[dict[str, Any]]:
+            done = cli("explain", "--consumer", "my-app", "--model", "chat", "--json")
+            assert done.returncode == 0, done.stderr
+            found: list[dict[str, Any]] = json.loads(done.stdout)["workers"]
+            return found
+
+        def knows(worker: dict[str, Any]) -> bool:
+            return any(c["word"] == "passed.throttled" for c in worker["candidates"])
+
+        told = until(lambda: (found := explained()) and all(map(knows, found)) and found)
+        for worker in told:
+            words = {c["deployment"]: c for c in worker["candidates"]}
+            assert {name: c["word"] for name, c in words.items()} == {
+                "a/gpt-4o": "passed.throttled", "b/gpt-4o": "only", "c/gpt-4o": "drained",
+            }  # fmt: skip
+            assert 200 < words["a/gpt-4o"]["until_s"] <= 300
+            assert worker["outcome"]["deployment"] == "b/gpt-4o"
+            assert worker["if_failed"] == {"then": [], "reason": "pool.failed", "status": 503}
+            assert set(WORDS) >= {c["word"] for c in worker["candidates"]}
+        assert sorted(worker["worker"] for worker in told) == sorted(gateway.workers)
+
+        done = cli("explain", "--consumer", "my-app", "--model", "chat")
+        assert "SENT to b/gpt-4o" in done.stdout and "2 workers say the same" in done.stdout
+        assert f"drained  {' ' * 4}" in done.stdout and WORDS["drained"] in done.stdout
+        only = cli("explain", "--as", "my-app", "--model", "chat", "--worker", str(gateway.workers[0]), "--json")
+        assert [w["worker"] for w in json.loads(only.stdout)["workers"]] == [gateway.workers[0]]
+        wrong = cli("explain", "--as", "my-app", "--model", "chat", "--worker", "1")
+        assert (wrong.returncode, wrong.stdout) == (2, "") and "1 is no worker of it" in wrong.stderr
+        wrong = cli("explain", "--as", "my-apq", "--model", "chat")
+        assert (wrong.returncode, wrong.stderr) == (
+            2,
+            'Error: no consumer is called "my-apq"; did you mean "my-app"?\n',
+        )
+        assert len(fleet.ledger.entries) == asked, "nothing was sent"
+        totals, _ = gateway.end()
+        assert (totals["records"], totals["refused"]) == (2, 0)
+    assert cli("explain", "--as", "my-app", "--model", "chat").returncode == 2
+
+
+def call(port: int) -> int:
+    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=20)
+    try:
+        path = "/openai/deployments/chat/chat/completions?api-version=2024-10-21"
+        body = json.dumps({"messages": [{"role": "user", "content": "hello"}]})
+        connection.request("POST", path, body, {"api-key": KEY, "content-type": "application/json"})
+        answer = connection.getresponse()
+        answer.read()
+        return answer.status
+    finally:
+        connection.close()

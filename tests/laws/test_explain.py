@@ -1,0 +1,221 @@
+"""Explain equals reality: a dry run names what the live request then does, and changes nothing."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+from hypothesis import Phase, event, given, settings
+from hypothesis import strategies as st
+
+from sluicegate.apis import APIS
+from sluicegate.core import fork as fork_module
+from sluicegate.core.dry_run import Run, dry_run
+from sluicegate.core.events import AnswerFacts, Body, Event, Facts, Failed, Responded, Usage
+from sluicegate.core.explain import ADVICE, WORDS, Question, Unknown, advice, asked, deciding, explain
+from sluicegate.core.fork import Forked, Kept, Named
+from sluicegate.core.limits.window import Window
+from sluicegate.core.refusals import REFUSALS
+from sluicegate.core.settings import Gateway
+from sluicegate.core.snapshot import Directory, Snapshot
+from sluicegate.core.state import World
+from sluicegate.core.twin import twin
+from sluicegate.providers.refusals import classify
+from tests.laws.rig import SECRET
+from tests.laws.town import PASTS, REQUESTS, Answer, Request, Town, directories, pictured, snapshots
+
+WAIT = re.compile(rb"^retry-after-ms: (\d+)", re.MULTILINE)
+REASON = re.compile(rb"^x-sluicegate-reason: (\S+)", re.MULTILINE)
+
+
+def foretold(town: Town, request: Request) -> Run:
+    """The dry run of this request, its attempts answered as the script says."""
+    found = town.world.callers.named(request.consumer)
+    assert found is not None
+    api = APIS["chat_completions"]
+    fields = api.fields(request.body)
+    body = Body(town.clock, api.facts(fields, len(request.body)), len(request.body), fields)
+    tried: list[Answer] = []
+
+    def answers(send: object, now: float) -> Event:
+        answer = request.answer(len(tried))
+        tried.append(answer)
+        at = now + answer.after
+        if not answer.status:
+            return Failed(at, "connection.reset", "all")
+        if answer.status == 200:
+            return Responded(at, 200, AnswerFacts(), True)
+        return Responded(at, answer.status, classify(answer.status, answer.headers, answer.body, 0.0), True)
+
+    return dry_run(town.world, request.head(town.clock, "", Named(found[0])), body, answers, found[1], Usage(11, 7))
+
+
+@given(snapshots(), directories(), PASTS, REQUESTS)
+def test_a_dry_run_names_what_the_live_request_then_does_and_changes_nothing(
+    snapshot: Snapshot, directory: Directory, past: list[tuple[Request, int, float]], request: Request
+):
+    town = Town(snapshot, directory)
+    town.live_through(past)
+    before = pictured(town.world)
+    run = foretold(town, request)
+    assert pictured(town.world) == before
+    drive, client, attempts = town.live(request)
+    assert drive.done
+    assert [a.call.instance.name for a in attempts] == [s.member.instance.name for s in run.sends]
+    assert [a.call.body for a in attempts] == [sent(request, s.changes) for s in run.sends]
+    reply = run.reply
+    reason = REASON.search(client.headers)
+    if reply is None:
+        assert reason is None and client.status == run.record.status
+    else:
+        assert reason is not None and reason[1].decode() == reply.reason
+        assert client.status == REFUSALS[reply.reason].status
+        wait = WAIT.search(client.headers)
+        said = None if wait is None else int(wait[1]) / 1000
+        least = REFUSALS[reply.reason].least_retry_after
+        if least is None:
+            assert said is None
+        else:
+            assert said == pytest.approx(max(reply.retry_after or 0.0, least), abs=0.0011)
+    event("refused" if reply is not None and not attempts else f"{len(attempts)} attempts, {client.status}")
+    if reply is not None:
+        event(reply.reason)
+    journal = town.journal
+    record = journal.refusals[-1] if run.record.state == "refused" else journal.recent[-1]
+    assert (record.reason, record.status, record.state) == (run.record.reason, run.record.status, run.record.state)
+    assert record.trail == run.record.trail
+    assert [(a.deployment, a.cause, a.status) for a in record.attempts] == [
+        (a.deployment, a.cause, a.status) for a in run.record.attempts
+    ]
+    town.end()
+
+
+def sent(request: Request, changes: dict[str, bytes] | None) -> bytes:
+    """What goes up of this body, with these changes and the deployment's own name."""
+    api = APIS["chat_completions"]
+    fields = api.fields(request.body)
+    facts = api.facts(fields, len(request.body))
+    return bytes(api.body(request.body, fields, facts, None if request.in_path else "d", True, changes))
+
+
+@given(snapshots(), directories(), PASTS, REQUESTS, st.sets(st.integers(0, 5)))
+def test_what_explain_says_is_what_happens_and_every_member_has_its_word(
+    snapshot: Snapshot, directory: Directory, past: list[tuple[Request, int, float]], request: Request, away: set[int]
+):
+    town = Town(snapshot, directory)
+    town.live_through(past)
+    before = pictured(town.world)
+    drained = {m.name: [n for n in away if n < len(snapshot.deployments)] for m in snapshot.models}
+    told = explain(town.world, asked(question(request, drained).plain()), town.clock)
+    assert pictured(town.world) == before
+    served = Request(**{**vars(request), "script": (Answer(200, None, "", 0.0),)})
+    _, client, attempts = town.live(served)
+    outcome = told["outcome"]
+    assert outcome["status"] == client.status
+    assert [outcome["deployment"]] == ([f"{a.call.instance.name}/d" for a in attempts] or [""])
+    rows = told["candidates"]
+    assert {row["word"] for row in rows} <= set(WORDS)
+    looked = [row["deployment"] for row in rows if row["word"] not in ("drained", "boundary")]
+    if outcome["sent"]:
+        taken = [row["deployment"] for row in rows if row["word"] in ("taken", "only")]
+        assert taken == [outcome["deployment"]]
+        whole = next(m for m in snapshot.models if m.name == outcome["model"])
+        inside = {f"i{n}/d" for n in whole.deployments}
+        if not told["boundary"] and told["model"] == outcome["model"] and told["arm"] != "rollout":
+            assert set(looked) == inside and len(looked) == len(inside)
+    else:
+        assert outcome["reason"] in REFUSALS and outcome["advice"]
+    town.end()
+
+
+def question(request: Request, drained: dict[str, list[int]] | None = None) -> Question:
+    api = APIS["chat_completions"]
+    fields = api.fields(request.body)
+    size = len(request.body)
+    path = request.model if request.in_path else None
+    return Question(
+        request.consumer, api.name, path, api.facts(fields, size), size, deciding(fields), request.chance, drained
+    )
+
+
+# ---------------------------------------------------------------- a fork that is none is noticed
+
+
+@settings(derandomize=True, max_examples=400, database=None, phases=(Phase.generate,), report_multiple_bugs=False)
+@given(snapshots(), directories(), PASTS, REQUESTS)
+def nothing_changes(
+    snapshot: Snapshot, directory: Directory, past: list[tuple[Request, int, float]], request: Request
+) -> None:
+    town = Town(snapshot, directory)
+    town.live_through(past)
+    before = pictured(town.world)
+    foretold(town, request)
+    after = pictured(town.world)
+    town.end()
+    assert after == before
+
+
+def shared(kind: str) -> Callable[[Any], Any]:
+    """`twin`, but things of this class are not copied."""
+    return lambda thing, new: thing if type(thing).__name__ == kind else twin(thing, new)
+
+
+LEAKS: dict[str, tuple[object, str, Any]] = {
+    "doors": (Forked, "_door", lambda self, live: live),
+    "quotas": (Forked, "_throttle", lambda self, live: live),
+    "routes": (Forked, "route", lambda self, live: live),
+    "limits": (fork_module._Policies, "_same", lambda self, base, specs: self._live._same(base, specs)),
+    "slots of windows": (Window, "fork", lambda self: twin(self, type(self)(self.spec, self.key))),
+    **{f"{kind}s": (fork_module, "twin", shared(kind)) for kind in ("Breaker", "Throttle", "Retries", "Learned")},
+    "the count in flight": (fork_module, "twin", shared("World")),
+}
+"""Ways to forget that something must be copied."""
+
+
+@pytest.mark.parametrize("leak", LEAKS)
+def test_a_mutant_of_fork_that_shares_something_with_the_world_is_noticed(leak: str, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(*LEAKS[leak])
+    with pytest.raises(AssertionError):
+        nothing_changes()
+
+
+# ---------------------------------------------------------------- what is asked
+
+
+@given(REQUESTS, st.dictionaries(st.sampled_from(("one", "two")), st.lists(st.integers(0, 9), max_size=3)))
+def test_a_question_survives_its_way_and_holds_no_text_of_the_prompt(request: Request, drained: dict[str, list[int]]):
+    plain = question(request, drained).plain()
+    assert json.loads(json.dumps(plain)) == plain
+    assert asked(plain).plain() == plain
+    assert "x" * 10 not in json.dumps(plain)
+
+
+@pytest.mark.parametrize(
+    ("field", "value"),
+    [("consumer", 1), ("size", -1), ("size", True), ("estimate", "1"), ("fields", []), ("fields", {"n": 1}),
+     ("drained", {"one": ["1"]}), ("model", 7), ("chance", "x"), ("n", None)],
+)  # fmt: skip
+def test_what_is_no_question_is_refused(field: str, value: Any):
+    plain = Question("free", "chat_completions", "one", Facts("one"), 10, {"n": b"1"}).plain()
+    with pytest.raises(Unknown, match="this is no question"):
+        asked({**plain, field: value})
+    with pytest.raises(Unknown):
+        asked({k: v for k, v in plain.items() if k != field})
+    with pytest.raises(Unknown):
+        asked(value)
+
+
+def test_a_consumer_that_nobody_is_has_no_answer():
+    world = World(Snapshot("0" * 12, Gateway(), (), (), ()), Directory((SECRET,), ()), Kept())
+    with pytest.raises(Unknown, match='no consumer with a key is called "nobody"'):
+        explain(world, Question("nobody", "chat_completions", "one", Facts(), 10, {}), 1.0)
+
+
+def test_every_refusal_that_an_exchange_can_decide_on_has_an_advice():
+    families = ("grant.", "boundary.", "route.model", "params.", "limit.", "pool.", "request.context", "request.no_m")
+    for reason in REFUSALS:
+        if reason.startswith(families):
+            assert advice(reason, True) in ADVICE.values()
