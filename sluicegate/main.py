@@ -102,7 +102,7 @@ class Live:
                 board = Board(shared.fileno(), regions(gateway.workers))
 
                 def page() -> str:
-                    return prometheus.render(board.read(keeper.supervisor.live_regions()), facts(keeper))
+                    return prometheus.render(board.read(keeper.supervisor.live_regions()), facts(keeper, mover))
 
                 log = AccessLog(lambda number: keeper.consumer(number), lambda number: keeper.deployment(number))
                 mover = Moving(

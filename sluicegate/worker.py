@@ -33,6 +33,9 @@ from sluicegate.core.families import (
     DEPLOYMENT_IN_FLIGHT,
     DEPLOYMENT_STATE,
     IN_FLIGHT,
+    JOURNAL_FAILING,
+    JOURNAL_LOST,
+    JOURNAL_STALLED,
     LAG,
     REQUESTS,
     UPSTREAMS,
@@ -120,6 +123,8 @@ class Worker:
         "Of deployments, as the counters have them."
         self._counted: Counter[str] = Counter()
         "Early refusals that the counters know of."
+        self._lost = self._stalled_us = 0
+        "Of the journal, as the counters have it."
 
     def start(self, sockets: list[socket.socket]) -> None:
         """Begin: accept on these listening sockets, turn the wheel."""
@@ -173,6 +178,12 @@ class Worker:
                     cells[row(DEPLOYMENT_STATE, member.label, before)] = 0
                 self._states[member.label] = state
                 cells[row(DEPLOYMENT_STATE, member.label, state)] = 1
+        if self.written is not None:
+            lost, stalled_us = self.written.lost, int(self.written.stalled_s * 1e6)
+            cells[row(JOURNAL_LOST)] += lost - self._lost
+            cells[row(JOURNAL_STALLED)] += stalled_us - self._stalled_us
+            self._lost, self._stalled_us = lost, stalled_us
+            cells[row(JOURNAL_FAILING)] = 1 if self.written.failing else 0
         for reason, number in self.server.refusals.items():
             new = number - self._counted[reason]
             if new:

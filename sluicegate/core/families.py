@@ -86,10 +86,22 @@ LAG = Family(
     "sluicegate_loop_lag_seconds", "max", "By how much the busiest worker was late in the last second.", per=1e-6
 )
 
+JOURNAL_LOST = Family(
+    "sluicegate_journal_lost_total", "counter", "Records that found no room, neither in the journal nor in memory.",
+)  # fmt: skip
+JOURNAL_STALLED = Family(
+    "sluicegate_journal_stalled_seconds_total", "counter",
+    "Time in which requests waited for the journal, because its next segment was not ready.", per=1e-6,
+)  # fmt: skip
+JOURNAL_FAILING = Family(
+    "sluicegate_journal_failing", "gauge", "Workers that cannot write their journal: records wait in memory.",
+)  # fmt: skip
+
 FAMILIES: Final = {
     f.name: f
     for f in (
         REQUESTS, CONSUMER_REQUESTS, CONSUMER_TOKENS, ATTEMPTS, TOKENS, ESTIMATED, SECONDS, FIRST_TOKEN, IN_FLIGHT,
-        DEPLOYMENT_IN_FLIGHT, DEPLOYMENT_STATE, CLIENTS, UPSTREAMS, LAG,
+        DEPLOYMENT_IN_FLIGHT, DEPLOYMENT_STATE, CLIENTS, UPSTREAMS, LAG, JOURNAL_LOST,
+        JOURNAL_STALLED, JOURNAL_FAILING,
     )
 }  # fmt: skip

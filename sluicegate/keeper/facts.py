@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import os
+import time
 from collections.abc import Mapping, Sequence
 
 from sluicegate import __version__
+from sluicegate.keeper.backlog import backlog
 from sluicegate.keeper.keeper import Keeper
+from sluicegate.keeper.mover import Moving
 
 Fact = tuple[str, str, str, Sequence[tuple[Mapping[str, str], float]]]
 """Name, kind, help, values by labels."""
@@ -15,7 +18,7 @@ TICKS_PER_S = os.sysconf("SC_CLK_TCK")
 PAGE = os.sysconf("SC_PAGESIZE")
 
 
-def facts(keeper: Keeper) -> list[Fact]:
+def facts(keeper: Keeper, moving: Moving) -> list[Fact]:
     """All of them, now."""
     supervisor = keeper.supervisor
     states = ("starting", "ready", "leaving")
@@ -24,6 +27,7 @@ def facts(keeper: Keeper) -> list[Fact]:
         processes.setdefault(f"worker-{worker.seat.number}", []).append(worker.pid)
     used = {name: [process(pid) for pid in pids] for name, pids in processes.items()}
     return [
+        *backlog(moving, time.monotonic(), time.time()),
         ("sluicegate_info", "gauge", "Which program with which configuration; always 1.",
          [({"version": __version__, "config": keeper.snapshot.hash}, 1)]),
         ("sluicegate_workers", "gauge", "Worker processes, by state.",

@@ -46,6 +46,9 @@ class Book(Protocol):
         """All of it or nothing: these records (with node and spec hash), open ones, and the place reached."""
 
     def open(self, writer: str, most: int) -> list[tuple[Admitted, str, str]]: ...
+    def oldest(self) -> int:
+        """When the oldest open one was admitted, microseconds since 1970; 0: none is open."""
+
     def forget(self, writer: str) -> None: ...
     def checkpoint(self) -> None: ...
     def expire(self, before_us: int, most: int) -> int:
@@ -215,8 +218,10 @@ class Moving:
         every_s: float = 0.25,
         on_moved: Callable[[Sequence[Settled]], None] = lambda records: None,
         tariffs: Callable[[], Tariffs | None] = lambda: None,
+        now: Callable[[], float] = time.monotonic,
     ) -> None:
-        self._folder = folder
+        self._now = now
+        self.folder = folder
         self._on_moved = on_moved
         self._tariffs = tariffs
         self._open = open_ledger
@@ -229,6 +234,10 @@ class Moving:
         self.mover: Mover | None = None
         self.failing = ""
         "Why nothing is moved; empty: all is well."
+        self.caught_up = now()
+        "When everything was last in the ledger, monotonic."
+        self.oldest_us = 0
+        "When the oldest request was admitted that the ledger knows as open, since 1970; 0: none is."
 
     async def start(self, _: object) -> None:
         """Begin: with what the run before left."""
@@ -253,10 +262,13 @@ class Moving:
         try:
             if self.mover is None:
                 self.mover = Mover(
-                    self._folder, self._open(), self._retention.journal, on_moved=self._on_moved, tariffs=self._tariffs
+                    self.folder, self._open(), self._retention.journal, on_moved=self._on_moved, tariffs=self._tariffs
                 )
             mover = self.mover
+            began = self._now()
             mover.run()
+            self.caught_up = began
+            self.oldest_us = mover.ledger.oldest()
             if turns % 40 == 0:
                 mover.ledger.expire(int((time.time() - self._retention.records) * 1e6), DELETED)
                 mover.ledger.checkpoint()

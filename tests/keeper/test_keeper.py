@@ -258,6 +258,9 @@ def test_metrics_count_every_request_of_every_worker_dead_ones_too(fleet: FleetT
         assert counted("sluicegate_request_seconds_count") == load.count
         assert counted('sluicegate_tokens_total{model="chat",class="output"}') > 0
         assert counted('sluicegate_workers{state="ready"}') == 2
+        until(lambda: counted("sluicegate_journal_oldest_open_seconds") == 0)
+        assert counted("sluicegate_ledger_lag_seconds") < 10 and counted("sluicegate_journal_lost_total") == 0
+        assert counted('sluicegate_journal_bytes{state="open"}') >= 2 * 4 * 1024 * 1024
 
 
 def test_a_drained_deployment_gets_nothing_new_and_stays_drained_across_a_restart(fleet: FleetThread, tmp_path: Path):

@@ -122,6 +122,11 @@ class Ledger:
         found = self._all("SELECT record, node, spec FROM open WHERE writer = ? LIMIT ?", writer, most)
         return [(_unpack(raw), node, spec) for raw, node, spec in found]
 
+    def oldest(self) -> int:
+        """When the oldest open record was admitted; ids sort by time. 0: none is open."""
+        found = self._one("SELECT record FROM open ORDER BY id LIMIT 1")
+        return _unpack(found[0]).wall_us if found else 0
+
     def forget(self, writer: str) -> None:
         """Its journal is gone."""
         self._change("DELETE FROM places WHERE writer = ?", writer)

@@ -1,0 +1,126 @@
+"""What the metrics page says of journal and ledger: behind, failing, and back again."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from sluicegate.core.booked import Unusable
+from sluicegate.core.settings import Retention
+from sluicegate.keeper.backlog import backlog
+from sluicegate.keeper.mover import Moving
+from sluicegate.link.counters import Counters
+from sluicegate.stores.sqlite.ledger import Ledger
+from sluicegate.worker import Worker
+from tests.gateway import directory, instance, snapshot
+from tests.link.booking import WALL, finish, journal, record
+
+SEGMENT = 16 * 1024
+
+
+class Watched:
+    """A mover without a thread, on a clock of ours, over a ledger that may be out of reach."""
+
+    def __init__(self, folder: Path) -> None:
+        self.clock = 1000.0
+        self.path = str(folder / "ledger.sqlite")
+        self.broken = False
+        self.said: list[str] = []
+        self.moving = Moving(
+            str(folder / "j"), self.open, (Unusable,), Retention(), lambda event, **_: self.said.append(event),
+            now=lambda: self.clock,
+        )  # fmt: skip
+
+    def open(self) -> Ledger:
+        if self.broken:
+            raise Unusable("the disk is gone")
+        return Ledger(self.path)
+
+    def after(self, seconds: float) -> None:
+        self.clock += seconds
+        self.moving._turn(1)
+
+    def told(self, wall: float = WALL) -> dict[tuple[str, str], float]:
+        def only(labels: Mapping[str, str]) -> str:
+            return "".join(labels.values())
+
+        return {
+            (name, only(labels)): v for name, _, _, all_ in backlog(self.moving, self.clock, wall) for labels, v in all_
+        }
+
+
+def test_G10_the_ledgers_lag_grows_while_it_cannot_be_written_and_falls_when_it_can(tmp_path: Path):
+    written = journal(tmp_path / "j")
+    watched = Watched(tmp_path)
+    watched.broken = True
+    for n in range(10):
+        written.admit(record(n))
+        written.settle(finish(record(n)))
+    for _ in range(3):
+        watched.after(20.0)
+    found = watched.told()
+    assert found["sluicegate_ledger_lag_seconds", ""] == 60.0 and found["sluicegate_ledger_failing", ""] == 1
+    assert watched.said == ["ledger.failing"]
+    watched.broken = False
+    watched.after(1.0)
+    watched.clock += 0.25
+    found = watched.told()
+    assert found["sluicegate_ledger_lag_seconds", ""] == 0.25 and found["sluicegate_ledger_failing", ""] == 0
+    written.close()
+
+
+def test_G10_the_oldest_request_that_is_open_is_told_with_its_age(tmp_path: Path):
+    written = journal(tmp_path / "j")
+    watched = Watched(tmp_path)
+    watched.after(1.0)
+    assert watched.told()["sluicegate_journal_oldest_open_seconds", ""] == 0
+    for n in (7, 8):
+        written.admit(record(n, at=100.0 + 10 * n))
+    watched.after(1.0)
+    assert watched.told(WALL + 100)["sluicegate_journal_oldest_open_seconds", ""] == 30.0
+    written.settle(finish(record(7, at=170.0)))
+    watched.after(1.0)
+    assert watched.told(WALL + 100)["sluicegate_journal_oldest_open_seconds", ""] == 20.0
+    os.close(written._lock)  # as a kill does: what was open is interrupted
+    watched.after(1.0)
+    assert watched.told(WALL + 100)["sluicegate_journal_oldest_open_seconds", ""] == 0
+
+
+def test_G10_the_bytes_of_the_journal_are_those_on_the_disk(tmp_path: Path):
+    watched = Watched(tmp_path)
+    assert {watched.told()["sluicegate_journal_bytes", s] for s in ("open", "moved", "spare")} == {0}
+    written = journal(tmp_path / "j")
+    for n in range(200):
+        written.admit(record(n))
+        written.settle(finish(record(n)))
+    before = watched.told()["sluicegate_journal_bytes", "open"]
+    assert before >= 3 * SEGMENT and before % SEGMENT == 0
+    watched.after(1.0)
+    found = watched.told()
+    assert 0 < found["sluicegate_journal_bytes", "moved"] == before - found["sluicegate_journal_bytes", "open"]
+    written.close()
+
+
+def test_G10_a_worker_counts_what_its_journal_lost_and_whether_it_can_write(tmp_path: Path):
+    (tmp_path / "file").write_text("")
+    counters = Counters()
+
+    async def run() -> Any:
+        worker = Worker(snapshot([instance(1, 1)]), directory(), counters, str(tmp_path / "file" / "journal"))
+        assert worker.written is not None and worker.written.failing
+        worker.written._most = 300
+        for n in range(5):
+            worker.written.admit(record(n))
+        worker.publish()
+        worker.publish()
+        worker.written.close()
+        worker.upstream.close()
+
+    asyncio.run(run())
+    found = {name: counters.cells[counters._rows[name, ()]] for name in (
+        "sluicegate_journal_lost_total", "sluicegate_journal_failing", "sluicegate_journal_stalled_seconds_total",
+    )}  # fmt: skip
+    assert 0 < found["sluicegate_journal_lost_total"] < 5 and found["sluicegate_journal_failing"] == 1
