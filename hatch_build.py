@@ -18,8 +18,11 @@ from hatchling.builders.hooks.plugin.interface import BuildHookInterface
 ROAD = ("core", "wire", "apis", "providers", "drive", "edge", "upstream")
 """Rooms that a request walks through."""
 
-BESIDE = ("link/counters.py", "link/counting.py", "link/journal.py")
-"""Of another room, what it meets."""
+BESIDE = (
+    "link/counters.py", "link/counting.py", "link/journal.py", "link/segments.py",  # what a record meets on its way
+    "stores/sqlite/ledger.py",
+)  # fmt: skip
+"""Of other rooms, what costs for each request."""
 
 PLAIN = {
     "apis/chat_shapes.py",  # msgspec's classes
