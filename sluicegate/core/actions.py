@@ -66,19 +66,27 @@ class Relay:
 
     `taps` come after the meter and may hold bytes back; `()` costs nothing. `headers`: what is left of the client's
     own limits, instead of the deployment's; `notes`: other response headers of ours. Lines, each ended by CRLF.
-    `platform`: what Azure says of its own spillover passes.
+    `platform`: what Azure says of its own spillover passes. `timed`: one line more says what the gateway added to the
+    time of the answer's first byte.
     """
 
-    __slots__ = ("headers", "notes", "on_gone", "platform", "taps")
+    __slots__ = ("headers", "notes", "on_gone", "platform", "taps", "timed")
 
     def __init__(
-        self, on_gone: float, headers: bytes = b"", taps: Sequence[Any] = (), notes: bytes = b"", platform: bool = False
+        self,
+        on_gone: float,
+        headers: bytes = b"",
+        taps: Sequence[Any] = (),
+        notes: bytes = b"",
+        platform: bool = False,
+        timed: bool = False,
     ) -> None:
         self.on_gone = on_gone
         self.headers = headers
         self.taps = taps
         self.notes = notes
         self.platform = platform
+        self.timed = timed
 
 
 class Reply:

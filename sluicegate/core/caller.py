@@ -26,7 +26,7 @@ class Consumer:
     """The application that calls us, bound: its grants as sets."""
 
     __slots__ = (
-        "boundary", "by_key", "context", "everything", "group", "limits", "models", "name", "number", "operations",
+        "boundary", "by_key", "context", "diagnostics", "everything", "group", "limits", "models", "name", "number", "operations",
         "params", "ruled", "tenant",
     )  # fmt: skip
 
@@ -47,6 +47,8 @@ class Consumer:
         "Its tenant, if the tenant says more than its name."
         self.context = context
         "What the records of all its requests say."
+        self.diagnostics = entry.diagnostics
+        "Answers tell it where they come from."
         self.limits = entry.limits
         self.params = entry.params
         limits = entry.limits if group is None else entry.limits + group.limits

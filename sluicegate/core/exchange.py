@@ -193,6 +193,9 @@ def exchange(world: World) -> Exchange:
                         if claim is not None and policy is not None:
                             now = world.policies.clock(e.at)
                             relay = Relay(relay.on_gone, policy.headroom(now), (), relay.notes, relay.platform)
+                        if consumer.diagnostics:
+                            notes = relay.notes + _diagnostics(world, record)
+                            relay = Relay(relay.on_gone, relay.headers, (), notes, relay.platform, True)
                         e = yield relay
                         while type(e) is not Ended:  # a Turn: nothing to settle on the way yet
                             e = yield relay
@@ -255,7 +258,7 @@ def exchange(world: World) -> Exchange:
         record.state = "settled"
         record.reason = reason
         record.status = REFUSALS[reason].status
-        yield Reply(reason, _EXHAUSTED[reason], wait)
+        yield Reply(reason, _EXHAUSTED[reason], wait, _diagnostics(world, record) if consumer.diagnostics else b"")
     finally:
         if claim is not None:
             _settle(world, claim, record, now)
@@ -336,6 +339,18 @@ def _settle(world: World, claim: Claim, record: UsageRecord, now: float) -> None
             if usage is None and not attempt.status:
                 usage = Usage(input=record.estimate)
     claim.settle(usage, left, world.policies.clock(now))
+
+
+def _diagnostics(world: World, record: UsageRecord) -> bytes:
+    """Header lines for who may see them: how many attempts there were, who was asked last, under which configuration.
+    Of names that no header can hold nothing is said."""
+    lines = b"x-sluicegate-attempts: %d\r\nx-sluicegate-config: %b\r\n" % (
+        len(record.attempts), world.snapshot.hash.encode()
+    )  # fmt: skip
+    member = world.members.get(record.attempts[-1].deployment) if record.attempts else None
+    if member is not None and member.label.isascii() and member.label.isprintable():
+        lines += b"x-sluicegate-deployment: %b\r\n" % member.label.encode()
+    return lines
 
 
 def _learn(door: Door, ticket: int, sent_at: float, e: Ended, route: Route, deadline: float) -> None:

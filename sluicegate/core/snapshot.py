@@ -130,6 +130,8 @@ class ConsumerEntry:
     operations: tuple[str, ...] = ()
     "Operations it may use; empty: all that its models offer."
     labels: tuple[tuple[str, str], ...] = ()
+    diagnostics: bool = False
+    "Answers tell it where they come from."
 
 
 @dataclass(frozen=True, slots=True)

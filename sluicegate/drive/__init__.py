@@ -117,7 +117,9 @@ class Drive:
         "relaying",
         "reply",
         "slot",
+        "spent",
         "ticket",
+        "timed",
         "timeouts",
     )  # fmt: skip
 
@@ -152,6 +154,10 @@ class Drive:
         self.own = b""
         "Header lines of a relayed answer that say what is left of the client's limits."
         self.notes = b""
+        self.spent = 0.0
+        "Seconds between events and the calls they led to."
+        self.timed = False
+        "The client is told what the gateway added."
         "More lines of ours."
         self.first_due = inf
         self.deadline = inf
@@ -181,6 +187,7 @@ class Drive:
             self.event(self.ticket, Refused(now, bad.reason, bad.message))
             return
         self.raw = body
+        self.last = now
         self.event(self.ticket, Body(now, facts, len(body), fields))
 
     def refuse_body(self, reason: str, message: str, now: float) -> None:
@@ -307,6 +314,7 @@ class Drive:
         head += b"content-length: %d\r\n\r\n" % len(body)
         call = Call(member.instance, api.method, head, body, times.connect, api.repeatable)
         self.answer = answer = Answer(self, self.ticket, asked)
+        self.spent += now - self.last
         self.last = now
         self.deadline = action.deadline
         self.first_due = now + times.first_byte
@@ -326,6 +334,7 @@ class Drive:
         self.notes = action.notes
         if action.platform:
             self.notes += answer.spillover()
+        self.timed = action.timed
         if answer.mode == WHOLE or answer.mode == REFUSAL:
             return (
                 answer.counted(self.last, self.gone_how if self.gone else "done")
@@ -439,6 +448,8 @@ class Drive:
         """The head of a relayed answer: what passes of the upstream's lines, and our own. Where a client is told of
         its own limits, those of the deployment would only mislead it."""
         ours = self.own or limits
+        if self.timed:
+            ours += b"x-sluicegate-overhead-ms: %.3f\r\n" % ((self.spent + self.bound.now() - self.last) * 1000)
         return b"%b%b%bx-sluicegate-request-id: %b\r\n" % (upstream, ours, self.notes, self.head.id.encode())
 
     # ------------------------------------------------------------------ times (core/wheel.py)
@@ -473,6 +484,7 @@ class Drive:
             self.event(self.ticket, Gone(now))
             return
         total = now >= self.deadline
+        self.last = now
         sent = self.attempt.sent
         passed = answer.passed()
         if passed is None and answer.mode == WAITING and sent == "all":

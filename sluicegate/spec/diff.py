@@ -72,7 +72,7 @@ def told(document: Document, directory: Directory, hash: str) -> Told:
     grants: list[dict[str, str]] = []
     consumers: dict[str, tuple[int, str]] = {}
     for c in directory.consumers:
-        same = (c.tenant, c.models, c.limits, c.params, c.operations, c.labels)
+        same = (c.tenant, c.models, c.limits, c.params, c.operations, c.labels, c.diagnostics)
         number = numbers.setdefault(same, len(grants))
         if number == len(grants):
             grants.append(_grant(c))

@@ -39,6 +39,7 @@ class Grant(NamedTuple):
     limits: tuple[LimitSpec, ...]
     params: tuple[ParamSpec, ...]
     operations: tuple[str, ...]
+    diagnostics: bool
     labels: tuple[tuple[str, str], ...]
 
 
@@ -92,7 +93,7 @@ class Grants:
             entries.append(
                 ConsumerEntry(
                     number("consumer", name), name, grant.tenant, grant.models, digests, grant.limits, grant.params,
-                    grant.operations, grant.labels,
+                    grant.operations, grant.labels, grant.diagnostics,
                 )
             )  # fmt: skip
         tenants = dict(self.document.tenants)
@@ -116,6 +117,7 @@ class Grants:
             spec.limits or plan.limits,
             plan.params + spec.params,
             spec.operations or plan.operations,
+            spec.diagnostics or plan.diagnostics,
             tuple(sorted({**dict(plan.labels), **dict(spec.labels)}.items())),
         )
         return grant

@@ -54,6 +54,8 @@ class PlanSpec:
     "Rules for fields of their requests, beside those of each."
     operations: tuple[Annotated[str, Name()], ...] = ()
     "What they may ask of their models, unless a consumer names its own."
+    diagnostics: bool = False
+    "Whether answers tell them which deployment served, after how many attempts, and what the gateway added."
     labels: Annotated[tuple[tuple[str, str], ...], Labels()] = ()
     "Words of your own that stand in their records, beside those of each."
 
@@ -80,6 +82,8 @@ class ConsumerSpec:
     "Rules for fields of its requests, beside those of its plan and tenant."
     operations: tuple[Annotated[str, Name()], ...] = ()
     "What it may ask of its models; left out: all that they offer."
+    diagnostics: bool = False
+    "Whether answers tell it which deployment served, after how many attempts, and what the gateway added."
     labels: Annotated[tuple[tuple[str, str], ...], Labels()] = ()
     "Words of your own that stand in its records."
     was: Annotated[tuple[str, ...], Listing(Name())] = ()
