@@ -26,8 +26,8 @@ class Consumer:
     """The application that calls us, bound: its grants as sets."""
 
     __slots__ = (
-        "boundary", "by_key", "context", "diagnostics", "everything", "group", "limits", "models", "name", "number", "operations",
-        "params", "ruled", "tenant",
+        "boundary", "by_key", "context", "diagnostics", "everything", "group", "limits", "models", "name", "number",
+        "operations", "params", "ruled", "tenant",
     )  # fmt: skip
 
     def __init__(
