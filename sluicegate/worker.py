@@ -58,6 +58,7 @@ from sluicegate.link.channel import (
     Leaving,
     Left,
     News,
+    Lends,
     Offer,
     Query,
     Taken,
@@ -66,6 +67,7 @@ from sluicegate.link.channel import (
 from sluicegate.link.counters import Counters
 from sluicegate.link.counting import Counting
 from sluicegate.link.journal import Journal as Written
+from sluicegate.link.lending import Borrower
 from sluicegate.link.parcel import Unreadable, unpack
 from sluicegate.link.shut import TOPIC, Shut, ShutNews
 from sluicegate.providers import PROVIDERS
@@ -315,6 +317,8 @@ class Told:
             "explain": worker.explain,
         }
         "Who answers a query, by what is asked."
+        self.borrower: Borrower | None = None
+        "Where limits are shared with other workers."
         self._dropped = 0
         self._offered: tuple[int, Snapshot, Callers, ssl.SSLContext | None] | None = None
 
@@ -340,6 +344,9 @@ class Told:
         elif isinstance(message, Drain):
             self.drain = message
             self.leave.set()
+        elif isinstance(message, Lends):
+            if self.borrower is not None:
+                self.borrower.take(message)
         elif (hear := self.on_news.get(message.topic)) is not None:
             hear(message.value)
 
@@ -384,6 +391,8 @@ class Told:
     def lost(self) -> None:
         """The keeper is gone."""
         self.channel = None
+        if self.borrower is not None:
+            self.borrower.lost()
         log.warning("the keeper is gone; this worker goes on with what it has until SIGTERM")
 
     def turn(self, now: float) -> None:

@@ -27,6 +27,7 @@ from sluicegate.core.settings import Gateway, Prices
 from sluicegate.core.snapshot import Directory, Model, Snapshot
 from sluicegate.keeper import drained
 from sluicegate.keeper.home import Home
+from sluicegate.keeper.lending import TICK_S
 from sluicegate.keeper.supervisor import CannotStart, Supervisor
 from sluicegate.keeper.watch import Watched
 from sluicegate.link.parcel import changed, pack
@@ -158,6 +159,8 @@ class Keeper:
             say("ready", config=self.snapshot.hash, host=host, port=port, workers=workers)
             self._go(self._look())
             self._go(self._watch())
+            if len(self.sockets) > 1:
+                self._go(self._lend())
             await self._told.wait()
         finally:
             for sig in (signal.SIGTERM, signal.SIGINT):  # a second signal does not wait
@@ -364,6 +367,12 @@ class Keeper:
     def _hurry(self) -> None:
         for worker in self.supervisor.workers:
             worker.kill()
+
+    async def _lend(self) -> None:
+        """Who waits for a share of a limit waits for a moment only."""
+        while True:
+            await asyncio.sleep(TICK_S)
+            self.supervisor.lending.tick()
 
     async def _look(self) -> None:
         """Once a second: files that changed, children that ended unseen."""

@@ -14,9 +14,10 @@ import time
 from collections.abc import Callable, Coroutine, Sequence
 from typing import IO, Any
 
+from sluicegate.keeper.lending import Lending
 from sluicegate.keeper.sockets import anonymous
 from sluicegate.keeper.workers import STILL_LISTEN_S, Seat, Worker, spawn
-from sluicegate.link.channel import Adopt, Entries, Forget, News, Offer, packed
+from sluicegate.link.channel import Adopt, Entries, Forget, Lends, News, Offer, packed
 
 BACKOFF_S = (0.0, 0.2, 0.5, 1.0, 2.0, 5.0, 10.0)
 """Before the next worker starts, by how many ended young in a row. Meanwhile its connections wait in the backlog."""
@@ -66,6 +67,7 @@ class Supervisor:
         "Requests that are over."
         self.on_change: Callable[[], None] = lambda: None
         "A worker was started, or is gone."
+        self.lending = Lending(self._lend, time.monotonic)
         self._parcel: IO[bytes] | None = None
         self._counters_fd = counters_fd
         self._free = list(range(regions(len(self.seats))))
@@ -111,8 +113,10 @@ class Supervisor:
         worker.on_lost = self.reap
         worker.on_news = self.on_news
         worker.on_leaving = self.leaving
+        worker.on_needs = self.lending.take
         worker.on_entries = self.on_entries
         self.workers.add(worker)
+        self.lending.joined(worker.pid)
         self.on_change()
         return worker
 
@@ -125,6 +129,7 @@ class Supervisor:
         if gone:
             self.on_change()
         for worker in gone:
+            self.lending.left(worker.pid)
             self._free.append(worker.region)
             add(self.totals, worker.totals)
             seat = worker.seat
@@ -300,6 +305,11 @@ class Supervisor:
         workers = self._ready()
         answers = await asyncio.gather(*(w.ask(what, value) for w in workers))
         return [(w, a) for w, a in zip(workers, answers, strict=True) if a is not None]
+
+    def _lend(self, pid: int, message: Lends) -> None:
+        for worker in self.workers:
+            if worker.pid == pid:
+                worker.send(message)
 
     def live_regions(self) -> set[int]:
         """Places in the shared counters in which somebody counts."""

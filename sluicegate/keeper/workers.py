@@ -21,6 +21,7 @@ from sluicegate.link.channel import (
     Entries,
     Leaving,
     Left,
+    Needs,
     News,
     Query,
     Taken,
@@ -52,6 +53,7 @@ class Worker:
         self.on_lost: Callable[[], None] = lambda: None
         "It will not say anything any more."
         self.on_entries: Callable[[Entries], None] = lambda entries: None
+        self.on_needs: Callable[[int, Needs], None] = lambda pid, needs: None
         self.on_leaving: Callable[[Worker], None] = lambda worker: None
         self._channel: Channel | None = None
         self._taken: dict[int, asyncio.Future[Taken]] = {0: asyncio.get_running_loop().create_future()}
@@ -135,6 +137,8 @@ class Worker:
                 answer.set_result(message.value)
         elif isinstance(message, Entries):
             self.on_entries(message)
+        elif isinstance(message, Needs):
+            self.on_needs(self.pid, message)
         elif isinstance(message, Leaving):
             self.on_leaving(self)
         elif isinstance(message, Left):

@@ -14,6 +14,7 @@ from typing import Any
 import msgspec
 
 from sluicegate.core.entry import Entry
+from sluicegate.core.limits.lender import Holds, Lend, Recall, Returned, Want
 
 LARGEST = 1 << 30
 """Bytes of one message: a directory of a million consumers is about 200 MB."""
@@ -67,6 +68,13 @@ class Query(msgspec.Struct, tag=True, array_like=True):
     "What is asked about, plain data."
 
 
+class Lends(msgspec.Struct, tag=True, array_like=True):
+    """Shares of limits: so much more is yours, or give back what you do not use (core/limits/lender.py)."""
+
+    lends: list[Lend] = []
+    recalls: list[Recall] = []
+
+
 # ---------------------------------------------------------------- up: worker to keeper
 
 
@@ -95,6 +103,14 @@ class Entries(msgspec.Struct, tag=True, array_like=True):
     dropped: int = 0
 
 
+class Needs(msgspec.Struct, tag=True, array_like=True):
+    """Shares of limits: what is wanted, what goes back, and what is held from before this keeper."""
+
+    wants: list[Want] = []
+    returned: list[Returned] = []
+    holds: list[Holds] = []
+
+
 class Leaving(msgspec.Struct, tag=True, array_like=True):
     """A signal told this worker to drain: another one should take its place."""
 
@@ -115,8 +131,8 @@ class News(msgspec.Struct, tag=True, array_like=True):
     value: Any
 
 
-Down = Offer | Adopt | Forget | Drain | Query | News
-Up = Taken | Answer | Entries | Leaving | Left | News
+Down = Offer | Adopt | Forget | Drain | Query | Lends | News
+Up = Taken | Answer | Entries | Needs | Leaving | Left | News
 
 
 class Channel(asyncio.Protocol):

@@ -1,0 +1,50 @@
+"""The keeper's side of limits that several workers hold together: core/limits/lender.py, over the channels."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+
+from sluicegate.core.limits.lender import Lend, Lender, Recall
+from sluicegate.link.channel import Lends, Needs
+
+TICK_S = 0.02
+"""How often who waits is looked at: a part of the lender's patience."""
+
+
+class Lending:
+    """One lender and the workers it lends to, by process id. `send(pid, message)` drops what nobody can get."""
+
+    def __init__(self, send: Callable[[int, Lends], None], now: Callable[[], float]) -> None:
+        self.lender = Lender()
+        self._send = send
+        self._now = now
+
+    def joined(self, pid: int) -> None:
+        """A worker is ready."""
+        self.lender.joined(pid)
+
+    def left(self, pid: int) -> None:
+        """A worker ended; what it did not give back is in use for one window more, as far as anybody knows."""
+        self._out(self.lender.gone(pid, self._now()))
+
+    def take(self, pid: int, message: Needs) -> None:
+        """A worker wants, gives back, or says what it holds."""
+        now = self._now()
+        if message.holds:
+            self.lender.joined(pid, message.holds)
+        for back in message.returned:
+            self._out(self.lender.returned(pid, back, now))
+        for want in message.wants:
+            self._out(self.lender.want(pid, want, now))
+
+    def tick(self) -> None:
+        """Every TICK_S while anything is lent."""
+        if len(self.lender):
+            self._out(self.lender.tick(self._now()))
+
+    def _out(self, messages: Iterable[tuple[int, Lend | Recall]]) -> None:
+        for pid, message in messages:
+            if isinstance(message, Lend):
+                self._send(pid, Lends(lends=[message]))
+            else:
+                self._send(pid, Lends(recalls=[message]))

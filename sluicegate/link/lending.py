@@ -1,0 +1,105 @@
+"""The worker's side of limits that several workers hold together: what it wants of its keeper, and what it gives back.
+
+The rules are core/limits/lender.py; here are only the way there and back, and what happens while nobody answers:
+whoever waits goes on after `PATIENCE_S` with what there is, so a keeper that is gone costs a moment and no request.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable, Sequence
+from typing import Protocol
+
+from sluicegate.core.limits.lender import Holds, Lend, Recall, Returned, Want
+from sluicegate.link.channel import Lends, Needs
+
+PATIENCE_S = 0.25
+"""For the keeper's answer; it waits up to 0.05 s for what others give back."""
+
+
+class Policies(Protocol):
+    """Whose shares they are (core/policy.py)."""
+
+    def got(self, lend: Lend, now: float) -> None: ...
+    def recalled(self, recall: Recall, now: float) -> Returned: ...
+    def returns(self, now: float) -> list[Returned]: ...
+    def holds(self) -> list[Holds]: ...
+
+
+class _Asked:
+    """One request that waits: for how many answers, until when, and whom to tell."""
+
+    __slots__ = ("done", "left", "until")
+
+    def __init__(self, left: int, until: float, done: Callable[[], None]) -> None:
+        self.left = left
+        self.until = until
+        self.done = done
+
+    def answered(self) -> None:
+        if self.left:
+            self.left -= 1
+            if not self.left:
+                self.done()
+
+
+class Borrower:
+    """Asks for more of a limit. `send` is the channel's; `now` the worker's clock."""
+
+    def __init__(self, policies: Policies, send: Callable[[Needs], None], now: Callable[[], float]) -> None:
+        self._policies = policies
+        self._send = send
+        self._now = now
+        self._waiting: dict[str, deque[_Asked]] = {}
+        "By limit, in the order in which they asked: the keeper answers in that order."
+        self.gone = False
+        "There is no keeper any more."
+
+    def ask(self, wants: Sequence[Want], done: Callable[[], None]) -> bool:
+        """Ask for these; `done` is called once, when all are answered or nobody will. False: there is nobody to ask."""
+        if self.gone or not wants:
+            return False
+        asked = _Asked(len(wants), self._now() + PATIENCE_S, done)
+        for want in wants:
+            self._waiting.setdefault(want.key, deque()).append(asked)
+        self._send(Needs(wants=list(wants)))
+        return True
+
+    def take(self, message: Lends) -> None:
+        """The keeper lends, or wants something back."""
+        now = self._now()
+        if message.recalls:
+            self._send(Needs(returned=[self._policies.recalled(recall, now) for recall in message.recalls]))
+        for lend in message.lends:
+            self._policies.got(lend, now)
+        for lend in message.lends:  # all of it is there before anybody tries again
+            waiting = self._waiting.get(lend.key)
+            if waiting:
+                asked = waiting.popleft()
+                if not waiting:
+                    del self._waiting[lend.key]
+                asked.answered()
+
+    def tick(self) -> None:
+        """Several times a second: what fell free goes back, and who waited long enough goes on."""
+        now = self._now()
+        back = self._policies.returns(now)
+        if back and not self.gone:
+            self._send(Needs(returned=back))
+        if self._waiting:
+            for waiting in list(self._waiting.values()):
+                for asked in waiting:
+                    if asked.left and now >= asked.until:
+                        asked.left = 0
+                        asked.done()
+            # Their places stay until the keeper's late answer comes: it answers in order.
+
+    def lost(self) -> None:
+        """The keeper is gone: nobody answers any more."""
+        self.gone = True
+        waiting, self._waiting = self._waiting, {}
+        for line in waiting.values():
+            for asked in line:
+                if asked.left:
+                    asked.left = 0
+                    asked.done()
