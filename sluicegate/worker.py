@@ -58,6 +58,7 @@ from sluicegate.link.channel import (
     Leaving,
     Left,
     Lends,
+    Needs,
     News,
     Offer,
     Query,
@@ -323,13 +324,21 @@ class Told:
         self._offered: tuple[int, Snapshot, Callers, ssl.SSLContext | None] | None = None
 
     async def connect(self, end: socket.socket) -> None:
-        """Listen to the keeper, and say that this worker is ready."""
+        """Listen to the keeper. Before anything is accepted: limits that others share begin with what it lends."""
         self.channel = await open_channel(end, Down, self.take, self.lost)
-        self.channel.send(Taken(0, self.worker.snapshot.hash, "in force"))
-        if self.worker.snapshot.gateway.workers > 1:
-            self.worker.on_turn = self.turn
-        self.worker.on_refused = self.refused
-        self.worker.listen_for_refused()
+        worker = self.worker
+        workers = worker.snapshot.gateway.workers
+        if workers > 1:
+            worker.world.policies.lent = True
+            self.borrower = Borrower(worker.world.policies, self._need, time.monotonic, workers)
+            worker.bound.lender = self.borrower
+            worker.on_turn = self.turn
+        worker.on_refused = self.refused
+        worker.listen_for_refused()
+
+    def ready(self) -> None:
+        """Say that this worker accepts."""
+        self._say(0, "in force")
 
     def take(self, message: Down) -> None:
         """One message."""
@@ -396,8 +405,14 @@ class Told:
         log.warning("the keeper is gone; this worker goes on with what it has until SIGTERM")
 
     def turn(self, now: float) -> None:
-        """What the other workers should know."""
+        """What the other workers should know, or have."""
         self.shut.look(self.worker.world.members.values(), now)
+        if self.borrower is not None:
+            self.borrower.tick()
+
+    def _need(self, needs: Needs) -> None:
+        if self.channel is not None:
+            self.channel.send(needs)
 
     def _tell_shut(self, news: list[Shut]) -> None:
         if self.channel is not None:
@@ -426,6 +441,8 @@ class Told:
         """Say the totals; False when there is nobody to say them to."""
         if self.channel is None:
             return False
+        if self.borrower is not None:
+            self.borrower.leave()
         self.channel.send(Left(totals))
         self.channel.close()
         return True
@@ -458,6 +475,8 @@ async def serve(
         await asyncio.sleep(0)
         return {}
     told = Told(worker)
+    if end is not None:
+        await told.connect(end)
     worker.start(sockets)
     for sig in (signal.SIGTERM, signal.SIGINT):
         worker.loop.add_signal_handler(sig, told.leave.set)
@@ -465,7 +484,7 @@ async def serve(
     gc.freeze()
     gc.set_threshold(*GC_THRESHOLD)
     if end is not None:
-        await told.connect(end)
+        told.ready()
     else:
         host, port = snapshot.gateway.listen.host, sockets[0].getsockname()[1]
         ready = {"event": "ready", "config": snapshot.hash, "host": host, "port": port}

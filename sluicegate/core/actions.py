@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from sluicegate.core.limits.lender import Want
     from sluicegate.core.pool import Member
     from sluicegate.core.route import Route
 
@@ -23,12 +24,13 @@ class Read:
 
 
 class Ask:
-    """Ask ports that may have to look elsewhere; answered in the same call where they need not. Answer: Answered."""
+    """Ask the keeper for more of limits that are shared with other workers (core/limits/lender.py). Nothing is held
+    meanwhile. Answer: Answered, in the same call where there is nobody to ask; or Gone."""
 
-    __slots__ = ("questions",)
+    __slots__ = ("wants",)
 
-    def __init__(self, questions: Sequence[Any]) -> None:
-        self.questions = questions
+    def __init__(self, wants: Sequence[Want]) -> None:
+        self.wants = wants
 
 
 class Wait:

@@ -250,13 +250,12 @@ class Ended:
 
 
 class Answered:
-    """The values of an `Ask`, in the order of its questions."""
+    """An `Ask` was answered, or nobody will."""
 
-    __slots__ = ("at", "value")
+    __slots__ = ("at",)
 
-    def __init__(self, at: float, value: object) -> None:
+    def __init__(self, at: float) -> None:
         self.at = at
-        self.value = value
 
 
 class Resumed:

@@ -11,9 +11,10 @@ from collections.abc import Generator, Mapping, Sequence
 from math import inf
 from typing import Any, Final
 
-from sluicegate.core.actions import Action, Read, Relay, Reply, Send
+from sluicegate.core.actions import Action, Ask, Read, Relay, Reply, Send
 from sluicegate.core.door import Door
 from sluicegate.core.events import Ended, Facts, Failed, Gone, Head, Refused, Responded, Usage
+from sluicegate.core.limits import lender
 from sluicegate.core.limits.base import Claim, Limit, reserve
 from sluicegate.core.params import NotAllowed, Rules
 from sluicegate.core.pool import Member
@@ -32,6 +33,9 @@ TOO_LONG: Final = "context_length_exceeded"
 
 TIERS: Final = {b'"priority"': "priority", b'"flex"': "flex"}
 """What a request can ask for that is billed otherwise: JSON values of `service_tier`."""
+
+ASKS: Final = 3
+"""Times that the keeper is asked for more of a limit: others of this worker may take what came."""
 
 EXPECTED: Final = 1000
 """Tokens of an answer, at most, for comparing what members carry: few come near the maximum they are asked for."""
@@ -87,7 +91,8 @@ def exchange(world: World) -> Exchange:
             return
 
     # What applies to this caller here: rules change the request, limits let it in or not, all of them at once.
-    now = world.policies.clock(e.at)
+    now = began = world.policies.clock(e.at)
+    size = e.size
     fields = e.fields
     changes: dict[str, bytes] | None = None
     claim: Claim | None = None
@@ -103,6 +108,20 @@ def exchange(world: World) -> Exchange:
         if policy.limits:
             claim = policy.claim(facts)
             lacking = reserve(policy.limits, claim, now)
+            if lacking is not None and world.policies.lent:  # this worker's share is used up, others may have room
+                for _ in range(ASKS):
+                    wants = lender.short(policy.limits, claim, now)
+                    if not wants:
+                        break
+                    e = yield Ask(wants)
+                    if type(e) is Gone:
+                        record.how = "gone"
+                        _refuse(world, record, e.at, "client.gone", "")
+                        return
+                    now = world.policies.clock(e.at)
+                    lacking = reserve(policy.limits, claim, now)
+                    if lacking is None:
+                        break
             if lacking is not None:
                 yield _limited(world, record, now, lacking, claim, policy.headroom(now))
                 return
@@ -115,8 +134,7 @@ def exchange(world: World) -> Exchange:
         record.context = route.on_arm(record.context)
     world.in_flight += 1
     sent_at = now
-    size = e.size
-    deadline = now + route.timeouts.total
+    deadline = began + route.timeouts.total
     most = route.attempts
     tokens = facts.estimate + min(EXPECTED if facts.max_output is None else facts.max_output, EXPECTED)
     seen = [route]

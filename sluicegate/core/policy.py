@@ -20,7 +20,7 @@ from sluicegate.core.events import Facts, Usage
 from sluicegate.core.learned import Learned
 from sluicegate.core.limits import LIMITS
 from sluicegate.core.limits.base import Claim, Limit, LimitSpec
-from sluicegate.core.limits.lender import Holds, Lend, Recall, Returned
+from sluicegate.core.limits.lender import Holds, Lend, Recall, Rest, Returned
 from sluicegate.core.params import Rules, rules, token_field
 from sluicegate.core.route import Route
 
@@ -29,6 +29,9 @@ KEEP_S: Final = 60.0
 
 LEARNED_MOST: Final = 50_000
 """Consumers and models whose answers are remembered, about 300 bytes each; the first that was learned goes first."""
+
+SURRENDERS: Final = 16
+"""Old things looked at, several times a second, for shares of limits that are larger than what is used of them."""
 
 LOOKS: Final = 4
 """Old things looked at for each new policy: more than it brings, so that the idle ones become fewer."""
@@ -82,10 +85,10 @@ class Policy:
         for limits in (self._tokens, self._requests):
             if limits:
                 nearest = limits[0]
-                left = nearest.remaining(now)
+                left = nearest.remaining(now) + nearest.elsewhere
                 if len(limits) > 1:
                     for limit in limits[1:]:
-                        other = limit.remaining(now)
+                        other = limit.remaining(now) + limit.elsewhere
                         if other < left:
                             nearest, left = limit, other
                 lines += nearest.headroom % (left, ceil(nearest.resets(now)))
@@ -96,12 +99,15 @@ class Policies:
     """All policies and limits of one process."""
 
     __slots__ = (
-        "_back", "_configuration", "_learned", "_limits", "_owing", "_policies", "_round", "latest", "lent",
+        "_back", "_configuration", "_learned", "_limits", "_moved", "_owing", "_policies", "_round", "latest", "lent",
+        "parts",
     )  # fmt: skip
 
     def __init__(self, lent: bool = False) -> None:
         self.lent = lent
         "Limits begin with nothing and get their shares from the keeper."
+        self.parts = 1
+        "Limits begin with one of so many equal parts."
         self.latest = 0.0
         "No limit sees time go back, whatever the order in which events of one moment are handled."
         self._configuration = 0
@@ -111,6 +117,7 @@ class Policies:
         self._learned: dict[tuple[int, str], Learned] = {}
         self._round: deque[Policy | Limit] = deque()
         self._back: list[Returned] = []
+        self._moved: list[Holds] = []
         self._owing: list[Limit] = []
 
     def __len__(self) -> int:
@@ -189,32 +196,80 @@ class Policies:
         """The keeper lent us more."""
         limit = self.limit(lend.key)
         if limit is not None:
-            limit.get(lend.amount, lend.enough, now)
+            limit.get(lend.amount, lend.enough, lend.rest, now)
         elif lend.amount:
-            self._back.append(Returned(lend.key, 0, 0.0, lend.amount, False))
+            self._back.append(Returned(lend.key, lend.amount, False))
+
+    def told(self, rest: Rest) -> None:
+        """The keeper says what nobody holds."""
+        limit = self.limit(rest.key)
+        if limit is not None and limit.lent:
+            limit.elsewhere = rest.amount
 
     def recalled(self, recall: Recall, now: float) -> Returned:
         """The keeper wants something back: the answer. What is owed after it comes by `returns`."""
         limit = self.limit(recall.key)
         if limit is None or not limit.lent:
-            return Returned(recall.key, 0, 0.0, 0, True)
+            return Returned(recall.key, 0, True)
         given = limit.give(recall.amount, recall.floor, self.clock(now))
         if limit.owes and limit not in self._owing:
             self._owing.append(limit)
-        return Returned(limit.key, limit.whole, limit.window, given, True)
+        limit.elsewhere = 0  # it would not have been asked back
+        return Returned(limit.key, given, True)
 
     def returns(self, now: float) -> list[Returned]:
-        """What is to be sent to the keeper, several times a second: shares of what was forgotten, and what was owed
-        and has fallen free."""
+        """What is to be sent to the keeper, several times a second: shares of what was forgotten or is hardly used, and
+        what was owed and has fallen free."""
+        now = self.clock(now)
+        around = self._round
+        for _ in range(min(SURRENDERS, len(around))):
+            thing = around[0]
+            around.rotate(-1)
+            if isinstance(thing, Limit) and thing.lent:
+                self._give(thing, thing.surplus(now), now)
         back, self._back = self._back, []
         if self._owing:
-            now = self.clock(now)
             for limit in self._owing:
                 free = limit.owed(now)
                 if free:
-                    back.append(Returned(limit.key, limit.whole, limit.window, free, False))
+                    back.append(Returned(limit.key, free, False))
             self._owing = [limit for limit in self._owing if limit.owes]
         return back
+
+    def moved(self) -> list[Holds]:
+        """What is held and was not lent: to be sent before anything else."""
+        moved, self._moved = self._moved, []
+        return moved
+
+    def leave(self, now: float) -> list[Returned]:
+        """Nothing runs here any more: all that is not used goes back. What is, the keeper holds for one window."""
+        now = self.clock(now)
+        for limit in self.limits():
+            if limit.lent:
+                self._give(limit, limit.amount - limit.used(now), now)
+        return self.returns(now)
+
+    def alone(self, parts: int) -> None:
+        """The keeper is gone, and this is one of so many workers: what it holds of a limit is its own from now on, or
+        an equal part if that is more. Who never called here is not locked out; over all workers up to 2 - 1/parts times
+        the limit may pass, which is at most one whole and seven eighths for eight of them."""
+        self.lent = False
+        self.parts = parts
+        self._back = []
+        self._moved = []
+        self._owing = []
+        for limit in self.limits():
+            if limit.lent:
+                limit.lent = False
+                limit.amount = max(limit.amount + limit.owes, _part(limit.whole, parts))
+                limit.owes = limit.elsewhere = 0
+
+    def _give(self, limit: Limit, amount: int, now: float) -> None:
+        if amount > 0:
+            given = limit.give(amount, limit.amount, now)
+            if given:
+                limit.elsewhere += given
+                self._back.append(Returned(limit.key, given, False))
 
     def holds(self) -> list[Holds]:
         """What we have of each limit, for a keeper that is new."""
@@ -242,7 +297,7 @@ class Policies:
         """The live limits that differ in nothing but their windows: by their window those that are there; those left
         over, whose window was changed, with what was used; and new ones."""
         there = self._limits.setdefault(base, [])
-        left = [limit for limit in there if not limit.lent]
+        left = list(there)
         keys: list[str] = []
         for spec in specs:
             key = f"{base}/{spec.window:g}"
@@ -253,20 +308,42 @@ class Policies:
         for key, spec, limit in zip(keys, specs, found, strict=True):
             if limit is None and left:
                 limit = left.pop(0)
+                self._own(limit)
                 limit.key = key
+            lent = self.lent and spec.guarantee != "local"
             if limit is None:
                 limit = LIMITS[spec.kind](spec, key)
-                if self.lent and spec.guarantee != "local":
+                limit.amount = _part(spec.amount, self.parts)
+                if lent:
                     limit.lent = True
                     limit.amount = 0
                 there.append(limit)
                 self._round.append(limit)
             elif limit.spec is not spec:
+                if limit.lent and not lent:
+                    self._own(limit)
                 limit.configure(spec)
-                if limit.owes:
+                if lent and not limit.lent:
+                    self._borrow(limit)
+                if limit.owes and limit not in self._owing:
                     self._owing.append(limit)
             limits.append(limit)
         return limits
+
+    def _own(self, limit: Limit) -> None:
+        """It is no longer the one that the keeper lent: all of it goes back, and what was used here stays used."""
+        share = limit.amount + limit.owes
+        if limit.lent and share:
+            self._back.append(Returned(limit.key, share, False))
+        limit.lent = False
+        limit.owes = limit.elsewhere = 0
+
+    def _borrow(self, limit: Limit) -> None:
+        """It is lent from now on: what was used of it is held already."""
+        limit.lent = True
+        limit.amount = limit.used(self.latest)
+        if limit.amount:
+            self._moved.append(Holds(limit.key, limit.whole, limit.window, limit.amount))
 
     # ------------------------------------------------------------ the hand that goes round
 
@@ -287,12 +364,17 @@ class Policies:
             else:
                 share = thing.amount + thing.owes
                 if thing.lent and share:
-                    self._back.append(Returned(thing.key, thing.whole, thing.window, share, False))
+                    self._back.append(Returned(thing.key, share, False))
                     thing.amount = thing.owes = 0
                 base = thing.key.rpartition("/")[0]
                 self._limits[base].remove(thing)
                 if not self._limits[base]:
                     del self._limits[base]
+
+
+def _part(whole: int, parts: int) -> int:
+    """One of so many equal parts, at least 1 of what is not 0."""
+    return max(whole // parts, min(whole, 1))
 
 
 def _identity(spec: LimitSpec, whose: str, consumer: Consumer, model: str, key: bytes) -> str:

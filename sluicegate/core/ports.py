@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Any, ClassVar, Protocol
+from collections.abc import Callable, Sequence
+from typing import ClassVar, Protocol
 
 from sluicegate.core.events import Sent, Usage
+from sluicegate.core.limits.lender import Want
 from sluicegate.core.record import UsageRecord
 from sluicegate.core.snapshot import Instance
 
@@ -165,7 +166,9 @@ class Timed(Protocol):
     def expire(self, now: float) -> None: ...
 
 
-class Question(Protocol):
-    """What `Ask` carries: answered in the same call from memory, or by a callback."""
+class Lender(Protocol):
+    """Who lends shares of limits that several workers hold together."""
 
-    def ask(self, answer: Any) -> Any: ...
+    def ask(self, wants: Sequence[Want], done: Callable[[], None]) -> bool:
+        """Ask for these; `done` is called once, later, when all are answered or nobody will. False: there is nobody to
+        ask. What was lent is in the limits by then."""

@@ -18,10 +18,10 @@ from typing import Any, Final
 
 from sluicegate.apis.base import Api, BadRequest
 from sluicegate.core.actions import ABORT, Action, Ask, Defer, Mirror, Read, Relay, Reply, Send, Wait
-from sluicegate.core.events import Body, Ended, Event, Facts, Failed, Gone, Head, How, Refused
+from sluicegate.core.events import Answered, Body, Ended, Event, Facts, Failed, Gone, Head, How, Refused
 from sluicegate.core.exchange import Exchange, exchange
 from sluicegate.core.pool import Member
-from sluicegate.core.ports import Attempt, Call, Chunk, Downstream, Upstream
+from sluicegate.core.ports import Attempt, Call, Chunk, Downstream, Lender, Upstream
 from sluicegate.core.settings import Timeouts
 from sluicegate.core.state import World
 from sluicegate.core.wheel import Wheel
@@ -43,7 +43,7 @@ _NO_FIELDS: Final[Mapping[str, Any]] = {}
 class Bound:
     """The rows and shores that all exchanges of one worker share, bound once."""
 
-    __slots__ = ("_plans", "live", "now", "providers", "report", "upstream", "wall", "wheel", "world")
+    __slots__ = ("_plans", "lender", "live", "now", "providers", "report", "upstream", "wall", "wheel", "world")
 
     def __init__(
         self,
@@ -61,6 +61,8 @@ class Bound:
         self.wheel = wheel
         self.now = now
         self.wall = wall
+        self.lender: Lender | None = None
+        "Where limits are shared with other workers."
         self.report = report
         "Told of bugs: an exception that nobody expected. Must not raise."
         self.live: set[Drive] = set()
@@ -294,6 +296,17 @@ class Drive:
         self.down.read(action.max_bytes)
         return None
 
+    def perform_ask(self, action: Ask) -> Event | None:
+        bound = self.bound
+        ticket = self.ticket
+
+        def answered() -> None:
+            self.event(ticket, Answered(bound.now()))
+
+        if bound.lender is None or not bound.lender.ask(action.wants, answered):
+            return Answered(bound.now())
+        return None
+
     def perform_send(self, action: Send) -> Event | None:
         bound = self.bound
         now = bound.now()
@@ -503,7 +516,7 @@ _REPLIED: Final = Gone(0.0)
 """What performing a Reply gives (compared by identity): the exchange is told nothing more, and ends."""
 
 PERFORM: Final[dict[type, Callable[[Drive, Any], Event | None]]] = {
-    Ask: Drive.perform_later,
+    Ask: Drive.perform_ask,
     Wait: Drive.perform_later,
     Defer: Drive.perform_later,
     Mirror: Drive.perform_later,

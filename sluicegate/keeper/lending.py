@@ -10,6 +10,9 @@ from sluicegate.link.channel import Lends, Needs
 TICK_S = 0.02
 """How often who waits is looked at: a part of the lender's patience."""
 
+TOLD_S = 1.0
+"""How often workers are told what nobody holds."""
+
 
 class Lending:
     """One lender and the workers it lends to, by process id. `send(pid, message)` drops what nobody can get."""
@@ -18,6 +21,7 @@ class Lending:
         self.lender = Lender()
         self._send = send
         self._now = now
+        self._told_at = 0.0
 
     def joined(self, pid: int) -> None:
         """A worker is ready."""
@@ -28,7 +32,7 @@ class Lending:
         self._out(self.lender.gone(pid, self._now()))
 
     def take(self, pid: int, message: Needs) -> None:
-        """A worker wants, gives back, or says what it holds."""
+        """A worker says what it holds, gives back, or wants."""
         now = self._now()
         if message.holds:
             self.lender.joined(pid, message.holds)
@@ -39,8 +43,17 @@ class Lending:
 
     def tick(self) -> None:
         """Every TICK_S while anything is lent."""
-        if len(self.lender):
-            self._out(self.lender.tick(self._now()))
+        if not len(self.lender):
+            return
+        now = self._now()
+        self._out(self.lender.tick(now))
+        if now - self._told_at >= TOLD_S:
+            self._told_at = now
+            rests: dict[int, Lends] = {}
+            for pid, rest in self.lender.rests():
+                rests.setdefault(pid, Lends()).rests.append(rest)
+            for pid, message in rests.items():
+                self._send(pid, message)
 
     def _out(self, messages: Iterable[tuple[int, Lend | Recall]]) -> None:
         for pid, message in messages:

@@ -14,7 +14,7 @@ from typing import Any
 import msgspec
 
 from sluicegate.core.entry import Entry
-from sluicegate.core.limits.lender import Holds, Lend, Recall, Returned, Want
+from sluicegate.core.limits.lender import Holds, Lend, Recall, Rest, Returned, Want
 
 LARGEST = 1 << 30
 """Bytes of one message: a directory of a million consumers is about 200 MB."""
@@ -69,10 +69,12 @@ class Query(msgspec.Struct, tag=True, array_like=True):
 
 
 class Lends(msgspec.Struct, tag=True, array_like=True):
-    """Shares of limits: so much more is yours, or give back what you do not use (core/limits/lender.py)."""
+    """Shares of limits: so much more is yours; give back what you do not use; so much nobody holds
+    (core/limits/lender.py)."""
 
     lends: list[Lend] = []
     recalls: list[Recall] = []
+    rests: list[Rest] = []
 
 
 # ---------------------------------------------------------------- up: worker to keeper
@@ -104,11 +106,11 @@ class Entries(msgspec.Struct, tag=True, array_like=True):
 
 
 class Needs(msgspec.Struct, tag=True, array_like=True):
-    """Shares of limits: what is wanted, what goes back, and what is held from before this keeper."""
+    """Shares of limits: what is held and was not lent, what goes back, what is wanted; it is read in this order."""
 
-    wants: list[Want] = []
-    returned: list[Returned] = []
     holds: list[Holds] = []
+    returned: list[Returned] = []
+    wants: list[Want] = []
 
 
 class Leaving(msgspec.Struct, tag=True, array_like=True):

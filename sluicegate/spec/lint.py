@@ -290,18 +290,7 @@ def short_keys(sight: Sight) -> Iterator[Finding]:
                 yield Finding(at, "warning", f"shorter than {SHORT_KEY} characters", "openssl rand -hex 32 makes a key")
 
 
-def whole_limits(sight: Sight) -> Iterator[Finding]:
-    """Workers do not share limits yet: each counts for itself."""
-    workers = sight.document.gateway.workers
-    document = sight.document
-    limits = [spec.limits for spec in document.plans.values()]
-    limits += [spec.limits for spec in document.tenants.values()] + [spec.limits for _, spec, _ in sight.people]
-    if workers > 1 and any(limits):
-        what = f"each of the {workers} workers counts limits for itself: up to {workers} times as much may pass"
-        yield Finding(("gateway", "workers"), "warning", what, "with one worker a limit holds as it is written")
-
-
 RULES = (
     plain_http, lonely, no_burst, one_quota, one_subscription, over_areas, by_the_platform, one_gateway_region,
-    unpinned, mixed, nowhere, hasty, overrides, twins, unused, short_keys, whole_limits,
+    unpinned, mixed, nowhere, hasty, overrides, twins, unused, short_keys,
 )  # fmt: skip

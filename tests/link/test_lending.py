@@ -5,7 +5,7 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sluicegate.core.limits.lender import Holds, Lend, Recall, Returned, Want
+from sluicegate.core.limits.lender import Holds, Lend, Recall, Rest, Returned, Want
 from sluicegate.keeper.lending import Lending
 from sluicegate.link.channel import Lends, Needs
 from sluicegate.link.lending import PATIENCE_S, Borrower
@@ -17,6 +17,9 @@ class Shares:
     def __init__(self) -> None:
         self.have: dict[str, int] = {}
         self.back: list[Returned] = []
+        self.new: list[Holds] = []
+        self.rest: dict[str, int] = {}
+        self.parts = 0
 
     def got(self, lend: Lend, now: float) -> None:
         self.have[lend.key] = self.have.get(lend.key, 0) + lend.amount
@@ -24,14 +27,25 @@ class Shares:
     def recalled(self, recall: Recall, now: float) -> Returned:
         given = min(self.have.get(recall.key, 0), recall.amount)
         self.have[recall.key] = self.have.get(recall.key, 0) - given
-        return Returned(recall.key, 100, 60.0, given, True)
+        return Returned(recall.key, given, True)
 
     def returns(self, now: float) -> list[Returned]:
         back, self.back = self.back, []
         return back
 
-    def holds(self) -> list[Holds]:
-        return []
+    def told(self, rest: Rest) -> None:
+        self.rest[rest.key] = rest.amount
+
+    def moved(self) -> list[Holds]:
+        moved, self.new = self.new, []
+        return moved
+
+    def leave(self, now: float) -> list[Returned]:
+        have, self.have = self.have, {}
+        return [Returned(key, amount, False) for key, amount in have.items()]
+
+    def alone(self, parts: int) -> None:
+        self.parts = parts
 
 
 class Machine:
@@ -44,7 +58,7 @@ class Machine:
         self.lending = Lending(lambda pid, message: self.down.append((pid, message)), lambda: self.clock)
         self.shares = {pid: Shares() for pid in (1, 2)}
         self.borrowers = {
-            pid: Borrower(self.shares[pid], lambda m, pid=pid: self.up.append((pid, m)), lambda: self.clock)  # type: ignore[misc]
+            pid: Borrower(self.shares[pid], lambda m, pid=pid: self.up.append((pid, m)), lambda: self.clock, 2)  # type: ignore[misc]
             for pid in (1, 2)
         }
         for pid in (1, 2):
@@ -94,13 +108,42 @@ def test_who_waits_for_a_silent_keeper_goes_on_and_its_late_answer_is_nobody_els
     machine.clock += PATIENCE_S
     borrower.tick()
     assert told == ["first"]
-    borrower.ask([want(20)], lambda: told.append("second"))
-    assert len(machine.up) == 2
-    machine.lending.take(*machine.up.pop(0))
-    borrower.take(machine.down.pop(0)[1])
-    assert told == ["first"], "the answer was the first one's"
+    assert not borrower.ask([want(20)], lambda: told.append("second")), "a silent keeper makes one wait, not all"
+    assert borrower.ask([want(20, "b")], lambda: told.append("another limit"))
     machine.deliver()
-    assert told == ["first", "second"]
+    assert told == ["first", "another limit"], "the late answer was the first one's"
+    assert machine.shares[1].have["a"] == 10, "and what it brought is there"
+    assert borrower.ask([want(20)], lambda: told.append("third"))
+    machine.deliver()
+    assert told == ["first", "another limit", "third"]
+
+
+def test_who_goes_on_without_an_answer_may_ask_for_more_at_once():
+    machine = Machine()
+    told: list[bool] = []
+    borrower = machine.borrowers[1]
+    for _ in range(3):
+        borrower.ask([want(10)], lambda: told.append(borrower.ask([want(10), want(5, "b")], lambda: None)))
+    machine.clock += PATIENCE_S
+    borrower.tick()
+    assert told == [False] * 3
+
+
+def test_what_moved_is_said_before_what_is_wanted_and_the_rest_is_told():
+    machine = Machine()
+    machine.shares[1].new = [Holds("a", 100, 60.0, 70)]
+    machine.shares[1].have = {"a": 70}
+    machine.borrowers[1].ask([want(10)], lambda: None)
+    machine.deliver()
+    assert machine.lending.lender.shares("a") == {1: 80}
+    machine.clock += 1.0
+    machine.lending.tick()
+    machine.deliver()
+    assert machine.shares[1].rest == {"a": 20} and not machine.shares[2].rest
+    machine.borrowers[1].leave()
+    machine.borrowers[2].ask([want(100)], lambda: None)
+    machine.deliver()
+    assert machine.lending.lender.shares("a") == {2: 100}, "who leaves gives back what it does not use"
 
 
 def test_without_a_keeper_nobody_waits_and_nobody_asks():
@@ -111,7 +154,8 @@ def test_without_a_keeper_nobody_waits_and_nobody_asks():
     borrower.lost()
     assert told == ["asked before"]
     assert not borrower.ask([want(1)], lambda: told.append("never"))
-    machine.shares[1].back = [Returned("a", 100, 60.0, 5, False)]
+    assert machine.shares[1].parts == 2
+    machine.shares[1].back = [Returned("a", 5, False)]
     sent = len(machine.up)
     borrower.tick()
     assert len(machine.up) == sent and told == ["asked before"]
@@ -123,7 +167,7 @@ def test_what_fell_free_goes_back_and_is_lent_to_who_wants_it():
     machine.deliver()
     assert machine.shares[1].have == {"a": 100}
     machine.shares[1].have = {"a": 40}
-    machine.shares[1].back = [Returned("a", 100, 60.0, 60, False)]
+    machine.shares[1].back = [Returned("a", 60, False)]
     machine.borrowers[1].tick()
     machine.borrowers[2].ask([want(50)], lambda: None)
     machine.deliver()

@@ -121,18 +121,3 @@ def test_two_regions_of_one_file_are_no_single_gateway():
     text = world("region: westeurope, " + one(), "region: swedencentral, " + one())
     text = text.replace("gateway: {", "gateway: {region: '${env:REGION|westeurope}', ")
     assert not [line for line in found(text, "note") if "A13" in line]
-
-
-@pytest.mark.parametrize("where", ["consumers", "plans", "tenants"])
-def test_limits_that_each_worker_counts_for_itself_are_said(where: str):
-    more = {
-        "plans": "plans: {p: {models: [chat], limits: [1k tokens/minute]}}\n",
-        "tenants": "tenants: {t: {limits: [1k tokens/minute]}}\n",
-    }
-    text = world(one(), more=more.get(where, ""))
-    if where == "consumers":
-        text = text.replace("models: [chat]}", "models: [chat], limits: [1k tokens/minute]}")
-    said = "each of the 3 workers counts limits for itself: up to 3 times as much may pass"
-    assert not any(said in line for line in found(text, "warning"))
-    several = text.replace("gateway: {", "gateway: {workers: 3, ")
-    assert any(said in line for line in found(several, "warning"))

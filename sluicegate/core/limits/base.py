@@ -45,6 +45,15 @@ class LimitSpec:
     "Where it was written, for refusals and explanations: `tenants.retail`."
 
 
+RECENT_S = 2.0
+"""A share is lent with as much on top as was used in so many seconds."""
+
+SPARE = 32
+"""Or with this part of the limit, if that is more: who comes now and then need not ask for each request."""
+
+IDLE = 8
+"""A share that is larger by this part of the limit than what is used, and will be soon, is given back."""
+
 VAIN_S = 0.1
 """A worker that asked the keeper in vain does not ask again for so long: refused requests must not become messages."""
 
@@ -85,8 +94,8 @@ class Limit:
     """One counter of one principal."""
 
     __slots__ = (
-        "amount", "headroom", "key", "lent", "owes", "refs", "refused", "shadow", "spec", "vain_until", "whole",
-        "window", "would_refuse",
+        "amount", "elsewhere", "headroom", "key", "lent", "owes", "refs", "refused", "shadow", "spec", "vain_until",
+        "whole", "window", "would_refuse",
     )  # fmt: skip
 
     kind: ClassVar[str]
@@ -98,6 +107,8 @@ class Limit:
         self.key = key
         "Says which counter this is, the same in every process: principal, kind, what it counts."
         self.amount = spec.amount
+        self.elsewhere = 0
+        "What nobody holds of it, as the keeper said last: for what clients are told only."
         self.headroom = self._headroom(spec)
         "Header lines, to be filled in with what remains and when it resets."
         self.lent = False
@@ -192,9 +203,21 @@ class Limit:
         """How much was taken since then, roughly."""
         raise NotImplementedError
 
-    def get(self, amount: int, enough: bool, now: float) -> None:
-        """The share grows. `enough` False: it would have to be more."""
+    def soon(self, now: float) -> int:
+        """What will be used soon, beyond what is."""
+        return max(self.recent(now - RECENT_S), self.whole // SPARE)
+
+    def surplus(self, now: float) -> int:
+        """What to give back unasked, so that it stands free and can be told; 0: not worth a message."""
+        if not self.window:
+            return 0
+        spare = self.amount - self.used(now) - self.soon(now)
+        return spare if spare > self.whole // IDLE else 0
+
+    def get(self, amount: int, enough: bool, rest: int, now: float) -> None:
+        """The share grows, `rest` stays with the keeper. `enough` False: it would have to be more."""
         self.amount += amount
+        self.elsewhere = rest
         if not enough:
             self.vain_until = now + VAIN_S
 

@@ -7,9 +7,11 @@ stretch as long as the window sees more admitted than the amount: the bound of o
 more than was reserved for them are debt as ever.) What messages cost is time: a worker that lacks room asks before it
 refuses, one round trip to the keeper and one more from there to the others.
 
-When the keeper is gone, workers go on with the shares they have. When a worker is gone, its share comes back one
-window later, since nobody knows what it used. Only the keeper knows of that: if it is killed, too, within that window,
-the next one lends the share at once, and by so much more than the amount may pass.
+When the keeper is gone, each worker goes on with its share, or with an equal part of the limit if that is more: then
+up to 2 - 1/N times the amount may pass N workers (core/policy.py, `alone`). When a worker is gone, its share comes back
+one window later, since nobody knows what it used; one that was told to leave gives back what it does not use. Only the
+keeper knows of that: if it is killed, too, within that window, the next one lends the share at once, and by so much
+more than the amount may pass.
 """
 
 from __future__ import annotations
@@ -22,9 +24,6 @@ from sluicegate.core.limits.base import Claim, Limit
 
 PATIENCE_S: Final = 0.05
 """How long a worker waits for what the others give back; then it gets what there is."""
-
-RECENT_S: Final = 2.0
-"""A share is lent with as much on top as was used in so many seconds."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,6 +47,16 @@ class Lend:
     amount: int
     enough: bool
     "As much as was needed; else there was no more."
+    rest: int
+    "What nobody holds now."
+
+
+@dataclass(frozen=True, slots=True)
+class Rest:
+    """Keeper to worker, once a second where it changed: so much of it nobody holds."""
+
+    key: str
+    amount: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,9 +74,6 @@ class Returned:
     """Worker to keeper: so much is no longer mine."""
 
     key: str
-    whole: int
-    "0: not known any more."
-    window: float
     amount: int
     asked: bool
     "The answer to a Recall."
@@ -75,7 +81,8 @@ class Returned:
 
 @dataclass(frozen=True, slots=True)
 class Holds:
-    """Worker to a keeper that is new: so much is mine."""
+    """Worker to keeper: so much is mine, though you did not lend it: what was used of a limit whose window changed, or
+    what the keeper before you lent."""
 
     key: str
     whole: int
@@ -91,12 +98,10 @@ def short(limits: Sequence[Limit], claim: Claim, now: float) -> list[Want]:
     wants = []
     for limit in limits:
         need = limit.short(claim, now)
-        if need > 0:
-            if now < limit.vain_until:
-                if not limit.shadow:
-                    return []
-                continue
-            wants.append(Want(limit.key, limit.whole, limit.window, need, limit.recent(now - RECENT_S)))
+        if need > 0 and now >= limit.vain_until:
+            wants.append(Want(limit.key, limit.whole, limit.window, need, limit.soon(now)))
+        elif not limit.shadow and limit.lacks(claim, now) is not None:
+            return []
     return wants
 
 
@@ -106,13 +111,15 @@ def short(limits: Sequence[Limit], claim: Claim, now: float) -> list[Want]:
 class _Loan:
     """One limit: who holds what of it."""
 
-    __slots__ = ("coming", "free", "lost", "shares", "waiting", "whole", "window")
+    __slots__ = ("coming", "free", "lost", "shares", "told", "waiting", "whole", "window")
 
     def __init__(self, whole: int, window: float) -> None:
         self.whole = whole
         self.window = window
         self.free = whole
         "Negative: the limit became smaller than what is lent."
+        self.told = whole
+        "What the workers believe to be free."
         self.shares: dict[int, int] = {}
         "Worker -> what it holds, as far as we know: what is on its way to it included."
         self.waiting: list[tuple[float, int, Want]] = []
@@ -126,9 +133,11 @@ class _Loan:
 class Lender:
     """The keeper's book. Every method returns the messages to send, each with its worker."""
 
-    __slots__ = ("_loans", "_workers")
+    __slots__ = ("_changed", "_loans", "_workers")
 
     def __init__(self) -> None:
+        self._changed: set[str] = set()
+        "Limits of which the workers may believe something that is no longer so."
         self._loans: dict[str, _Loan] = {}
         self._workers: set[int] = set()
 
@@ -136,12 +145,13 @@ class Lender:
         return len(self._loans)
 
     def joined(self, worker: int, holds: Iterable[Holds] = ()) -> None:
-        """A worker is there; `holds`: what it had before this keeper came."""
+        """A worker is there, or has what we did not lend it."""
         self._workers.add(worker)
         for held in holds:
             loan = self._loan(held.key, held.whole, held.window)
             loan.free -= held.amount
             loan.shares[worker] = loan.shares.get(worker, 0) + held.amount
+            self._changed.add(held.key)
 
     def gone(self, worker: int, now: float) -> list[tuple[int, Lend | Recall]]:
         """A worker died. What it held is in use for one window more, as far as anybody knows."""
@@ -174,8 +184,7 @@ class Lender:
         loan = self._loans.get(back.key)
         if loan is None:
             return []
-        if back.amount:
-            loan = self._loan(back.key, back.whole or loan.whole, back.window)
+        if back.amount:  # it may be of another configuration than the last who asked: the amount is what those say
             loan.free += back.amount
             left = loan.shares.get(worker, 0) - back.amount
             if left > 0:
@@ -195,6 +204,17 @@ class Lender:
                 out += self._serve(key, loan, now)
             if not loan.shares and not loan.waiting and not loan.lost:
                 del self._loans[key]
+        return out
+
+    def rests(self) -> list[tuple[int, Rest]]:
+        """Once a second: what nobody holds, to who holds a part of a limit of which that changed."""
+        changed, self._changed = self._changed, set()
+        out = []
+        for key in changed:
+            loan = self._loans.get(key)
+            if loan is not None and loan.told != max(0, loan.free):
+                loan.told = max(0, loan.free)
+                out += [(worker, Rest(key, loan.told)) for worker in loan.shares]
         return out
 
     def shares(self, key: str) -> dict[int, int]:
@@ -231,6 +251,8 @@ class Lender:
             if amount:
                 loan.free -= amount
                 loan.shares[worker] = loan.shares.get(worker, 0) + amount
-            out.append((worker, Lend(key, amount, amount >= want.need)))
+            out.append((worker, Lend(key, amount, amount >= want.need, max(0, loan.free))))
         loan.waiting = still
+        if loan.told != max(0, loan.free):
+            self._changed.add(key)
         return out
