@@ -156,7 +156,7 @@ class Keeper:
             loop.add_signal_handler(signal.SIGUSR2, lambda: self._go(self.restart()))
             workers = [w.pid for w in self.supervisor.workers]
             host = self.snapshot.gateway.listen.host
-            say("ready", config=self.snapshot.hash, host=host, port=port, workers=workers)
+            say("ready", config=self.snapshot.hash, host=host, port=port, workers=workers, **self._shared())
             self._go(self._look())
             self._go(self._watch())
             if len(self.sockets) > 1:
@@ -323,6 +323,11 @@ class Keeper:
             if "error" in answer:
                 return str(answer["error"])
         return [{"worker": worker.pid, "seat": worker.seat.number, **answer} for worker, answer in answers]
+
+    def _shared(self) -> dict[str, Any]:
+        """Where several workers hold one limit: how many, and how much more than the limit they may admit together."""
+        workers = len(self.sockets)
+        return {"limits": {"shared_by": workers, "over": 0}} if workers > 1 else {}
 
     def _configure_log(self) -> None:
         if self.log is not None:

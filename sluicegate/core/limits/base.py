@@ -141,6 +141,7 @@ class Limit:
             cut = self.amount - self.amount * spec.amount // self.whole
             self.amount -= cut
             self.owes += cut
+        self.vain_until = 0.0
         self.whole = spec.amount
         self.headroom = self._headroom(spec)
         self.shadow = spec.mode == "shadow"
