@@ -10,7 +10,7 @@ from typing import Any
 import click
 
 from sluicegate.apis import APIS
-from sluicegate.spec.bounds import bounds
+from sluicegate.spec.bounds import bounds, together
 from sluicegate.spec.load import Loaded, load_all
 from sluicegate.spec.problems import counted, dotted, render
 from sluicegate.spec.references import Sources
@@ -60,6 +60,7 @@ def summary(loaded: Loaded) -> str:
     lines = ["ok: " + ", ".join(counted(len(things), noun) for noun, things in sizes.items())]
     for model in snapshot.models:
         lines.append(f"  {model.name}: " + ", then ".join(labels[n] for n in model.deployments))
+    lines += [f"  {line}" for line in together(snapshot, directory)]
     limits = list(islice(bounds(snapshot, directory), SHOWN + 1))
     lines += [f"  {line}" for line in limits[:SHOWN]]
     if len(limits) > SHOWN:

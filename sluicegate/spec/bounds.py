@@ -10,6 +10,17 @@ from sluicegate.core.snapshot import ConsumerEntry, Directory, Snapshot
 from sluicegate.spec.ceilings import LimitForm
 
 
+def together(snapshot: Snapshot, directory: Directory) -> Iterator[str]:
+    """A line where several workers hold limits."""
+    workers = snapshot.gateway.workers
+    kinds = {limit.guarantee for consumer in directory.consumers for limit in consumer.limits}
+    kinds |= {limit.guarantee for tenant in directory.tenants for limit in tenant.limits}
+    if workers > 1 and kinds - {"local"}:
+        yield f"{workers} workers share each limit: together they admit no more than one would"
+    if workers > 1 and "local" in kinds:
+        yield f"a limit with guarantee: local holds for each worker: {workers} times as much may pass together"
+
+
 def bounds(snapshot: Snapshot, directory: Directory) -> Iterator[str]:
     """A line for each token limit in force, as it was written: those that many consumers share stand once."""
     tenants = {t.name: t for t in directory.tenants}

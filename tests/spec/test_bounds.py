@@ -1,6 +1,6 @@
 """What `check` says of how far a limit may be exceeded."""
 
-from sluicegate.spec.bounds import bounds
+from sluicegate.spec.bounds import bounds, together
 from tests.spec.reading import compiled, consumer, model
 
 LIMIT = "limits: [60k tokens/minute, 20 concurrent]"
@@ -38,3 +38,14 @@ def test_a_plans_limit_stands_once_and_shadows_are_not_told():
     assert [line.split(": ")[:2] for line in said(text)] == [["plans.p", "5k tokens/minute"]]
     assert said(consumer("limits: [{tokens: 5k, per: minute, mode: shadow}]")) == []
     assert "prompts are estimated" in said(consumer("limits: [{tokens: 5k, per: minute, count: input}]"))[0]
+
+
+def test_how_much_several_workers_admit_together_is_said():
+    def of(text: str) -> list[str]:
+        return list(together(*compiled(text)))
+
+    several = consumer(LIMIT).replace("gateway:\n", "gateway:\n  workers: 3\n")
+    assert of(several) == ["3 workers share each limit: together they admit no more than one would"]
+    local = several.replace(LIMIT, "limits: [{tokens: 60k, per: minute, guarantee: local}]")
+    assert of(local) == ["a limit with guarantee: local holds for each worker: 3 times as much may pass together"]
+    assert of(consumer(LIMIT)) == [] == of(several.replace(LIMIT, ""))
