@@ -8,10 +8,11 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from sluicegate.core.actions import Read, Relay, Reply, Send
-from sluicegate.core.events import AnswerFacts, Body, Ended, Event, Failed, Head, Refused, Responded, Usage
+from sluicegate.core.actions import Ask, Read, Relay, Reply, Send
+from sluicegate.core.events import Answered, AnswerFacts, Body, Ended, Event, Failed, Head, Refused, Responded, Usage
 from sluicegate.core.exchange import exchange
 from sluicegate.core.fork import Forked, Kept, Said
+from sluicegate.core.limits.lender import Lend
 from sluicegate.core.pool import Look, Member
 from sluicegate.core.record import UsageRecord
 from sluicegate.core.state import World
@@ -70,6 +71,13 @@ def dry_run(
             sends.append(action)
             e = answers(action, now)
             now = e.at
+        elif isinstance(action, Ask):
+            for want in action.wants:  # as the keeper will answer, as far as this worker knows what it has
+                limit = own.policies.limit(want.key)
+                rest = 0 if limit is None else limit.elsewhere
+                lent = min(want.need, rest)
+                own.policies.got(Lend(want.key, lent, lent == want.need, rest - lent), now)
+            e = Answered(now)
         elif isinstance(action, Relay):
             e = Ended(now, usage, "done")
         elif isinstance(action, Reply):

@@ -57,10 +57,11 @@ class Said:
     def __init__(self, limit: Limit, claim: Claim, now: float) -> None:
         self.limit = limit
         self.wants = limit.wants(claim)
-        self.room = limit.remaining(now)
+        self.room = limit.remaining(now) + limit.elsewhere
         self.used = limit.used(now)
-        self.lacks = limit.lacks(claim, now)
-        "As Limit.lacks: None, it may pass."
+        asks = 0 < limit.short(claim, now) <= limit.elsewhere and now >= limit.vain_until
+        self.lacks = None if asks else limit.lacks(claim, now)
+        "As Limit.lacks: None, it may pass; where the share is too small, with what nobody holds."
 
 
 class Forked:
@@ -178,6 +179,7 @@ class _Policies(Policies):
     def __init__(self, live: Policies, said: list[Said]) -> None:
         super().__init__(live.lent)
         self.latest = live.latest
+        self.parts = live.parts
         self._live = live
         self._said = said
 

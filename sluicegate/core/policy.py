@@ -317,6 +317,7 @@ class Policies:
                 if lent:
                     limit.lent = True
                     limit.amount = 0
+                    limit.elsewhere = spec.amount  # nobody said yet who holds it
                 there.append(limit)
                 self._round.append(limit)
             elif limit.spec is not spec:
