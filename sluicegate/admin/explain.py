@@ -16,6 +16,6 @@ def table(gateway: Gateway) -> Table:
         except (ValueError, RecursionError):
             return wrong(400, "the question is no JSON")
         told = await gateway.explain(question)
-        return wrong(409, told) if isinstance(told, str) else said(200, {"workers": told})
+        return wrong(409, told) if isinstance(told, str) else said(200, told)
 
     return {("POST", "/v1/explain"): Taking(explain)}

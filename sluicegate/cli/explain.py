@@ -18,7 +18,7 @@ from sluicegate.apis.base import BadRequest
 from sluicegate.cli.configuration import load
 from sluicegate.cli.explained import refused_early, text
 from sluicegate.cli.running import ask, running
-from sluicegate.core.explain import CHANCE, Question, Unknown, deciding, explain, nobody
+from sluicegate.core.explain import CHANCE, Question, Unknown, deciding, explain, key_of
 from sluicegate.core.fork import Kept
 from sluicegate.core.state import World
 
@@ -79,13 +79,17 @@ def command(
         raise click.UsageError("--body is the whole request: leave out --tokens, --max-tokens and --stream")
     if old and worker is not None:
         raise click.UsageError("--from asks no gateway, so there is no --worker to choose")
+    silent: list[int] = []
     try:
         question = _question(consumer, model, tokens, most, stream, body, path, chance)
     except Refused as e:
         found = [refused_early(e.reason, e.message)]
     else:
-        found = [_alone(old, question)] if old else _asked(config, data, question, worker)
-    click.echo(json.dumps({"workers": found}) if as_json else text(found))
+        if old:
+            found = [_alone(old, question)]
+        else:
+            found, silent = _asked(config, data, question, worker)
+    click.echo(json.dumps({"workers": found, "silent": silent}) if as_json else text(found, silent))
     ctx.exit(0 if all(told["outcome"]["sent"] for told in found) else 1)
 
 
@@ -144,20 +148,23 @@ def _read(body: str) -> bytes:
         raise click.UsageError(f"{body} cannot be read: {(e.strerror or 'error').lower()}") from None
 
 
-def _asked(config: tuple[str, ...], data: str | None, question: Question, worker: int | None) -> list[dict[str, Any]]:
-    """By the running gateway."""
+def _asked(
+    config: tuple[str, ...], data: str | None, question: Question, worker: int | None
+) -> tuple[list[dict[str, Any]], list[int]]:
+    """By the running gateway; and which of its workers did not answer."""
     try:
-        found: list[dict[str, Any]] = ask("POST", "/v1/explain", config, data, question.plain())["workers"]
+        answer = ask("POST", "/v1/explain", config, data, question.plain())
     except click.ClickException as e:
         if isinstance(e, click.UsageError):
             raise
         raise CannotExplain(e.message) from None
+    found: list[dict[str, Any]] = answer["workers"]
     if worker is None:
-        return found
+        return found, answer["silent"]
     chosen = [told for told in found if told["worker"] == worker]
     if not chosen:
         raise CannotExplain(f"{worker} is no worker of it. They are: {', '.join(str(t['worker']) for t in found)}")
-    return chosen
+    return chosen, []
 
 
 def _alone(files: tuple[str, ...], question: Question) -> dict[str, Any]:
@@ -165,10 +172,8 @@ def _alone(files: tuple[str, ...], question: Question) -> dict[str, Any]:
     loaded = load(files, start=False, end="nothing was explained", quiet=True)
     snapshot, directory = loaded.snapshot, loaded.directory
     assert snapshot is not None and directory is not None
-    names = [c.name for c in directory.consumers]
-    if question.consumer not in names:
-        raise CannotExplain(nobody(question.consumer, names))
     try:
+        question.key = key_of(question.consumer, directory)
         return {"worker": None, **explain(World(snapshot, directory, Kept()), question, 0.0)}
     except Unknown as e:
         raise CannotExplain(str(e)) from None

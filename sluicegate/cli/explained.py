@@ -25,13 +25,13 @@ def refused_early(reason: str, message: str) -> dict[str, Any]:
     return {"worker": None, "outcome": outcome}
 
 
-def text(found: Sequence[dict[str, Any]]) -> str:
-    """The first in full, of the others what differs."""
+def text(found: Sequence[dict[str, Any]], silent: Sequence[int] = ()) -> str:
+    """The first in full, of the others what differs. `silent`: workers that did not answer."""
     told, *others = found
     parts = []
     if "consumer" in told:
         parts += [_head(told), _params(told), _limits(told), _candidates(told)]
-    parts += [_outcome(told), _workers(told, others)]
+    parts += [_outcome(told), _workers(told, others), "\n".join(f"worker {pid} does not answer" for pid in silent)]
     return "\n\n".join(part for part in parts if part)
 
 
@@ -50,8 +50,10 @@ def _head(told: dict[str, Any]) -> str:
 
 def _params(told: dict[str, Any]) -> str:
     params = told["params"]
-    lines = [f"rule: {name} = {value}" for name, value in params["set"].items()]
-    lines += [f"rule for {name}: changes it" for name in params["changed"] if name not in params["set"]]
+    lines = []
+    for rule in params["set"]:
+        value = "changed" if rule["value"] is None else f"= {rule['value']}"
+        lines.append(f"rule: {rule['field']} {value}" + (f" ({rule['of']})" if rule["of"] else ""))
     lines += [f"rule, only watching: {note.removeprefix('params ')}" for note in params["notes"]]
     return "\n".join(lines)
 
@@ -69,7 +71,7 @@ def _limits(told: dict[str, Any]) -> str:
 
 def _candidates(told: dict[str, Any]) -> str:
     rows = [
-        (c["model"], c["deployment"], c["tier"], c["word"], _state(c), c.get("in_flight", ""), _load(c), _why(told, c))
+        (c["model"], c["deployment"], c["tier"], c["word"], _state(c), c.get("in_flight", ""), _load(c), _why(c))
         for c in told["candidates"]
     ]
     lines = [table(rows, HEAD, right=(5, 6)) if rows else "no deployment was looked at"]
@@ -105,8 +107,8 @@ def _load(c: dict[str, Any]) -> str:
     return f"{c['load']:,}" if not c["capacity"] else f"{c['load']:,} ({c['load'] * 6 / c['capacity']:.0%})"
 
 
-def _why(told: dict[str, Any], c: dict[str, Any]) -> str:
-    return WORDS[c["word"]] + (f" ({told['balance']})" if c["word"] in ("taken", "balance") else "")
+def _why(c: dict[str, Any]) -> str:
+    return WORDS[c["word"]] + (f" ({c['balance']})" if c["word"] in ("taken", "balance") else "")
 
 
 def _outcome(told: dict[str, Any]) -> str:

@@ -116,12 +116,9 @@ class Callers:
                 return consumer.name
         return None
 
-    def named(self, name: str) -> tuple[Consumer, bytes] | None:
-        """A consumer and the digest of one of its keys, by its name. Looks at all of them."""
-        for key, consumer in self._by_digest.items():
-            if consumer.name == name:
-                return consumer, key
-        return None
+    def owner(self, mark: bytes) -> Consumer | None:
+        """Whose key it is that has this digest."""
+        return self._by_digest.get(mark)
 
     def _add(self, entries: Sequence[ConsumerEntry]) -> None:
         groups = {t.name: t for t in self._directory.tenants if t.limits or t.params or t.boundary or t.labels}

@@ -11,9 +11,9 @@ from typing import Any
 from sluicegate.core.actions import Ask, Read, Relay, Reply, Send
 from sluicegate.core.events import Answered, AnswerFacts, Body, Ended, Event, Failed, Head, Refused, Responded, Usage
 from sluicegate.core.exchange import exchange
-from sluicegate.core.fork import Forked, Kept, Said
+from sluicegate.core.fork import Forked, Kept
 from sluicegate.core.limits.lender import Lend
-from sluicegate.core.pool import Look, Member
+from sluicegate.core.pool import Look
 from sluicegate.core.record import UsageRecord
 from sluicegate.core.state import World
 
@@ -24,20 +24,20 @@ Answers = Callable[[Send, float], Event]
 class Run:
     """What a dry run came to."""
 
-    __slots__ = ("looks", "models", "record", "reply", "said", "sends")
+    __slots__ = ("looks", "models", "record", "reply", "rules", "said", "sends")
 
     def __init__(
-        self, record: UsageRecord, reply: Reply | None, sends: list[Send], looks: list[Look], said: list[Said],
-        models: dict[Member, str],
-    ) -> None:  # fmt: skip
+        self, record: UsageRecord, reply: Reply | None, sends: list[Send], looks: list[Look], forked: Forked
+    ) -> None:
         self.record = record
         self.reply = reply
         "The refusal; None: an upstream's answer was relayed, or the client left."
         self.sends = sends
         self.looks = looks
         "At every candidate, until the first attempt was made or there was nobody to make it with."
-        self.said = said
-        self.models = models
+        self.said = forked.said
+        self.rules = forked.rules()
+        self.models = forked.models
         "The public name under which each candidate stands."
 
 
@@ -87,7 +87,7 @@ def dry_run(
             raise NotImplementedError(f"a dry run cannot answer {type(action).__name__}")
     journal = own.journal
     assert isinstance(journal, Kept) and journal.record is not None
-    return Run(journal.record, reply, sends, looks if first is None else first, forked.said, forked.models)
+    return Run(journal.record, reply, sends, looks if first is None else first, forked)
 
 
 def _fitting(body: Body | Refused, most: int) -> Body | Refused:

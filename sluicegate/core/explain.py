@@ -11,13 +11,15 @@ from difflib import get_close_matches
 from math import inf
 from typing import Any, Final
 
-from sluicegate.core.dry_run import Run, dry_run, fails, serves, throttles
+from sluicegate.core.caller import Consumer
+from sluicegate.core.dry_run import Answers, Run, dry_run, fails, serves, throttles
 from sluicegate.core.events import Body, Facts, Head
 from sluicegate.core.fork import Named, Said
 from sluicegate.core.params import LONGEST, UNTOUCHABLE
 from sluicegate.core.pool import PASSED, Look
 from sluicegate.core.refusals import REFUSALS
 from sluicegate.core.route import Route
+from sluicegate.core.snapshot import Directory
 from sluicegate.core.state import World
 
 WORDS: Final = {
@@ -61,11 +63,11 @@ class Unknown(Exception):
 class Question:
     """A request as far as it decides anything. No text of a prompt is part of it."""
 
-    __slots__ = ("api", "chance", "consumer", "drained", "facts", "fields", "path_model", "size")
+    __slots__ = ("api", "chance", "consumer", "drained", "facts", "fields", "key", "path_model", "size")
 
     def __init__(
         self, consumer: str, api: str, path_model: str | None, facts: Facts, size: int,
-        fields: Mapping[str, bytes], chance: float = CHANCE, drained: Mapping[str, Sequence[int]] | None = None,
+        fields: Mapping[str, bytes], chance: float = CHANCE,
     ) -> None:  # fmt: skip
         self.consumer = consumer
         "Its name: a key is never asked for."
@@ -76,8 +78,11 @@ class Question:
         self.fields = fields
         "Top-level fields that a rule about parameters may look at."
         self.chance = chance
-        self.drained = drained or {}
-        "Numbers of deployments that an operator took out of each model's pools: the World does not know them."
+        # What whoever passes the question on knows and a World does not:
+        self.key = b""
+        "Digest of a key of the consumer."
+        self.drained: Mapping[str, Sequence[int]] = {}
+        "Numbers of deployments that an operator took out of each model's pools."
 
     def plain(self) -> dict[str, Any]:
         """To be sent; `asked` reads it."""
@@ -86,7 +91,7 @@ class Question:
             "consumer": self.consumer, "api": self.api, "path_model": self.path_model, "size": self.size,
             "model": f.model, "stream": f.stream, "max_output": f.max_output, "n": f.n, "estimate": f.estimate,
             "media": f.media, "chance": self.chance, "fields": {k: v.decode() for k, v in self.fields.items()},
-            "drained": {k: list(v) for k, v in self.drained.items()},
+            "key": self.key.hex(), "drained": {k: list(v) for k, v in self.drained.items()},
         }  # fmt: skip
 
 
@@ -112,29 +117,34 @@ def asked(value: Any) -> Question:
         )
         path_model = None if value["path_model"] is None else _text(value["path_model"])
         fields = {_text(k): _text(v).encode() for k, v in value["fields"].items()}
-        drained = {_text(k): [_count(n) for n in numbers] for k, numbers in value["drained"].items()}
         chance = min(max(float(value["chance"]), 0.0), 0.999999)
-        return Question(
-            _text(value["consumer"]), _text(value["api"]), path_model, facts, _count(value["size"]), fields, chance,
-            drained,
-        )  # fmt: skip
+        question = Question(
+            _text(value["consumer"]), _text(value["api"]), path_model, facts, _count(value["size"]), fields, chance
+        )
+        question.key = bytes.fromhex(value["key"])
+        question.drained = {_text(k): [_count(n) for n in numbers] for k, numbers in value["drained"].items()}
+        return question
     except (KeyError, TypeError, ValueError, AttributeError) as bad:
         raise Unknown(f"this is no question: {type(bad).__name__} {bad}") from None
 
 
-def nobody(name: str, known: Sequence[str]) -> str:
-    """What is said of a consumer that is not there."""
-    near = get_close_matches(name, known, 1)
-    return f'no consumer is called "{name}"' + (f'; did you mean "{near[0]}"?' if near else "")
+def key_of(name: str, directory: Directory) -> bytes:
+    """Digest of a key of this consumer. Raises Unknown. Looks at all of them."""
+    for consumer in directory.consumers:
+        if consumer.name == name:
+            if consumer.digests:
+                return consumer.digests[0]
+            raise Unknown(f'"{name}" has no key, so nobody can ask as it')
+    near = get_close_matches(name, [c.name for c in directory.consumers], 1)
+    raise Unknown(f'no consumer is called "{name}"' + (f'; did you mean "{near[0]}"?' if near else ""))
 
 
 def explain(world: World, question: Question, now: float) -> dict[str, Any]:
-    """The answer. Raises Unknown where nobody has the consumer's name or a key."""
-    found = world.callers.named(question.consumer)
-    if found is None:
-        raise Unknown(f'no consumer with a key is called "{question.consumer}"')
-    consumer, key = found
-    run = _run(world, question, now, key, serves)
+    """The answer. Raises Unknown where nobody has that key."""
+    consumer = world.callers.owner(question.key)
+    if consumer is None:
+        raise Unknown(f'the key of "{question.consumer}" is not in force here (any more, or yet): ask again')
+    run = _run(world, question, now, consumer, serves)
     model = question.path_model or question.facts.model or ""
     live = world.routes.find(consumer, question.api, model)
     route = None if isinstance(live, str) else live
@@ -148,12 +158,11 @@ def explain(world: World, question: Question, now: float) -> dict[str, Any]:
         "model": model,
         "stream": facts.stream,
         "tokens": facts.estimate,
-        "balance": "" if route is None else route.model.balance,
         "arm": "" if route is None else "rollout" if route.base else "own" if route.arm else "",
         "params": _params(run),
         "limits": [_limit(said) for said in run.said],
         "candidates": _candidates(world, question, run, route),
-        "fallback": [] if route is None else _fallback(world, question, route),
+        "fallback": [] if route is None else _fallback(world, question, route, consumer),
     }
     if run.sends:
         first = run.sends[0]
@@ -161,31 +170,32 @@ def explain(world: World, question: Question, now: float) -> dict[str, Any]:
             "sent": True, "deployment": first.member.label, "model": first.route.name, "tier": first.member.tier,
             "status": 200, "reason": "", "message": "", "retry_after_s": None, "advice": "",
         }  # fmt: skip
-        told["if_throttled"] = _then(_run(world, question, now, key, throttles))
-        told["if_failed"] = _then(_run(world, question, now, key, fails))
+        told["if_throttled"] = _then(_run(world, question, now, consumer, throttles))
+        told["if_failed"] = _then(_run(world, question, now, consumer, fails))
     else:
         told["outcome"] = _refusal(world, run, model)
         told["if_throttled"] = told["if_failed"] = None
     return told
 
 
-def _run(world: World, question: Question, now: float, key: bytes, answers: Any) -> Run:
-    found = world.callers.named(question.consumer)
-    assert found is not None
+def _run(world: World, question: Question, now: float, consumer: Consumer, answers: Answers) -> Run:
     f = question.facts
     facts = Facts(f.model, f.stream, f.max_output, f.n, f.estimate, media=f.media)  # rules change them
-    head = Head(now, "", question.api, question.path_model, None, Named(found[0]), (), "", question.chance)
-    return dry_run(world, head, Body(now, facts, question.size, question.fields), answers, key)
+    head = Head(now, "", question.api, question.path_model, None, Named(consumer), (), "", question.chance)
+    return dry_run(world, head, Body(now, facts, question.size, question.fields), answers, question.key)
 
 
 def _params(run: Run) -> dict[str, Any]:
-    changes = run.sends[0].changes if run.sends else None
+    """What rules put into the body, and whose they are; without values where nothing was sent."""
     trail = run.record.trail
-    return {
-        "set": {name: text.decode("utf-8", "replace") for name, text in (changes or {}).items()},
-        "changed": [name for line in trail if line.startswith("params: ") for name in line[8:].split(", ")],
-        "notes": [line for line in trail if line.startswith("params ")],
-    }
+    names = [name for line in trail if line.startswith("params: ") for name in line[8:].split(", ")]
+    values = (run.sends[0].changes if run.sends else None) or {}
+    rules = []
+    for name in dict.fromkeys((*values, *names)):
+        origin = ", ".join(dict.fromkeys(rule.origin for rule in run.rules if name in rule.names and rule.origin))
+        text = values.get(name)
+        rules.append({"field": name, "value": None if text is None else text.decode("utf-8", "replace"), "of": origin})
+    return {"set": rules, "notes": [line for line in trail if line.startswith("params ")]}
 
 
 def _limit(said: Said) -> dict[str, Any]:
@@ -212,19 +222,20 @@ def _candidates(world: World, question: Question, run: Run, route: Route | None)
             word = "region" if near and away else "tier"
         elif word in PASSED:
             word = f"passed.{word}"
-        rows.append(_row(look, run.models[look.member], word))
+        rows.append(_row(world, look, run.models[look.member], word))
     if route is not None:
         rows += _outside(world, question, route)
     return rows
 
 
-def _row(look: Look, model: str, word: str) -> dict[str, Any]:
+def _row(world: World, look: Look, model: str, word: str) -> dict[str, Any]:
     d = look.member.deployment
+    route = world.routes.get(model)
     return {
         "model": model, "deployment": look.member.label, "tier": d.tier, "region": look.member.instance.region,
         "word": word, "state": look.state, "until_s": round(look.until, 3) if look.until != inf else None,
         "cause": look.cause, "in_flight": look.in_flight, "load": round(look.load), "capacity": d.capacity,
-        "answer_s": round(look.answer_s, 3),
+        "answer_s": round(look.answer_s, 3), "balance": "" if route is None else route.model.balance,
     }  # fmt: skip
 
 
@@ -245,13 +256,11 @@ def _outside(world: World, question: Question, route: Route) -> list[dict[str, A
     return rows
 
 
-def _fallback(world: World, question: Question, route: Route) -> list[dict[str, str]]:
+def _fallback(world: World, question: Question, route: Route, consumer: Consumer) -> list[dict[str, str]]:
     """Models that are written under `fallback`, and why one of them is none for this consumer."""
-    found = world.callers.named(question.consumer)
-    assert found is not None
     told = []
     for name in route.model.fallback:
-        other = world.routes.find(found[0], question.api, name)
+        other = world.routes.find(consumer, question.api, name)
         reason = other if isinstance(other, str) else ""
         if not isinstance(other, str) and question.size > other.body_max:
             reason = "request.body_too_large"

@@ -16,6 +16,7 @@ from sluicegate.core.door import Door
 from sluicegate.core.events import Facts
 from sluicegate.core.learned import Learned
 from sluicegate.core.limits.base import Claim, Limit, LimitSpec
+from sluicegate.core.params import Rule
 from sluicegate.core.policy import Policies, Policy
 from sluicegate.core.pool import Member, Pool
 from sluicegate.core.record import UsageRecord
@@ -67,7 +68,7 @@ class Said:
 class Forked:
     """A fork and what its exchange touched."""
 
-    __slots__ = ("_doors", "_routes", "_throttles", "models", "said", "world")
+    __slots__ = ("_doors", "_policies", "_routes", "_throttles", "models", "said", "world")
 
     def __init__(self, world: World, key: bytes) -> None:
         """`key`: digest of the key that the request is taken to show."""
@@ -83,10 +84,14 @@ class Forked:
         own.retries = twin(world.retries, Retries(0.0))
         own.callers = _Callers(key)
         own.routes = _Routes(world.routes, self)
-        own.policies = _Policies(world.policies, self.said)
+        own.policies = self._policies = _Policies(world.policies, self.said)
         own.doors = {}
-        own.members = {}
+        own.members = world.members  # looked up by name, for whom Azure itself sent a request on to; never entered
         own.why = []
+
+    def rules(self) -> list[Rule]:
+        """About parameters, that the request met."""
+        return self._policies.rules()
 
     def route(self, live: Route) -> Route:
         """The fork's own."""
@@ -189,6 +194,10 @@ class _Policies(Policies):
         if learned is not None and pair not in self._learned:
             self._learned[pair] = twin(learned, Learned())
         return super().find(consumer, route, operation, key, now)
+
+    def rules(self) -> list[Rule]:
+        """That are enforced in what was made here."""
+        return [r for p in self._policies.values() if p.rules is not None for r in p.rules.enforced]
 
     def _new(self, identity: tuple[int, str, str, bytes]) -> Policy:
         return _Policy(identity, self, self._said)

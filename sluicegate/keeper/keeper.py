@@ -21,7 +21,7 @@ from typing import Any, Protocol
 
 from sluicegate import __version__
 from sluicegate.core.entry import Entry
-from sluicegate.core.explain import nobody
+from sluicegate.core.explain import Unknown, key_of
 from sluicegate.core.pricing import Tariffs
 from sluicegate.core.settings import Gateway, Prices
 from sluicegate.core.snapshot import Directory, Model, Snapshot
@@ -306,23 +306,26 @@ class Keeper:
             say("drained" if away else "undrained", deployment=deployment)
             return ""
 
-    async def explain(self, question: Any) -> list[dict[str, Any]] | str:
-        """What would become of a request, by each worker; or what is wrong with the question."""
+    async def explain(self, question: Any) -> dict[str, Any] | str:
+        """What would become of a request, by each worker; who of them did not answer. Or what is wrong with it."""
         name = question.get("consumer") if isinstance(question, dict) else None
         if not isinstance(name, str):
             return "the question names no consumer"
-        known = self.directory.consumers
-        if not any(c.name == name for c in known):
-            return await asyncio.to_thread(nobody, name, [c.name for c in known])
+        try:
+            key = await asyncio.to_thread(key_of, name, self.directory)
+        except Unknown as e:
+            return str(e)
         away = {n for label, n in drained.labels(self.snapshot).items() if label in self.drained}
         gone = {m.name: [n for n in members(m) if n in away] for m in self.snapshot.models} if away else {}
-        answers = await self.supervisor.ask("explain", {**question, "drained": gone})
+        ready = {w.pid for w in self.supervisor.workers if w.state == "ready"}
+        answers = await self.supervisor.ask("explain", {**question, "key": key.hex(), "drained": gone})
         if not answers:
             return "no worker answers"
         for _, answer in answers:
             if "error" in answer:
                 return str(answer["error"])
-        return [{"worker": worker.pid, "seat": worker.seat.number, **answer} for worker, answer in answers]
+        told = [{"worker": worker.pid, "seat": worker.seat.number, **answer} for worker, answer in answers]
+        return {"workers": told, "silent": sorted(ready - {worker.pid for worker, _ in answers})}
 
     def _shared(self) -> dict[str, Any]:
         """Where several workers hold one limit: how many, and how much more than the limit they may admit together."""

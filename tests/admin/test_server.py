@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from sluicegate.admin.base import Reply, Table, said
+from sluicegate.admin.base import Reply, Table, Taking, said
 from sluicegate.admin.server import HEAD_BYTES, SOCKET, Server, loopback, only
 
 
@@ -17,7 +17,13 @@ async def thing(*names: str) -> Reply:
     return said(200, list(names))
 
 
-TABLE: Table = {("GET", "/a"): thing, ("POST", "/things/{}/{}/do"): thing}
+async def told(name: str, body: bytes) -> Reply:
+    return said(200, [name, body.decode()])
+
+
+TABLE: Table = {
+    ("GET", "/a"): thing, ("POST", "/things/{}/{}/do"): thing, ("POST", "/things/{}/tell"): Taking(told),
+}  # fmt: skip
 
 
 async def asked(path: str, raw: bytes) -> bytes:
@@ -37,6 +43,10 @@ async def asked(path: str, raw: bytes) -> bytes:
         (b"HEAD /a HTTP/1.1\r\n\r\n", b"200", b""),
         (b"POST /things/weu/gpt-4o/do HTTP/1.1\r\n\r\n", b"200", b'["weu", "gpt-4o"]\n'),
         (b"POST /things/a/b/c/do HTTP/1.1\r\n\r\n", b"404", None),
+        (b"POST /things/weu/gpt-4o/do HTTP/1.1\r\ncontent-length: 2\r\n\r\nhi", b"200", b'["weu", "gpt-4o"]\n'),
+        (b"POST /things/a/tell HTTP/1.1\r\nContent-Length: 2\r\n\r\nhi", b"200", b'["a", "hi"]\n'),
+        (b"POST /things/a/tell HTTP/1.1\r\n\r\n", b"200", b'["a", ""]\n'),
+        (b"POST /things/a/tell HTTP/1.1\r\ncontent-length: 262145\r\n\r\n", b"413", None),
         (b"POST /a HTTP/1.1\r\n\r\n", b"405", None),
         (b"GET /b HTTP/1.1\r\n\r\n", b"404", None),
         (b"nonsense\r\n\r\n", b"400", None),

@@ -60,7 +60,7 @@ def test_a_file_alone_says_who_is_asked_first_and_why_everybody_else_is_not(ther
     head, rules, limits, candidates, end = done.stdout.split("\n\n")
     assert head.startswith("shop (tenant retail, boundary eu) asks chat, chat_completions: a prompt of 200 tokens")
     assert head.endswith("with nothing under way")
-    assert rules == "rule: max_tokens = 500"
+    assert rules == "rule: max_tokens = 500 (models.chat)"
     assert limits.splitlines()[1:] == [
         "100000 tokens/minute         tenants.retail    700  100,000  passes",
         "60000 tokens/minute          consumers.shop    700   60,000  passes",

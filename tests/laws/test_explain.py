@@ -13,18 +13,20 @@ from hypothesis import strategies as st
 
 from sluicegate.apis import APIS
 from sluicegate.core import fork as fork_module
+from sluicegate.core.breaker import BreakerSpec
+from sluicegate.core.caller import digest
 from sluicegate.core.dry_run import Run, dry_run
 from sluicegate.core.events import AnswerFacts, Body, Event, Facts, Failed, Responded, Usage
-from sluicegate.core.explain import ADVICE, WORDS, Question, Unknown, advice, asked, deciding, explain
+from sluicegate.core.explain import ADVICE, WORDS, Question, Unknown, advice, asked, deciding, explain, key_of
 from sluicegate.core.fork import Forked, Kept, Named
 from sluicegate.core.limits.window import Window
 from sluicegate.core.refusals import REFUSALS
 from sluicegate.core.settings import Gateway
-from sluicegate.core.snapshot import Directory, Snapshot
+from sluicegate.core.snapshot import ConsumerEntry, Directory, Snapshot
 from sluicegate.core.state import World
 from sluicegate.core.twin import twin
 from sluicegate.providers.refusals import classify
-from tests.laws.rig import SECRET
+from tests.laws.rig import KEY, SECRET, directory, snapshot
 from tests.laws.town import PASTS, REQUESTS, Answer, Request, Town, directories, pictured, snapshots
 
 WAIT = re.compile(rb"^retry-after-ms: (\d+)", re.MULTILINE)
@@ -33,8 +35,9 @@ REASON = re.compile(rb"^x-sluicegate-reason: (\S+)", re.MULTILINE)
 
 def foretold(town: Town, request: Request) -> Run:
     """The dry run of this request, its attempts answered as the script says."""
-    found = town.world.callers.named(request.consumer)
-    assert found is not None
+    key = digest(request.consumer.encode(), SECRET)
+    consumer = town.world.callers.owner(key)
+    assert consumer is not None
     api = APIS["chat_completions"]
     fields = api.fields(request.body)
     body = Body(town.clock, api.facts(fields, len(request.body)), len(request.body), fields)
@@ -50,14 +53,14 @@ def foretold(town: Town, request: Request) -> Run:
             return Responded(at, 200, AnswerFacts(), True)
         return Responded(at, answer.status, classify(answer.status, answer.headers, answer.body, 0.0), True)
 
-    return dry_run(town.world, request.head(town.clock, "", Named(found[0])), body, answers, found[1], Usage(11, 7))
+    return dry_run(town.world, request.head(town.clock, "", Named(consumer)), body, answers, key, Usage(11, 7))
 
 
 @given(snapshots(), directories(), PASTS, REQUESTS)
 def test_a_dry_run_names_what_the_live_request_then_does_and_changes_nothing(
-    snapshot: Snapshot, directory: Directory, past: list[tuple[Request, int, float]], request: Request
+    configured: Snapshot, people: Directory, past: list[tuple[Request, int, float]], request: Request
 ):
-    town = Town(snapshot, directory)
+    town = Town(configured, people)
     town.live_through(past)
     before = pictured(town.world)
     run = foretold(town, request)
@@ -103,12 +106,12 @@ def sent(request: Request, changes: dict[str, bytes] | None) -> bytes:
 
 @given(snapshots(), directories(), PASTS, REQUESTS, st.sets(st.integers(0, 5)))
 def test_what_explain_says_is_what_happens_and_every_member_has_its_word(
-    snapshot: Snapshot, directory: Directory, past: list[tuple[Request, int, float]], request: Request, away: set[int]
+    configured: Snapshot, people: Directory, past: list[tuple[Request, int, float]], request: Request, away: set[int]
 ):
-    town = Town(snapshot, directory)
+    town = Town(configured, people)
     town.live_through(past)
     before = pictured(town.world)
-    drained = {m.name: [n for n in away if n < len(snapshot.deployments)] for m in snapshot.models}
+    drained = {m.name: [n for n in away if n < len(configured.deployments)] for m in configured.models}
     told = explain(town.world, asked(question(request, drained).plain()), town.clock)
     assert pictured(town.world) == before
     served = Request(**{**vars(request), "script": (Answer(200, None, "", 0.0),)})
@@ -122,7 +125,7 @@ def test_what_explain_says_is_what_happens_and_every_member_has_its_word(
     if outcome["sent"]:
         taken = [row["deployment"] for row in rows if row["word"] in ("taken", "only")]
         assert taken == [outcome["deployment"]]
-        whole = next(m for m in snapshot.models if m.name == outcome["model"])
+        whole = next(m for m in configured.models if m.name == outcome["model"])
         inside = {f"i{n}/d" for n in whole.deployments}
         if not told["boundary"] and told["model"] == outcome["model"] and told["arm"] != "rollout":
             assert set(looked) == inside and len(looked) == len(inside)
@@ -136,9 +139,10 @@ def question(request: Request, drained: dict[str, list[int]] | None = None) -> Q
     fields = api.fields(request.body)
     size = len(request.body)
     path = request.model if request.in_path else None
-    return Question(
-        request.consumer, api.name, path, api.facts(fields, size), size, deciding(fields), request.chance, drained
-    )
+    asks = Question(request.consumer, api.name, path, api.facts(fields, size), size, deciding(fields), request.chance)
+    asks.key = digest(request.consumer.encode(), SECRET)
+    asks.drained = drained or {}
+    return asks
 
 
 # ---------------------------------------------------------------- a fork that is none is noticed
@@ -147,9 +151,9 @@ def question(request: Request, drained: dict[str, list[int]] | None = None) -> Q
 @settings(derandomize=True, max_examples=400, database=None, phases=(Phase.generate,), report_multiple_bugs=False)
 @given(snapshots(), directories(), PASTS, REQUESTS)
 def nothing_changes(
-    snapshot: Snapshot, directory: Directory, past: list[tuple[Request, int, float]], request: Request
+    configured: Snapshot, people: Directory, past: list[tuple[Request, int, float]], request: Request
 ) -> None:
-    town = Town(snapshot, directory)
+    town = Town(configured, people)
     town.live_through(past)
     before = pictured(town.world)
     foretold(town, request)
@@ -196,7 +200,7 @@ def test_a_question_survives_its_way_and_holds_no_text_of_the_prompt(request: Re
 @pytest.mark.parametrize(
     ("field", "value"),
     [("consumer", 1), ("size", -1), ("size", True), ("estimate", "1"), ("fields", []), ("fields", {"n": 1}),
-     ("drained", {"one": ["1"]}), ("model", 7), ("chance", "x"), ("n", None)],
+     ("drained", {"one": ["1"]}), ("key", "not hex"), ("model", 7), ("chance", "x"), ("n", None)],
 )  # fmt: skip
 def test_what_is_no_question_is_refused(field: str, value: Any):
     plain = Question("free", "chat_completions", "one", Facts("one"), 10, {"n": b"1"}).plain()
@@ -210,8 +214,29 @@ def test_what_is_no_question_is_refused(field: str, value: Any):
 
 def test_a_consumer_that_nobody_is_has_no_answer():
     world = World(Snapshot("0" * 12, Gateway(), (), (), ()), Directory((SECRET,), ()), Kept())
-    with pytest.raises(Unknown, match='no consumer with a key is called "nobody"'):
+    with pytest.raises(Unknown, match='the key of "nobody" is not in force here'):
         explain(world, Question("nobody", "chat_completions", "one", Facts(), 10, {}), 1.0)
+    keyless = ConsumerEntry(1, "keyless", "", ("*",), ())
+    with pytest.raises(Unknown, match='"keyless" has no key'):
+        key_of("keyless", Directory((SECRET,), (keyless,)))
+    with pytest.raises(Unknown, match='no consumer is called "keylss"; did you mean "keyless"'):
+        key_of("keylss", Directory((SECRET,), (keyless,)))
+
+
+def test_a_half_open_breaker_keeps_its_one_ticket_for_a_live_request():
+    town = Town(snapshot(1, breaker=BreakerSpec(faults=1)), directory())
+    town.live(Request("a-client-key", "chat", 10, None, 1, True, 0.5, (Answer(500, None, "", 0.0),)))
+    asks = question(Request("a-client-key", "chat", 10, None, 1, True, 0.5, ()))
+    asks.key = digest(KEY, SECRET)
+    outcome = explain(town.world, asks, town.clock)["outcome"]
+    assert (outcome["reason"], outcome["retry_after_s"]) == ("pool.failed", 3.0)
+    town.pass_time(3.0)
+    for _ in range(3):
+        assert explain(town.world, asks, town.clock)["outcome"]["deployment"] == "i0/d0"
+    town.live(Request("a-client-key", "chat", 10, None, 1, True, 0.5, ()), 0)
+    told = explain(town.world, asks, town.clock)
+    assert told["candidates"][0]["word"] == "passed.half_open" and told["outcome"]["status"] == 503
+    town.end()
 
 
 def test_every_refusal_that_an_exchange_can_decide_on_has_an_advice():
