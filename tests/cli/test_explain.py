@@ -15,11 +15,18 @@ import pytest
 from click.testing import CliRunner, Result
 
 from sluicegate import main
-from sluicegate.core.explain import WORDS
+from sluicegate.cli.explained import text
+from sluicegate.core.breaker import BreakerSpec, ThrottleSpec
+from sluicegate.core.caller import digest
+from sluicegate.core.events import Facts
+from sluicegate.core.explain import WORDS, Question, explain
+from sluicegate.core.fork import Kept
 from sluicegate.core.refusals import REFUSALS
+from sluicegate.core.state import World
 from sluicegate.sim.fleet import FleetThread
 from tests.keeper.running import ENV, KEY, ROOT, Gateway, until
 from tests.keeper.test_keeper import SMALL
+from tests.laws import rig
 
 FILE = """\
 version: 1
@@ -247,3 +254,21 @@ def call(port: int) -> int:
         return answer.status
     finally:
         connection.close()
+
+
+def test_where_workers_differ_is_said_and_who_is_silent():
+    """Two workers, one of which was refused by the first deployment and has told nobody yet."""
+    worlds = [World(rig.snapshot(2), rig.directory(), Kept()) for _ in range(2)]
+    door = worlds[1].doors[0]
+    door.leave(door.enter(1.0, 10), 1.0, 10, 1.0)
+    door.throttled(0, 1.0, 1.0, "upstream.throttled.rate", 9.0, 10, BreakerSpec(), ThrottleSpec())
+    question = Question("app", "chat_completions", "chat", Facts("chat"), 10, {})
+    question.key = digest(rig.KEY, rig.SECRET)
+    told = [{"worker": pid, **explain(world, question, 2.0)} for pid, world in enumerate(worlds, 11)]
+    said = text(told, [13])
+    assert "SENT to i0/d0" in said
+    assert said.endswith(
+        "worker 12 differs: i0/d0: passed.throttled; i1/d1: only; the request: sent to i1/d1\n\n"
+        "worker 13 does not answer"
+    )
+    assert text(told[:1]) in said and "differs" not in text(told[:1])

@@ -56,15 +56,17 @@ def foretold(town: Town, request: Request) -> Run:
     return dry_run(town.world, request.head(town.clock, "", Named(consumer)), body, answers, key, Usage(11, 7))
 
 
-@given(snapshots(), directories(), PASTS, REQUESTS)
+@given(snapshots(), directories(), PASTS, REQUESTS, st.booleans())
 def test_a_dry_run_names_what_the_live_request_then_does_and_changes_nothing(
-    configured: Snapshot, people: Directory, past: list[tuple[Request, int, float]], request: Request
-):
-    town = Town(configured, people)
+    configured: Snapshot, people: Directory, past: list[tuple[Request, int, float]], request: Request,
+    lent: bool,
+):  # fmt: skip
+    town = Town(configured, people, lent)
     town.live_through(past)
     before = pictured(town.world)
     run = foretold(town, request)
     assert pictured(town.world) == before
+    asked_before = town.keeper.asked
     drive, client, attempts = town.live(request)
     assert drive.done
     assert [a.call.instance.name for a in attempts] == [s.member.instance.name for s in run.sends]
@@ -83,6 +85,7 @@ def test_a_dry_run_names_what_the_live_request_then_does_and_changes_nothing(
             assert said is None
         else:
             assert said == pytest.approx(max(reply.retry_after or 0.0, least), abs=0.0011)
+    event(f"asked {town.keeper.asked - asked_before} times")
     event("refused" if reply is not None and not attempts else f"{len(attempts)} attempts, {client.status}")
     if reply is not None:
         event(reply.reason)
