@@ -16,6 +16,9 @@ SAYS = {
 }
 
 
+TIMES = (("connect", "connect_s"), ("first byte", "first_byte_s"), ("idle", "idle_s"), ("total", "total_s"))
+
+
 def refused_early(reason: str, message: str) -> dict[str, Any]:
     """Of a request that is refused by what it is, whoever sends it."""
     outcome = {
@@ -42,10 +45,15 @@ def _head(told: dict[str, Any]) -> str:
     streamed = ", streamed" if told["stream"] else ""
     model = told["model"] or "no model"
     worker = f"worker {told['worker']}, its state of now" if told["worker"] else "with nothing under way"
-    return (
-        f"{asker} asks {model}, {told['operation']}: a prompt of {told['tokens']:,} tokens, estimated{streamed}\n"
-        f"configuration {told['config']}, {worker}"
-    )
+    lines = [
+        f"{asker} asks {model}, {told['operation']}: a prompt of {told['tokens']:,} tokens, estimated{streamed}",
+        f"configuration {told['config']}, {worker}",
+    ]
+    times = told["times"]
+    if times:
+        waits = ", ".join(f"{name} {times[key]:g} s" for name, key in TIMES)
+        lines.append(f"times: {waits}; {times['attempts']} attempts may fail")
+    return "\n".join(lines)
 
 
 def _params(told: dict[str, Any]) -> str:

@@ -159,6 +159,7 @@ def explain(world: World, question: Question, now: float) -> dict[str, Any]:
         "stream": facts.stream,
         "tokens": facts.estimate,
         "arm": "" if route is None else "rollout" if route.base else "own" if route.arm else "",
+        "times": None if route is None else _times(route),
         "params": _params(run),
         "limits": [_limit(said) for said in run.said],
         "candidates": _candidates(world, question, run, route),
@@ -183,6 +184,15 @@ def _run(world: World, question: Question, now: float, consumer: Consumer, answe
     facts = Facts(f.model, f.stream, f.max_output, f.n, f.estimate, media=f.media)  # rules change them
     head = Head(now, "", question.api, question.path_model, None, Named(consumer), (), "", question.chance)
     return dry_run(world, head, Body(now, facts, question.size, question.fields), answers, question.key)
+
+
+def _times(route: Route) -> dict[str, float]:
+    """What is waited for, in seconds, and how many attempts may fail."""
+    times = route.timeouts
+    return {
+        "connect_s": times.connect, "first_byte_s": times.first_byte, "idle_s": times.idle, "total_s": times.total,
+        "attempts": route.attempts,
+    }  # fmt: skip
 
 
 def _params(run: Run) -> dict[str, Any]:

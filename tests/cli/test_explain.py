@@ -66,7 +66,8 @@ def test_a_file_alone_says_who_is_asked_first_and_why_everybody_else_is_not(ther
     assert done.exit_code == 0, done.output
     head, rules, limits, candidates, end = done.stdout.split("\n\n")
     assert head.startswith("shop (tenant retail, boundary eu) asks chat, chat_completions: a prompt of 200 tokens")
-    assert head.endswith("with nothing under way")
+    assert "with nothing under way\n" in head
+    assert head.endswith("times: connect 2 s, first byte 60 s, idle 60 s, total 900 s; 3 attempts may fail")
     assert rules == "rule: max_tokens = 500 (models.chat)"
     assert limits.splitlines()[1:] == [
         "100000 tokens/minute         tenants.retail    700  100,000  passes",
