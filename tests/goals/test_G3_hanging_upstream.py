@@ -1,7 +1,8 @@
-"""G3, without ejection: an upstream that hangs while connecting, before its first byte, or in the middle of a stream.
+"""G3: an upstream that hangs while connecting, before its first byte, or in the middle of a stream.
 
-Passed when a healthy second member makes the first two invisible but for the time that was configured for them, and
-when a stream that stands still is ended by an error frame.
+Passed when a healthy second member makes the first two invisible but for the time that was configured for them, when
+a stream that stands still is ended by an error frame, and when such a member is left alone after five faults. (Streams
+that stand still count, too: tests/stories/test_doors.py.)
 """
 
 import socket
@@ -10,12 +11,13 @@ from contextlib import contextmanager
 
 import pytest
 
+from sluicegate.core.breaker import BreakerSpec
 from sluicegate.core.settings import Timeouts
 from tests.clients.lies import EVENTS_OF, PLAIN, first_words, honest
 from tests.clients.members import members, over, records, run, serving, settled
 from tests.clients.upstream import EVENTS, JSON, Asked, Upstream, Wire, chunk, head
 from tests.gateway import GatewayThread, instance
-from tests.goals.calling import ask_all, percentile, request
+from tests.goals.calling import Answered, Caller, ask_all, percentile, request, steadily
 
 LIMIT_S = 0.5
 
@@ -120,3 +122,49 @@ def test_goal_G3_a_stream_that_stands_still_ends_with_a_frame(short: bool):
     assert booked == [("interrupted", "idle", True)] * count
     assert all(EVENTS_OF[0] in a.body for a in answers)  # what was received stays
     assert late < 0.5
+
+
+@pytest.mark.timeout(120)
+@pytest.mark.parametrize("place", ["while connecting", "before the first byte"])
+def test_goal_G3_a_hanging_member_is_left_alone_after_five_and_looked_at_once_in_a_while(place: str, short: bool):
+    """With the breaker as it comes. What is on its way when the fifth fault is known is no sixth: counted is what begins
+    after it."""
+    rate, seconds = (40, 8) if short else (40, 30)
+    with full_backlog() as hanging, Upstream(silent) as hung, Upstream(honest) as healthy:
+        instances = [instance(1, hung.port if place != "while connecting" else hanging), instance(2, healthy.port)]
+        times = Timeouts(connect=LIMIT_S, first_byte=LIMIT_S if place != "while connecting" else 5.0)
+        with serving(
+            over(instances, {"chat": [1, 2]}, in_order=True, timeouts=times, breaker=BreakerSpec())
+        ) as gateway:
+
+            async def load() -> list[Answered]:
+                free: list[Caller] = []
+
+                async def one(number: int) -> Answered:
+                    caller = free.pop() if free else Caller(gateway.port)
+                    answered = await caller.ask(request("lie: hang", stream=bool(number % 2)))
+                    free.append(caller)
+                    return answered
+
+                found = await steadily(rate, seconds, one)
+                for caller in free:
+                    await caller.close()
+                return found
+
+            answers = run(load())
+            settled(gateway, len(answers))
+            tries = sorted(
+                (a.at, a.ended_at) for r in records(gateway).values() for a in r.attempts if a.deployment == 1
+            )
+    failed = [a for a in answers if a.status != 200 or not a.whole or a.framed_error]
+    fifth = sorted(end for _, end in tries)[4]
+    looks = [at for at, _ in tries if at > fifth]
+    p99 = percentile([a.took for a in answers], 0.99)
+    print(
+        f"\nG3 ejection, {place}: {len(answers)} requests, {len(failed)} failed, {len(tries)} met it: {len(tries) - len(looks)} "
+        f"before the fifth fault was known, {len(looks)} in {seconds} s after; p99 {p99:.3f} s"
+    )
+    assert not failed
+    assert 1 <= len(looks) <= seconds, "at most one a second"
+    assert all(later - earlier >= 1.0 for earlier, later in zip(looks, looks[1:], strict=False))
+    assert len(tries) - len(looks) <= 5 + rate * LIMIT_S * 1.5, "what came within one time-out"
