@@ -26,8 +26,8 @@ class Consumer:
     """The application that calls us, bound: its grants as sets."""
 
     __slots__ = (
-        "boundary", "by_key", "context", "diagnostics", "everything", "group", "limits", "models", "name", "number",
-        "operations", "params", "ruled", "tenant",
+        "boundary", "by_key", "by_user", "context", "diagnostics", "end_user", "everything", "group", "limits",
+        "models", "name", "number", "operations", "params", "ruled", "tenant",
     )  # fmt: skip
 
     def __init__(
@@ -56,6 +56,10 @@ class Consumer:
         "Some limit or rule is its own or its tenant's (core/policy.py)."
         self.by_key = any(limit.each == "key" for limit in limits)
         "A limit counts each of its keys."
+        self.end_user = entry.end_user
+        "Field of its bodies that names who uses it; empty: none."
+        self.by_user = any(limit.each == "end_user" for limit in limits)
+        "A limit counts each of these."
 
     def may(self, model: str) -> bool:
         """Whether the grant covers the model: default deny."""

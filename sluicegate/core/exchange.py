@@ -13,6 +13,7 @@ from typing import Any, Final
 
 from sluicegate.core.actions import Action, Ask, Read, Relay, Reply, Send
 from sluicegate.core.door import Door
+from sluicegate.core.end_user import end_user, mark
 from sluicegate.core.events import Ended, Facts, Failed, Gone, Head, Refused, Responded, Usage
 from sluicegate.core.limits import lender
 from sluicegate.core.limits.base import Claim, Limit, reserve
@@ -90,6 +91,15 @@ def exchange(world: World) -> Exchange:
             )
             return
 
+    # Who uses the application that asks: for records, for limits that count each, for whoever stays on an arm.
+    user = ""
+    if consumer.end_user:
+        user = end_user(e.fields.get(consumer.end_user))
+        if user and route.by_user:
+            found = routes.find(consumer, head.api, route.name, user)
+            if not isinstance(found, str):
+                route = found
+
     # What applies to this caller here: rules change the request, limits let it in or not, all of them at once.
     now = began = world.policies.clock(e.at)
     size = e.size
@@ -97,7 +107,8 @@ def exchange(world: World) -> Exchange:
     changes: dict[str, bytes] | None = None
     claim: Claim | None = None
     key = world.callers.mark(head.credentials.keys[0]) if consumer.by_key else b""
-    policy = world.policies.find(consumer, route, head.api, key, now)
+    each = mark(user) if consumer.by_user else ""
+    policy = world.policies.find(consumer, route, head.api, key, now, each)
     if policy is not None:
         if policy.rules is not None:
             try:
@@ -132,6 +143,8 @@ def exchange(world: World) -> Exchange:
     record.estimate = facts.estimate
     if route.arm_name:
         record.context = route.on_arm(record.context)
+    if user:
+        record.context = record.context.but(end_user=user)
     world.in_flight += 1
     sent_at = now
     deadline = began + route.timeouts.total
@@ -163,7 +176,7 @@ def exchange(world: World) -> Exchange:
             if member is None and onward:
                 other = onward.pop(0)
                 if other.model.params:
-                    policies = world.policies.find(consumer, other, head.api, key, now)
+                    policies = world.policies.find(consumer, other, head.api, key, now, each)
                     try:
                         if policies is not None and policies.rules is not None:
                             changes = _rules(policies.rules, fields, facts, record)

@@ -17,7 +17,7 @@ from sluicegate.core.events import Facts
 from sluicegate.core.learned import Learned
 from sluicegate.core.limits.base import Claim, Limit, LimitSpec
 from sluicegate.core.params import Rule
-from sluicegate.core.policy import Policies, Policy
+from sluicegate.core.policy import Identity, Policies, Policy
 from sluicegate.core.pool import Member, Pool
 from sluicegate.core.record import UsageRecord
 from sluicegate.core.retries import Retries
@@ -171,8 +171,8 @@ class _Routes(Routes):
         self.largest_body = live.largest_body
         self._forked = forked
 
-    def find(self, consumer: Consumer, operation: str, model: str) -> Route | str:
-        found = super().find(consumer, operation, model)
+    def find(self, consumer: Consumer, operation: str, model: str, user: str = "") -> Route | str:
+        found = super().find(consumer, operation, model, user)
         return found if isinstance(found, str) else self._forked.route(found)
 
 
@@ -188,18 +188,23 @@ class _Policies(Policies):
         self._live = live
         self._said = said
 
-    def find(self, consumer: Consumer, route: Route, operation: str, key: bytes, now: float) -> Policy | None:
+    def find(
+        self, consumer: Consumer, route: Route, operation: str, key: bytes, now: float, user: str = ""
+    ) -> Policy | None:
         pair = (consumer.number, route.name)
         learned = self._live._learned.get(pair)
         if learned is not None and pair not in self._learned:
             self._learned[pair] = twin(learned, Learned())
-        return super().find(consumer, route, operation, key, now)
+        return super().find(consumer, route, operation, key, now, user)
 
     def rules(self) -> list[Rule]:
         """That are enforced in what was made here."""
         return [r for p in self._policies.values() if p.rules is not None for r in p.rules.enforced]
 
-    def _new(self, identity: tuple[int, str, str, bytes]) -> Policy:
+    def _crowded(self, identity: Identity) -> bool:
+        return identity not in self._live._policies and self._live._crowded(identity)
+
+    def _new(self, identity: Identity) -> Policy:
         return _Policy(identity, self, self._said)
 
     def _same(self, base: str, specs: Sequence[LimitSpec]) -> list[Limit]:
@@ -213,7 +218,7 @@ class _Policy(Policy):
 
     __slots__ = ("_policies", "_said")
 
-    def __init__(self, key: tuple[int, str, str, bytes], policies: Policies, said: list[Said]) -> None:
+    def __init__(self, key: Identity, policies: Policies, said: list[Said]) -> None:
         super().__init__(key)
         self._policies = policies
         self._said = said

@@ -37,12 +37,22 @@ LOOKS: Final = 4
 """Old things looked at for each new policy: more than it brings, so that the idle ones become fewer."""
 
 
+CROWD: Final = 50_000
+"""Policies and limits of single end users, about 1.5 KB each. A consumer that names ever new ones gets at most half of
+what is free; the others of it are counted together, as if they were one: memory is bounded, and no limit is escaped."""
+
+OTHERS: Final = "others"
+
+Identity = tuple[int, str, str, bytes, str]
+"""Consumer, model, operation, digest of the key, mark of the end user."""
+
+
 class Policy:
     """What applies to one consumer, model and operation."""
 
     __slots__ = ("_learned", "_requests", "_tokens", "configuration", "key", "last", "limits", "rules")
 
-    def __init__(self, key: tuple[int, str, str, bytes]) -> None:
+    def __init__(self, key: Identity) -> None:
         self.key = key
         self.last = 0.0
         self.configuration = -1
@@ -99,8 +109,8 @@ class Policies:
     """All policies and limits of one process."""
 
     __slots__ = (
-        "_back", "_configuration", "_learned", "_limits", "_moved", "_owing", "_policies", "_round", "latest", "lent",
-        "parts",
+        "_back", "_configuration", "_crowd", "_crowd_all", "_learned", "_limits", "_moved", "_owing", "_policies",
+        "_round", "_whose", "latest", "lent", "parts",
     )  # fmt: skip
 
     def __init__(self, lent: bool = False) -> None:
@@ -111,7 +121,12 @@ class Policies:
         self.latest = 0.0
         "No limit sees time go back, whatever the order in which events of one moment are handled."
         self._configuration = 0
-        self._policies: dict[tuple[int, str, str, bytes], Policy] = {}
+        self._policies: dict[Identity, Policy] = {}
+        self._crowd: dict[int, int] = {}
+        "Policies and limits of single end users, by consumer."
+        self._crowd_all = 0
+        self._whose: dict[str, int] = {}
+        "The consumer, of each limit of a single end user, by its key in _limits."
         self._limits: dict[str, list[Limit]] = {}
         "By identity without the window: limits that differ in nothing but the window stand together."
         self._learned: dict[tuple[int, str], Learned] = {}
@@ -128,14 +143,24 @@ class Policies:
         """Another configuration is in force: policies are made anew when next used, limits keep what was used."""
         self._configuration += 1
 
-    def find(self, consumer: Consumer, route: Route, operation: str, key: bytes, now: float) -> Policy | None:
-        """What applies; None when nothing does. `key`: digest of the consumer's key where a limit is for each."""
+    def find(
+        self, consumer: Consumer, route: Route, operation: str, key: bytes, now: float, user: str = ""
+    ) -> Policy | None:
+        """What applies; None when nothing does. `key`: digest of the consumer's key, `user`: mark of the end user,
+        where a limit is for each."""
         if not consumer.ruled and not route.model.params:
             return None
-        identity = (consumer.number, route.name, operation, key)
+        identity = (consumer.number, route.name, operation, key, user)
         policy = self._policies.get(identity)
         if policy is None:
             self._look(now)
+            if user:
+                if self._crowded(identity):
+                    identity = (*identity[:4], OTHERS)
+                    policy = self._policies.get(identity)
+                else:
+                    self._came(consumer.number)
+        if policy is None:
             policy = self._policies[identity] = self._new(identity)
             self._round.append(policy)
         if policy.configuration != self._configuration:
@@ -161,20 +186,20 @@ class Policies:
                 return limit
         return None
 
-    def _new(self, identity: tuple[int, str, str, bytes]) -> Policy:
+    def _new(self, identity: Identity) -> Policy:
         return Policy(identity)
 
     def _bind(self, policy: Policy, consumer: Consumer, route: Route) -> None:
         """What applies by the configuration in force, to a policy that is new or was made of another one."""
-        _, model, operation, key = policy.key
+        _, model, operation, key, user = policy.key
         params = [*route.model.params]
         limits: list[Limit] = []
         group = consumer.group
         if group is not None:
             params += group.params
-            limits += self._of(group.limits, f"tenant/{group.number}", consumer, model, operation, key)
+            limits += self._of(group.limits, f"tenant/{group.number}", consumer, model, operation, key, user)
         params += consumer.params
-        limits += self._of(consumer.limits, f"consumer/{consumer.number}", consumer, model, operation, key)
+        limits += self._of(consumer.limits, f"consumer/{consumer.number}", consumer, model, operation, key, user)
         learned = None
         if any(limit.counts == "tokens" for limit in limits):
             learned = self._learned.get((consumer.number, model))
@@ -282,15 +307,20 @@ class Policies:
     # ------------------------------------------------------------ limits by identity
 
     def _of(
-        self, specs: Sequence[LimitSpec], whose: str, consumer: Consumer, model: str, operation: str, key: bytes
-    ) -> list[Limit]:
+        self, specs: Sequence[LimitSpec], whose: str, consumer: Consumer, model: str, operation: str, key: bytes,
+        user: str,
+    ) -> list[Limit]:  # fmt: skip
         """The limits of one list that count such requests."""
         wanted: dict[str, list[LimitSpec]] = {}
         for spec in specs:
             if spec.mode == "off":
                 continue
             if (not spec.models or model in spec.models) and (not spec.operations or operation in spec.operations):
-                wanted.setdefault(_identity(spec, whose, consumer, model, key), []).append(spec)
+                base = _identity(spec, whose, consumer, model, key, user)
+                wanted.setdefault(base, []).append(spec)
+                if spec.each == "end_user" and user and user != OTHERS and base not in self._whose:
+                    self._whose[base] = consumer.number
+                    self._came(consumer.number)
         return [limit for base, same in wanted.items() for limit in self._same(base, same)]
 
     def _same(self, base: str, specs: Sequence[LimitSpec]) -> list[Limit]:
@@ -360,6 +390,8 @@ class Policies:
                     for limit in thing.limits:
                         limit.refs -= 1
                     del self._policies[thing.key]
+                    if thing.key[4] and thing.key[4] != OTHERS:
+                        self._left(thing.key[0])
             elif thing.refs or not thing.empty(now):
                 around.append(thing)
             else:
@@ -371,6 +403,27 @@ class Policies:
                 self._limits[base].remove(thing)
                 if not self._limits[base]:
                     del self._limits[base]
+                    owner = self._whose.pop(base, None)
+                    if owner is not None:
+                        self._left(owner)
+
+    def _crowded(self, identity: Identity) -> bool:
+        """Whether one more end user of this consumer is one too many."""
+        return self._crowd.get(identity[0], 0) >= CROWD - self._crowd_all
+
+    def _came(self, consumer: int) -> None:
+        """Something of an end user of this consumer is held from now on."""
+        self._crowd[consumer] = self._crowd.get(consumer, 0) + 1
+        self._crowd_all += 1
+
+    def _left(self, consumer: int) -> None:
+        """Something of an end user of this consumer was forgotten."""
+        self._crowd_all -= 1
+        rest = self._crowd[consumer] - 1
+        if rest:
+            self._crowd[consumer] = rest
+        else:
+            del self._crowd[consumer]
 
 
 def _part(whole: int, parts: int) -> int:
@@ -378,7 +431,7 @@ def _part(whole: int, parts: int) -> int:
     return max(whole // parts, min(whole, 1))
 
 
-def _identity(spec: LimitSpec, whose: str, consumer: Consumer, model: str, key: bytes) -> str:
+def _identity(spec: LimitSpec, whose: str, consumer: Consumer, model: str, key: bytes, user: str) -> str:
     """Whose requests one counter covers, and what it counts of them."""
     each = spec.each
     if each == "consumer":
@@ -387,6 +440,8 @@ def _identity(spec: LimitSpec, whose: str, consumer: Consumer, model: str, key: 
         whose = f"{whose}/tenant/{consumer.tenant}"
     elif each == "key":
         whose = f"{whose}/key/{key.hex()}"
+    elif each == "end_user":
+        whose = f"{whose}/user/{user or 'nobody'}"
     elif each == "model":
         whose = f"{whose}/model/{model}"
     only = ",".join(spec.models + spec.operations)

@@ -23,9 +23,9 @@ class Route:
     """A model bound to its pool: what an exchange needs to know after it was let in."""
 
     __slots__ = (
-        "_contexts", "arm", "arm_name", "arm_share", "attempts", "base", "body_max", "breaker", "long_context",
-        "model", "name", "on_disconnect", "operations", "platform", "pool", "read", "relay", "relay_stream", "throttle",
-        "timed", "timeouts",
+        "_contexts", "arm", "arm_name", "arm_share", "attempts", "base", "body_max", "breaker", "by_user",
+        "long_context", "model", "name", "on_disconnect", "operations", "platform", "pool", "read", "relay",
+        "relay_stream", "throttle", "timed", "timeouts",
     )  # fmt: skip
 
     def __init__(self, model: Model, pool: Pool, arm: Route | None = None) -> None:
@@ -34,6 +34,8 @@ class Route:
         self.arm = arm
         "The other arm of a rollout, with its share of the callers."
         self.arm_share = model.rollout.share if model.rollout is not None else 0.0
+        self.by_user = model.rollout is not None and model.rollout.stick_to == "end_user"
+        "Who stays on one arm is each end user."
         self.base: Route | None = None
         "Of an arm: the one it stands in for."
         self.arm_name = ""
@@ -77,9 +79,9 @@ class Route:
         return found
 
 
-def drawn(*numbers: int) -> float:
+def drawn(consumer: int, model: int, user: str = "") -> float:
     """A number in [0, 1) that is always the same for these: a share that grows keeps whom it had."""
-    return crc32(b"%d " * len(numbers) % numbers) / 2**32
+    return crc32(b"%d %d %b" % (consumer, model, user.encode("utf-8", "replace"))) / 2**32
 
 
 class Routes:
@@ -93,8 +95,8 @@ class Routes:
         self.largest_body = max((r.body_max for r in routes.values()), default=0)
         "Read limit where the body names the model; the route's own is checked once it is known."
 
-    def find(self, consumer: Consumer, operation: str, model: str) -> Route | str:
-        """The route, or the reason to refuse.
+    def find(self, consumer: Consumer, operation: str, model: str, user: str = "") -> Route | str:
+        """The route, or the reason to refuse. `user`: the end user, where the arm of a rollout hangs on it.
 
         A model outside the grant and a model that does not exist get the same answer, so that names cannot be
         probed: 404 DeploymentNotFound, as Azure says it (E4, E13).
@@ -110,7 +112,7 @@ class Routes:
             return "route.model"
         if operation not in route.operations or (consumer.operations and operation not in consumer.operations):
             return "grant.operation"
-        if route.arm is not None and drawn(consumer.number, route.model.number) < route.arm_share:
+        if route.arm is not None and drawn(consumer.number, route.model.number, user) < route.arm_share:
             return route.arm
         return route
 

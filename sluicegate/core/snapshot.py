@@ -132,6 +132,8 @@ class ConsumerEntry:
     labels: tuple[tuple[str, str], ...] = ()
     diagnostics: bool = False
     "Answers tell it where they come from."
+    end_user: str = ""
+    "Field of its bodies that names who uses it; empty: nobody is named."
 
 
 @dataclass(frozen=True, slots=True)

@@ -36,7 +36,7 @@ class LimitMap:
     "Requests at the same time."
     per: Annotated[str, Choice(tuple(WINDOWS), later=CALENDAR)] | None = None
     "The time that slides; not of `concurrent`."
-    each: Annotated[str, Choice(("consumer", "tenant", "key", "model"), later=("end_user",))] | None = None
+    each: Annotated[str, Choice(("consumer", "tenant", "key", "end_user", "model"))] | None = None
     "What one counter covers; left out: the consumer or tenant that it is written at."
     count: Annotated[str, Choice(("total", "input", "output", "uncached"))] | None = None
     "Which tokens count; left out: total."

@@ -72,7 +72,7 @@ def told(document: Document, directory: Directory, hash: str) -> Told:
     grants: list[dict[str, str]] = []
     consumers: dict[str, tuple[int, str]] = {}
     for c in directory.consumers:
-        same = (c.tenant, c.models, c.limits, c.params, c.operations, c.labels, c.diagnostics)
+        same = (c.tenant, c.models, c.limits, c.params, c.operations, c.labels, c.diagnostics, c.end_user)
         number = numbers.setdefault(same, len(grants))
         if number == len(grants):
             grants.append(_grant(c))
@@ -186,6 +186,8 @@ def _grant(c: ConsumerEntry) -> dict[str, str]:
     fields |= dict(_limits("limits", c.limits)) | dict(_rules("params", c.params))
     if c.operations:
         fields["operations"] = _list(c.operations)
+    if c.end_user:
+        fields["end_user"] = f"field:{c.end_user}"
     return fields | {f"labels.{name}": text for name, text in c.labels}
 
 

@@ -41,6 +41,7 @@ class Grant(NamedTuple):
     operations: tuple[str, ...]
     diagnostics: bool
     labels: tuple[tuple[str, str], ...]
+    end_user: str
 
 
 def keys_of(spec: ConsumerSpec) -> tuple[Key, ...]:
@@ -81,6 +82,7 @@ class Grants:
         if not self.people and not self.cx.problems.damaged(("consumers",)):
             self.cx.say((), "needs consumers", "write consumers: a map from names to consumers")
         self._check_keys()
+        self._check_end_users()
 
     def directory(self, secrets: tuple[Secret, ...], number: Callable[[str, str], int]) -> Directory:
         """Consumers and tenants, keys digested under the first secret. `number` numbers them by kind and name."""
@@ -93,7 +95,7 @@ class Grants:
             entries.append(
                 ConsumerEntry(
                     number("consumer", name), name, grant.tenant, grant.models, digests, grant.limits, grant.params,
-                    grant.operations, grant.labels, grant.diagnostics,
+                    grant.operations, grant.labels, grant.diagnostics, grant.end_user,
                 )
             )  # fmt: skip
         tenants = dict(self.document.tenants)
@@ -111,6 +113,7 @@ class Grants:
     def grant(self, spec: ConsumerSpec) -> Grant:
         """The consumer's own, then its plan's: ceilings and permissions whole, rules and labels together."""
         plan = self.document.plans.get(spec.plan, _NO_PLAN)
+        tenant = self.document.tenants.get(spec.tenant)
         grant = self._grants[id(spec)] = Grant(
             spec.tenant,
             spec.models or plan.models,
@@ -119,8 +122,30 @@ class Grants:
             spec.operations or plan.operations,
             spec.diagnostics or plan.diagnostics,
             tuple(sorted({**dict(plan.labels), **dict(spec.labels)}.items())),
+            spec.end_user or plan.end_user or (tenant.end_user if tenant else "") or self.document.defaults.end_user,
         )
         return grant
+
+    def _check_end_users(self) -> None:
+        """Whoever counts or keeps apart each end user needs somebody who names them."""
+        named = {grant.tenant for grant in self._grants.values() if grant.end_user}
+        if any(self.cx.problems.damaged((section,)) for section in ("consumers", "plans", "tenants", "defaults")):
+            return
+        for name, tenant in self.document.tenants.items():
+            for n, limit in enumerate(tenant.limits):
+                if limit.each == "end_user" and name not in named:
+                    self._nobody(("tenants", name, "limits", n), "counts each end user, but none of its consumers")
+        for model in self.models.values():
+            if model.rollout is not None and model.rollout.stick_to == "end_user" and not named:
+                self._nobody(("models", model.name, "rollout", "stick_to"), "is end_user, but no consumer")
+
+    def _misnamed(self, at: Path, spec: ConsumerSpec) -> bool:
+        """What would say who the end user is could not be read, and that was said already."""
+        places: list[Path] = [at, ("plans", spec.plan), ("tenants", spec.tenant), ("defaults",)]
+        return any(self.cx.problems.damaged((*place, "end_user")) for place in places)
+
+    def _nobody(self, at: Path, what: str) -> None:
+        self.cx.say(at, f"{what} says who that is", "write end_user: field:safety_identifier at the consumer")
 
     # ------------------------------------------------------------ tenants and plans
 
@@ -173,6 +198,9 @@ class Grants:
         if not grant.models and not self.cx.problems.damaged((*at, "models")):
             missing = f"has no models, and plan {spec.plan} grants none" if spec.plan else "has no models"
             self.cx.say(at, missing, "nothing is granted that is not written: models: [...], or models: all", key=True)
+        for n, limit in enumerate(grant.limits):
+            if limit.each == "end_user" and not grant.end_user and not self._misnamed(at, spec):
+                self._nobody((*at, "limits", n) if spec.limits else (*at, "plan"), "counts each end user, but nothing")
         for n, model in enumerate(grant.models):
             here = (*where, n) if spec.models else where
             for found in self._offered(model):

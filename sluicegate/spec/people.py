@@ -16,7 +16,7 @@ from sluicegate.spec.forms import Grants, Labels
 from sluicegate.spec.kinds import Name
 from sluicegate.spec.rules import Rules
 from sluicegate.spec.sections import Listing
-from sluicegate.spec.values import Hidden, Key
+from sluicegate.spec.values import EndUser, Hidden, Key
 
 KEY = Hidden("its key", digests=True)
 
@@ -25,7 +25,7 @@ KEY = Hidden("its key", digests=True)
 class TenantSpec:
     """A group of consumers that is billed and isolated together."""
 
-    later: ClassVar = ("quotas", "budgets", "pins", "class", "end_user")
+    later: ClassVar = ("quotas", "budgets", "pins", "class")
     bare: ClassVar = True
 
     boundary: Annotated[str, Name()] = ""
@@ -36,6 +36,8 @@ class TenantSpec:
     "Rules for fields of its requests."
     labels: Annotated[tuple[tuple[str, str], ...], Labels()] = ()
     "Words of your own that stand in its records, such as a cost centre."
+    end_user: Annotated[str, EndUser()] = ""
+    "As of consumers; for those that say nothing, nor their plan."
     was: Annotated[tuple[str, ...], Listing(Name())] = ()
     "Names it had before: what is known of it goes on under the new one."
 
@@ -44,7 +46,7 @@ class TenantSpec:
 class PlanSpec:
     """What several consumers have in common."""
 
-    later: ClassVar = ("quotas", "budgets", "pins", "class", "end_user")
+    later: ClassVar = ("quotas", "budgets", "pins", "class")
 
     models: Annotated[tuple[str, ...], Grants()] = ()
     "The models they may use, unless a consumer names its own."
@@ -58,13 +60,15 @@ class PlanSpec:
     "Whether answers tell them which deployment served, after how many attempts, and what the gateway added."
     labels: Annotated[tuple[tuple[str, str], ...], Labels()] = ()
     "Words of your own that stand in their records, beside those of each."
+    end_user: Annotated[str, EndUser()] = ""
+    "As of consumers; for those that say nothing."
 
 
 @dataclass(frozen=True, slots=True)
 class ConsumerSpec:
     """An application that calls the gateway."""
 
-    later: ClassVar = ("match", "each", "end_user", "pins", "class", "quotas", "budgets")
+    later: ClassVar = ("match", "each", "pins", "class", "quotas", "budgets")
 
     models: Annotated[tuple[str, ...], Grants()] = ()
     "The models it may use, or `all`. Nothing is granted that is not written, here or in its plan."
@@ -86,5 +90,7 @@ class ConsumerSpec:
     "Whether answers tell it which deployment served, after how many attempts, and what the gateway added."
     labels: Annotated[tuple[tuple[str, str], ...], Labels()] = ()
     "Words of your own that stand in its records."
+    end_user: Annotated[str, EndUser()] = ""
+    "The field of its requests that names who uses it: for records, limits `each: end_user`, and rollouts."
     was: Annotated[tuple[str, ...], Listing(Name())] = ()
     "Names it had before: what is known of it goes on under the new one."

@@ -14,7 +14,7 @@ from sluicegate.spec.kinds import Choice, Name, PublicName
 from sluicegate.spec.rules import Rules
 from sluicegate.spec.sections import Listing, otherwise
 from sluicegate.spec.units import DAY, Bytes, Ceiling, Duration, Share, Whole
-from sluicegate.spec.values import Leave
+from sluicegate.spec.values import EndUser, Leave
 
 _T, _D, _B, _TH, _S = Timeouts(), OnDisconnect(), BreakerSpec(), ThrottleSpec(), Spill()
 _M = Model(0, "", (), ())
@@ -119,15 +119,15 @@ class RolloutForm:
     "The deployments of the new arm, as in `use`."
     share: Annotated[float, Share(0, 1)]
     "How much of the traffic goes there."
-    stick_to: Annotated[str, Choice(["consumer"], later=["end_user", "conversation"])] = "consumer"
-    "Who stays on one arm."
+    stick_to: Annotated[str, Choice(["consumer", "end_user"], later=["conversation"])] = "consumer"
+    "Who stays on one arm: each consumer, or each of its end users that a request names."
 
 
 @dataclass(frozen=True, slots=True)
 class DefaultsSpec:
     """How models are reached that do not say it themselves."""
 
-    later: ClassVar = ("pins", "class", "end_user")
+    later: ClassVar = ("pins", "class")
 
     timeouts: TimeoutsSpec = TimeoutsSpec()
     "Merged with a model's own, key by key."
@@ -147,6 +147,8 @@ class DefaultsSpec:
     "Taken whole by models without `body`."
     on_disconnect: OnDisconnectSpec | None = None
     "Taken whole by models without `on_disconnect`."
+    end_user: Annotated[str, EndUser()] = ""
+    "As of consumers; for those that say nothing, nor their plan or tenant."
 
 
 @dataclass(frozen=True, slots=True)

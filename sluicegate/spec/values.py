@@ -8,6 +8,7 @@ import re
 from binascii import a2b_base64
 from typing import Any, NamedTuple
 
+from sluicegate.core.params import UNTOUCHABLE
 from sluicegate.core.secret import Secret
 from sluicegate.spec.kinds import MISSING, Context, Word
 from sluicegate.spec.nodes import WORDS, Node, Scalar
@@ -43,6 +44,28 @@ def write_digest(digest: Digest) -> str:
 
 
 _DIGEST = re.compile(DIGEST)
+
+
+class EndUser(Word):
+    """Where a request says who uses the application that sends it."""
+
+    pattern = r"field:[a-z][a-z0-9_]{0,62}"
+
+    def says(self) -> str:
+        return "field:safety_identifier, field:user, or another field of the body"
+
+    def parse(self, text: str) -> str:
+        kind, colon, name = text.partition(":")
+        if colon and kind in ("claim", "header"):
+            raise Wrong("belongs to the language and arrives later", f"now: {self.says()}")
+        if not re.fullmatch(self.pattern, text):
+            raise Wrong("does not say where", f"write {self.says()}")
+        if name in UNTOUCHABLE:
+            raise Wrong("names a field that says something else", f"write {self.says()}")
+        return name
+
+    def write(self, value: str) -> str:
+        return f"field:{value}" if value else ""
 
 
 class Bind(NamedTuple):

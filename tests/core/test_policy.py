@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import pytest
+
+from sluicegate.core import policy as policy_module
 from sluicegate.core.caller import Callers, Consumer, digest
 from sluicegate.core.door import Door
 from sluicegate.core.events import Facts
 from sluicegate.core.limits.base import LimitSpec, reserve
-from sluicegate.core.policy import Policies, Policy
+from sluicegate.core.policy import KEEP_S, Policies, Policy
 from sluicegate.core.pool import Member, Pool
 from sluicegate.core.route import Route
 from sluicegate.core.secret import Secret
@@ -139,3 +142,63 @@ def test_head_room_is_that_of_the_nearest_limit():
         b"x-ratelimit-limit-tokens: 950\r\nx-ratelimit-remaining-tokens: 850\r\nx-ratelimit-reset-tokens: 60\r\n"
         b"x-ratelimit-limit-requests: 10\r\nx-ratelimit-remaining-requests: 9\r\nx-ratelimit-reset-requests: 60\r\n"
     )
+
+
+# ---------------------------------------------------------------------- end users
+
+EACH = LimitSpec("token_rate", 1000, each="end_user")
+
+
+def of(policies: Policies, consumer: Consumer, user: str, now: float = 0.0, at: Route = CHAT) -> Policy:
+    policy = policies.find(consumer, at, "chat_completions", b"", now, user)
+    assert policy is not None
+    return policy
+
+
+def test_end_users_count_apart_each_over_all_models_and_those_without_a_name_together():
+    policies = Policies()
+    (a,) = consumers(EACH, many=1)
+    assert a.by_user
+    assert use(of(policies, a, "ann"), 1000) and not use(of(policies, a, "ann"), 1)
+    assert not use(of(policies, a, "ann", at=route("other")), 1)
+    assert use(of(policies, a, "bob"), 1000)
+    assert use(of(policies, a, ""), 600) and not use(of(policies, a, ""), 600), "no name is no way around"
+
+
+def test_a_tenants_end_users_are_the_same_whichever_of_its_consumers_they_use():
+    policies = Policies()
+    a, b = consumers(tenant=(EACH,))
+    assert use(of(policies, a, "ann"), 600) and not use(of(policies, b, "ann"), 600)
+    own, other = consumers(EACH)
+    policies = Policies()
+    assert use(of(policies, own, "ann"), 600) and use(of(policies, other, "ann"), 600), (
+        "those of a consumer are its own"
+    )
+
+
+def test_ever_new_end_users_take_no_more_memory_and_escape_no_limit(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(policy_module, "CROWD", 400)
+    policies = Policies()
+    noisy, quiet = consumers(EACH)
+    admitted = sum(use(of(policies, noisy, f"user-{n}", n * 1e-6), 1000) for n in range(5000))
+    assert len(policies) <= 400 and admitted <= 201, "each of those who are known, and once for all others together"
+    assert use(of(policies, quiet, "ann", 0.01), 1000), "room is left for whoever else comes"
+    assert not use(of(policies, quiet, "ann", 0.01), 1)
+    assert len(policies) <= 400
+
+
+def test_end_users_who_left_make_room(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(policy_module, "CROWD", 40)
+    policies = Policies()
+    (a,) = consumers(EACH, many=1)
+    for n in range(100):
+        use(of(policies, a, f"user-{n}"), 1000)
+    assert not use(of(policies, a, "late"), 1000), "one of the others"
+    later = KEEP_S + 120.0
+    for n in range(200):
+        use(of(policies, a, f"new-{n % 5}", later + n), 1)
+    assert use(of(policies, a, "late", later + 200.0), 1000)
+    policies._look(later + 10_000.0)
+    for _ in range(100):
+        policies._look(later + 20_000.0)
+    assert not len(policies) and not policies._crowd and not policies._crowd_all and not policies._whose

@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from sluicegate.core.limits import LIMITS
 from sluicegate.core.limits.base import LimitSpec
 from sluicegate.spec.ceilings import KINDS, LimitForm, Rate
-from tests.spec.reading import bottom, compiled, consumer, found
+from tests.spec.reading import bottom, compiled, consumer, found, model
 
 ME = "consumers.my-app"
 
@@ -57,8 +57,8 @@ def test_the_long_form_says_the_same_and_more():
          "18:41 consumers.my-app.limits.count: has no effect on requests | remove it"),
         ("[{tokens: 5k, per: day}]", '18:32 consumers.my-app.limits.per: "day" belongs to the language and arrives later | '
          "now: second, minute, hour"),
-        ("[{tokens: 5k, per: minute, each: end_user}]", '18:46 consumers.my-app.limits.each: "end_user" belongs to the '
-         "language and arrives later | now: consumer, tenant, key, model"),
+        ("[{tokens: 5k, per: minute, each: end_user}]", "18:14 consumers.my-app.limits: counts each end user, but nothing "
+         "says who that is | write end_user: field:safety_identifier at the consumer"),
         ("[{tokens: 5k, per: minute, models: [chatt]}]",
          '18:49 consumers.my-app.limits.models: no model is called "chatt"; did you mean "chat"?'),
         ("[60k tokens/minute, 50k tokens/minute]", '18:33 consumers.my-app.limits: counts the same as "60k tokens/minute" in '
@@ -100,3 +100,59 @@ def test_limits_of_tenants_and_plans_are_judged_too():
 def test_what_is_written_is_read_back(unit: str, amount: int):
     spec = Rate().parse(f"{amount} {unit}")
     assert Rate().parse(LimitForm().write(spec)) == spec
+
+
+USERS = "limits: [{tokens: 5k, per: minute, each: end_user}]"
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        consumer(f"{USERS}\nend_user: field:user"),
+        consumer(f"{USERS}\nplan: team") + "plans: {team: {end_user: 'field:user'}}\n",
+        consumer(f"{USERS}\ntenant: shop") + "tenants: {shop: {end_user: 'field:user'}}\n",
+        consumer(USERS) + "defaults: {end_user: 'field:user'}\n",
+    ],
+    ids=["consumer", "plan", "tenant", "defaults"],
+)
+def test_who_the_end_user_is_may_stand_in_four_places(text: str):
+    (entry,) = compiled(text)[1].consumers
+    assert entry.end_user == "user" and entry.limits[0].each == "end_user"
+
+
+def test_the_nearest_place_says_who_the_end_user_is():
+    text = consumer("plan: team\ntenant: shop\nend_user: field:safety_identifier") + (
+        "plans: {team: {end_user: 'field:a'}}\ntenants: {shop: {end_user: 'field:b'}}\ndefaults: {end_user: 'field:c'}\n"
+    )
+    for gone, left in (
+        ("end_user: field:safety_identifier", "a"),
+        ("{end_user: 'field:a'}", "b"),
+        ("end_user: 'field:b'", "c"),
+    ):
+        assert compiled(text)[1].consumers[0].end_user != left
+        text = text.replace(gone, "models: [chat]" if gone[0] == "{" else "").replace(
+            "{models: [chat]}", "{models: [chat]}"
+        )
+        text = text.replace("plans: {team: models: [chat]}", "plans: {team: {models: [chat]}}")
+        assert compiled(text)[1].consumers[0].end_user == left
+
+
+@pytest.mark.parametrize(
+    ("text", "problem"),
+    [
+        (consumer("end_user: claim:oid"), '18:15 consumers.my-app.end_user: "claim:oid" belongs to the language and arrives '
+         "later | now: field:safety_identifier, field:user, or another field of the body"),
+        (consumer("end_user: user"), '18:15 consumers.my-app.end_user: "user" does not say where | write '
+         "field:safety_identifier, field:user, or another field of the body"),
+        (consumer("end_user: field:messages"), '18:15 consumers.my-app.end_user: "field:messages" names a field that says '
+         "something else | write field:safety_identifier, field:user, or another field of the body"),
+        (consumer("tenant: shop") + f"tenants: {{shop: {{{USERS}}}}}\n", "19:27 tenants.shop.limits: counts each end user, "
+         "but none of its consumers says who that is | write end_user: field:safety_identifier at the consumer"),
+        (model("rollout: {to: [weu/b], share: 5%, stick_to: end_user}").replace(
+            "models:\n  chat", "      b: {model: gpt-4o, version: 2025-08-01}\nmodels:\n  chat"),
+         "15:49 models.chat.rollout.stick_to: is end_user, but no consumer says who that is | write "
+         "end_user: field:safety_identifier at the consumer"),
+    ],
+)  # fmt: skip
+def test_an_end_user_that_nobody_names_is_refused(text: str, problem: str):
+    assert found(text) == [problem]

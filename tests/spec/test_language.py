@@ -55,7 +55,7 @@ def test_the_smallest_file_is_enough():
         (gateway("listen:"), "4:10 gateway.listen: is empty | write a map of address, tls, connections, handshakes, headers, "
          "timeouts, sizes, or remove the key"),
         (bottom("defaults: {}"), "18:11 defaults: is empty | write a map of timeouts, retry, breaker, "
-         "throttle, spill, balance, cross_region, body, on_disconnect, or remove the key"),
+         "throttle, spill, balance, cross_region, body, on_disconnect, end_user, or remove the key"),
         (swapped("models: [chat]", "models: []"), "17:13 consumers.my-app.models: is an empty list | "
          "write a list, each item a name such as gpt-4o, or remove the key"),
         (gateway("region: null"), "4:11 gateway.region: is empty | write a name such as web-shop, or remove the key"),
