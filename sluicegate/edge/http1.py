@@ -510,7 +510,7 @@ class Connection:
         request.drive = drive = Drive(server.bound, api, request)
         drive.start(
             Head(
-                server.now(),
+                self.last,
                 server.next_id(),
                 api.name,
                 match.path_model,

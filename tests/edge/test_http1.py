@@ -604,3 +604,22 @@ def test_nothing_of_a_client_that_is_gone_waits_for_the_collector(said: list[byt
         assert _alive() == before
     finally:
         gc.enable()
+
+
+def test_no_request_is_over_before_it_began():
+    """A clock that goes on between two looks at it, as clocks do: a refusal in the same step took no negative time."""
+
+    class Going(House):
+        def now(self) -> float:
+            self.time += 1e-6
+            return self.time
+
+    house = Going()
+    for _ in range(2):  # the second is read like the one before
+        house.upstream.at_once = None
+        line = house.line().send(request())
+        house.upstream.calls[-1].answer(b"{}", 429)
+        line.send(request(), request(body=b"{}"), request(key="nobody"), request(body=b"no json"))
+        assert len(line.answers()) == 5
+    spent = [r.ended_at - r.at for r in house.journal.recent]
+    assert len(spent) >= 4 and min(spent) >= 0
