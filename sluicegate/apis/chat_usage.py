@@ -23,11 +23,11 @@ _decode: Final = msgspec.json.Decoder(UsageSaid).decode
 
 def tier_of(raw: Raw) -> str:
     """The service tier of an answer; empty: it did not say, or not with a word."""
-    text = bytes(raw) if len(raw) <= 34 else b""
+    if not 2 < len(raw) <= 34:  # compiled, [1:-1] of a single byte is a SystemError, not nothing
+        return ""
+    text = bytes(raw)
     word = text[1:-1]
-    if len(text) > 2 and text[:1] == b'"' and word.replace(b"_", b"").isalnum():
-        return word.decode("ascii")
-    return ""
+    return word.decode("ascii") if text[:1] == b'"' and word.replace(b"_", b"").isalnum() else ""
 
 
 def usage_of(raw: Raw) -> Usage | None:
