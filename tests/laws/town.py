@@ -265,7 +265,7 @@ class Town(Rig):
             if drive.done or len(mine) <= n:
                 break
             answer = request.answer(n)
-            self.pass_time(answer.after)
+            self.clock += answer.after  # nothing else happens meanwhile: no dry run can know what will
             answer.give(mine[n])
         return drive, client, self.upstream.attempts[before:]
 
