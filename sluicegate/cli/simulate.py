@@ -19,15 +19,15 @@ KEPT = 200_000
 @click.command()
 @click.option("-i", "--instances", "path", metavar="FILE", type=click.Path(dir_okay=False), help="A fleet, in YAML.")
 @click.option("-s", "--scenario", metavar="FILE", type=click.Path(dir_okay=False), help="Run that in virtual time.")
-@click.option("--count", default=1, show_default=True, type=click.IntRange(1, 1000), help="So many like instances.")
-@click.option("--port", default=FIRST_PORT, show_default=True, help="Port of the first; the others follow. 0: any.")
+@click.option("--count", type=click.IntRange(1, 1000), help="So many like instances, without a file.  [default: 1]")
+@click.option("--port", type=int, help="Port of the first; the others follow. 0: any.  [default: 9001]")
 @click.option("--control", type=int, help="Port of the control API, on loopback.  [default: --port less 1]")
 @click.option("--host", default="127.0.0.1", show_default=True, help="Address of instances that name none.")
 @click.option("--tls", "directory", metavar="DIR", help="HTTPS, with the certificates there; made if there are none.")
 @click.option("--seed", type=int, help="Of texts, ids and drawn faults.  [default: 0, or as the file says]")
 @click.option("--json", "as_json", is_flag=True, help="One line of JSON: what listens where, or what came of it.")
 def command(
-    path: str | None, scenario: str | None, count: int, port: int, control: int | None, host: str,
+    path: str | None, scenario: str | None, count: int | None, port: int | None, control: int | None, host: str,
     directory: str | None, seed: int | None, as_json: bool,
 ) -> None:  # fmt: skip
     """Simulate Azure OpenAI instances until interrupted.
@@ -50,6 +50,10 @@ def command(
     from sluicegate.sim.spec import fleet_spec
     from sluicegate.sim.tls import certificates
 
+    if path and (count is not None or port is not None):
+        raise click.UsageError("--count and --port: the file says what instances there are, and their ports")
+    count = 1 if count is None else count
+    port = FIRST_PORT if port is None else port
     document: dict[str, Any] = {"instances": {f"i{n + 1}": {"port": port + n if port else 0} for n in range(count)}}
     if path:
         document = _read(path)

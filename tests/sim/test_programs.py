@@ -103,6 +103,10 @@ def test_simulate_says_what_it_is_and_what_is_wrong(tmp_path: Path):
         with running("simulate", "-i", str(tmp_path / "fleet.yaml"), tmp=tmp_path) as process:
             status, _, err = ended(process)
         assert status == 1 and re.search(word, err), err
+    for option in ("--port", "--count"):
+        with running("simulate", "-i", str(tmp_path / "fleet.yaml"), option, "7", tmp=tmp_path) as process:
+            status, _, err = ended(process)
+        assert status == 2 and "the file says" in err, "what cannot take effect is an error"
 
 
 # ---------------------------------------------------------------- demo
