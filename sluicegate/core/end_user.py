@@ -27,7 +27,7 @@ def end_user(raw: Any) -> str:
     if len(raw) > READ:
         return _digest(bytes(raw))
     text = bytes(raw)
-    if text[:1] != b'"':
+    if len(text) < 2 or text[:1] != b'"':
         return ""
     name = text[1:-1].decode("utf-8", "replace")
     if "\\" in name:  # the same name has many spellings

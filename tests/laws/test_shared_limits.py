@@ -496,7 +496,9 @@ def test_explain_counts_what_nobody_holds():
 
     def told(worker: Worker, size: int) -> dict[str, Any]:
         facts = Facts("chat", False, size, 1, 10)
-        return explain(worker.world, Question("app", "chat_completions", "chat", facts, 100, {}), machine.clock)
+        question = Question("app", "chat_completions", "chat", facts, 100, {})
+        question.key = digest(KEY, SECRET)
+        return explain(worker.world, question, machine.clock)
 
     assert told(first, 900)["outcome"]["sent"], "nobody was asked yet, so nobody holds it"
     assert told(first, 900)["limits"][0]["verdict"] == "passes"

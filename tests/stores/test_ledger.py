@@ -2,7 +2,8 @@ import sqlite3
 
 import pytest
 
-from sluicegate.core.booked import Unusable
+from sluicegate.core.booked import Circumstances, Unusable
+from sluicegate.core.record import Context
 from sluicegate.keeper.mover import Mover
 from sluicegate.stores.sqlite.ledger import Ledger
 from sluicegate.stores.sqlite.schema import APPLICATION
@@ -78,3 +79,20 @@ def test_readers_never_wait_for_the_writer(tmp_path):
     assert reader.execute("SELECT count(*) FROM places").fetchone() == (1,)
     reader.close()
     ledger.close()
+
+
+def test_what_is_open_comes_back_as_it_was_admitted(tmp_path):
+    written = journal(tmp_path / "j")
+    one = record(1)
+    one.context = Context(boundary="eu", end_user="ann", labels=(("cost_centre", "4711"),), region="westeurope")
+    one.first = 7
+    written.admit(one)
+    written.admit(record(2))
+    ledger = Ledger(str(tmp_path / "ledger.sqlite"))
+    Mover(str(tmp_path / "j"), ledger).run()
+    found = {a.id: a for a, _, _ in ledger.open(written.writer, 10)}
+    context = Circumstances(boundary="eu", end_user="ann", labels=(("cost_centre", "4711"),), region="westeurope")
+    assert (found[one.id].context, found[one.id].deployment) == (context, 7)
+    assert isinstance(found[one.id].context, Circumstances) and found[record(2).id].context is None
+    ledger.close()
+    written.close()

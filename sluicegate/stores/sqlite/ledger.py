@@ -224,12 +224,18 @@ def _spans(minutes: dict[Key, list[int]]) -> Iterator[tuple[tuple[int, *Key], li
             yield (span, *key), values
 
 
+_CONTEXT = Admitted._fields.index("context")
+_LABELS = Circumstances._fields.index("labels")
 _pack = msgspec.msgpack.encode
 
 
 def _unpack(raw: bytes) -> Admitted:
-    found = Admitted(*msgspec.msgpack.decode(raw))
-    return found if found.context is None else found._replace(context=Circumstances(*found.context))
+    fields = msgspec.msgpack.decode(raw)
+    context = fields[_CONTEXT]
+    if context is not None:
+        context[_LABELS] = tuple((k, v) for k, v in context[_LABELS])
+        fields[_CONTEXT] = Circumstances(*context)
+    return Admitted(*fields)
 
 
 def unpack_more(raw: bytes) -> More:
