@@ -81,7 +81,7 @@ def under_test(folder: Path) -> Iterator[tuple[Process, int]]:
         endpoint, other = (f"http://127.0.0.1:{ready['port']}" for ready in (ours, theirs))
         with gateway(folder, [endpoint], listen=LISTEN, other=other) as (process, port):
             served(port, 1)  # warm
-            flooding.ask("go")
+            flooding.ask("go nicely")
             yield process, port
 
 
