@@ -197,6 +197,8 @@ def token_field(models: Sequence[str]) -> str:
 
 def number(text: bytes) -> float | None:
     """A JSON number; None for any other value."""
+    if len(text) <= 15 and text.isdigit():
+        return float(int(text))
     return float(text) if text[:1] in b"-0123456789" and text else None
 
 

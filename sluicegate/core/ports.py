@@ -16,6 +16,17 @@ Headers = Sequence[tuple[bytes, bytes]]
 Chunk = bytes | bytearray | memoryview
 
 
+class Alike:
+    """Headers whose names are those of an answer before: the same tuple of names each time, and this one's values,
+    which hold no CR, LF or NUL."""
+
+    __slots__ = ("names", "values")
+
+    def __init__(self, names: tuple[bytes, ...], values: tuple[bytes, ...]) -> None:
+        self.names = names
+        self.values = values
+
+
 class Call:
     """One upstream request, ready to be written: the driver and the provider row made it, upstream/ only carries it."""
 
@@ -44,7 +55,7 @@ class Sink(Protocol):
     ended before the framing said so; `reset`: by RST or error.) Timeouts after connecting are the driver's.
     """
 
-    def head(self, status: int, headers: Headers | dict[bytes, bytes], now: float) -> None:
+    def head(self, status: int, headers: Headers | dict[bytes, bytes] | Alike, now: float) -> None:
         """`headers` as a dictionary is the caller's own, valid during the call only."""
 
     def data(self, chunk: bytes, now: float) -> None: ...

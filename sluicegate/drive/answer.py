@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Final
 
 from sluicegate.apis.base import Malformed
 from sluicegate.core.events import AnswerFacts, Ended, Failed, How, Responded, Sent, Usage
-from sluicegate.core.ports import Headers, Meter, Terminal
-from sluicegate.wire.headers import AnswerHead
+from sluicegate.core.ports import Alike, Headers, Meter, Terminal
+from sluicegate.wire.headers import AnswerHead, pairs
 from sluicegate.wire.headers import answer as read_head
 from sluicegate.wire.sse import Endless
 
@@ -89,7 +89,7 @@ class Answer:
         self.meter: Meter | None = None
         self.usage: Usage | None = None
 
-    def head(self, status: int, headers: Headers | dict[bytes, bytes], now: float) -> None:
+    def head(self, status: int, headers: Headers | dict[bytes, bytes] | Alike, now: float) -> None:
         drive = self.drive
         drive.last = now
         self.status = status
@@ -97,7 +97,7 @@ class Answer:
             drive.watch_idle()
         if status != 200:
             self.mode = REFUSAL
-            self.headers = tuple(headers.items()) if isinstance(headers, dict) else headers
+            self.headers = pairs(headers)
             return
         self.head_ = head = read_head(headers)
         if head.encoding:  # we asked for identity and unpack nothing: there is no bomb to bound

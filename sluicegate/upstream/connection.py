@@ -20,8 +20,9 @@ from typing import TYPE_CHECKING, Any, ClassVar
 import httptools
 
 from sluicegate.core.events import Sent
-from sluicegate.core.ports import Chunk
+from sluicegate.core.ports import Alike, Chunk
 from sluicegate.upstream.attempt import Attempt
+from sluicegate.wire.headers import pairs
 
 if TYPE_CHECKING:
     from sluicegate.upstream.pool import Pool
@@ -57,8 +58,8 @@ class Connection:
 
     __slots__ = (
         "attempt", "bad", "complete", "fed", "fields", "head", "headed", "interim", "interim_bytes", "keep", "kept",
-        "now", "on_body", "on_header", "parser", "parts", "pool", "put", "rest", "retire_at", "room", "served", "since",
-        "slot", "state", "status", "surplus", "transport", "write_paused",
+        "left", "now", "on_body", "on_header", "parser", "parts", "pool", "put", "rest", "retire_at", "room", "served",
+        "since", "slot", "state", "status", "surplus", "transport", "write_paused",
     )  # fmt: skip
 
     transport: asyncio.Transport
@@ -96,7 +97,7 @@ class Connection:
     def reset(self) -> None:
         """Ready for the next answer."""
         self.fields.clear()
-        self.head: dict[bytes, bytes] = {}
+        self.head: dict[bytes, bytes] | Alike = {}
         self.status = 0
         "Of the final answer, once its head is parsed."
         self.headed = False
@@ -112,6 +113,8 @@ class Connection:
         self.interim_bytes = 0
         self.fed = 0
         "Bytes of the answer, counted until its head is parsed."
+        self.left = 0
+        "Bytes of its body still to come, where the parser does not count them."
 
     # ------------------------------------------------------------------ a call
 
@@ -250,7 +253,7 @@ class Connection:
         self.drop()
         if exc is not None:
             how = "reset"
-        elif status and not any(name.lower() in _FRAMING for name in head):
+        elif status and not any(name.lower() in _FRAMING for name, _ in pairs(head)):
             how = "eof"
         else:
             how = "cut"
@@ -263,6 +266,18 @@ class Connection:
         if self.attempt is None:
             return
         fed = self.fed
+        if not fed:
+            pool = self.pool
+            like = pool.like
+            if like is not None and not pool.skip and (found := like.read(data)) is not None:
+                self.head, self.left, body = found
+                self.status = 200
+                self.fed = len(data)
+                self.take(body)
+                return
+        elif self.left > 0:
+            self.take(bytes(data))
+            return
         try:
             self.parser.feed_data(data)
         except httptools.HttpParserError:  # upgrades among them: an answer that changes the protocol is none
@@ -274,10 +289,24 @@ class Connection:
             self.fed = fed = fed + len(data)
             if fed > HEAD_BYTES:
                 end = fed - len(data) + bytes(data).find(b"\r\n\r\n")  # of this head, or of an interim one before it
-                if not self.status or self.interim_bytes + size_of(self.head) > HEAD_BYTES or end > HEAD_BYTES:
+                size = size_of(self.head) if isinstance(self.head, dict) else 0
+                if not self.status or self.interim_bytes + size > HEAD_BYTES or end > HEAD_BYTES:
                     self.status = 0
                     self.complete = False
                     self.bad = True
+
+    def take(self, piece: bytes) -> None:
+        """A piece of a body that we count ourselves."""
+        left = self.left
+        if len(piece) > left:
+            self.surplus = True
+            piece = piece[:left]
+        if piece:
+            self.parts.append(piece)
+        self.left = left = left - len(piece)
+        if not left:
+            self.complete = self.keep = True
+            self.kept = len(self.parts)
 
     def on_message_begin(self) -> None:
         if self.complete:
@@ -294,6 +323,8 @@ class Connection:
         if 200 <= status <= 599:
             self.status = status
             self.head = head
+            if status == 200:
+                self.pool.note(head)
             return
         self.interim += 1
         self.interim_bytes += size_of(head)

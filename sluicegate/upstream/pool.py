@@ -10,6 +10,7 @@ from sluicegate.core.snapshot import Instance
 from sluicegate.upstream.attempt import Attempt
 from sluicegate.upstream.connection import BUSY, IDLE, Connection
 from sluicegate.upstream.opening import Opening
+from sluicegate.wire.headers import Like
 
 if TYPE_CHECKING:
     from sluicegate.upstream.client import Client
@@ -23,6 +24,10 @@ PAUSE_MOST_S = 60.0
 """After a connect ahead of time failed: the first pause before the next, doubled up to the longest."""
 
 
+SKIP = 16
+"""After an answer that should have been like those before it and was not: so many are read by the parser."""
+
+
 class Pool:
     """Of one instance. LIFO: the connection used last is the likeliest to be alive, the others may age away.
 
@@ -31,8 +36,8 @@ class Pool:
     """
 
     __slots__ = (
-        "busy", "client", "closed", "idle", "instance", "opened", "openings", "pause_s", "paused_until", "resumed",
-        "session", "settings", "slot", "waiting",
+        "busy", "client", "closed", "idle", "instance", "like", "names", "opened", "openings", "pause_s",
+        "paused_until", "resumed", "session", "settings", "skip", "slot", "waiting",
     )  # fmt: skip
 
     def __init__(self, client: Client, instance: Instance) -> None:
@@ -46,6 +51,12 @@ class Pool:
         self.waiting: deque[Attempt] = deque()
         self.session: Session | None = None
         self.closed = False
+        self.like: Like | None = None
+        "Reads answers of which there were some like it."
+        self.names: tuple[bytes, ...] = ()
+        "Of the headers of the last answer that the parser read."
+        self.skip = 0
+        "Answers for which it need not be tried."
         self.opened = 0
         self.resumed = 0
         self.pause_s = PAUSE_S
@@ -101,6 +112,21 @@ class Pool:
             for opening in openings[:surplus] if late else openings[-surplus:]:
                 opening.abort()
         self.grow()
+
+    def note(self, head: dict[bytes, bytes]) -> None:
+        """The parser read the head of an answer: when it has the names of the one before it, the next may, too."""
+        names = tuple(head)
+        like = self.like
+        if like is not None and like.names == names:
+            self.skip = SKIP if not self.skip else self.skip - 1  # alike, and not taken: odd values
+        elif names != self.names:
+            self.names = names
+        else:
+            try:
+                self.like = Like(names)
+                self.skip = 0
+            except ValueError:
+                pass
 
     # ------------------------------------------------------------------ connections
 

@@ -12,7 +12,7 @@ import re
 from operator import itemgetter
 from typing import Final
 
-from sluicegate.core.ports import Headers
+from sluicegate.core.ports import Alike, Chunk, Headers
 
 ANSWER_PASS: Final = frozenset({
     b"content-type",
@@ -129,24 +129,25 @@ class AnswerHead:
 
 
 class _Shape:
-    """What a sequence of header names comes to: an instance sends the same names in every answer."""
+    """What a sequence of header names comes to: an instance sends the same names in every answer. Places are those in
+    the sequence, -1: it is not there."""
 
     __slots__ = ("encoding", "form", "left", "length", "limits", "region", "spilled", "type", "utilisation", "values")
 
     def __init__(self, names: tuple[bytes, ...]) -> None:
-        read = {name.lower(): name for name in names}
-        all_ = [name for name in names if name.lower() in ANSWER_PASS]
-        passed = [name for name in all_ if not name.lower().startswith(_RATELIMIT)]
-        limits = [name for name in all_ if name.lower().startswith(_RATELIMIT)]
-        self.type = read.get(b"content-type")
-        self.length = read.get(b"content-length")
-        self.encoding = read.get(b"content-encoding")
-        self.region = read.get(b"x-ms-region")
-        self.utilisation = read.get(b"azure-openai-deployment-utilization")
+        read = {name.lower(): place for place, name in enumerate(names)}
+        all_ = [place for place, name in enumerate(names) if name.lower() in ANSWER_PASS]
+        passed = [place for place in all_ if not names[place].lower().startswith(_RATELIMIT)]
+        limits = [place for place in all_ if names[place].lower().startswith(_RATELIMIT)]
+        self.type = read.get(b"content-type", -1)
+        self.length = read.get(b"content-length", -1)
+        self.encoding = read.get(b"content-encoding", -1)
+        self.region = read.get(b"x-ms-region", -1)
+        self.utilisation = read.get(b"azure-openai-deployment-utilization", -1)
         self.spilled = any(name.startswith(_SPILLOVER) for name in read)
-        self.form = b"".join(name.lower() + b": %b\r\n" for name in passed)
+        self.form = b"".join(names[place].lower() + b": %b\r\n" for place in passed)
         self.values = itemgetter(*passed) if passed else None
-        self.limits = b"".join(name.lower() + b": %b\r\n" for name in limits)
+        self.limits = b"".join(names[place].lower() + b": %b\r\n" for place in limits)
         self.left = itemgetter(*limits) if limits else None
 
 
@@ -163,43 +164,107 @@ def _shape(names: tuple[bytes, ...]) -> _Shape:
     return shape
 
 
-def answer(headers: Headers | dict[bytes, bytes]) -> AnswerHead:
-    """Read and filter: 2.2 us for the 17 headers of an Azure answer as pairs, 1.3 us as a dictionary, whose names are
-    looked at once for all answers that have the same. A dictionary comes from the HTTP parser, which lets no CR, LF
-    or NUL into a value; pairs may come from anywhere and are looked at."""
+def answer(headers: Headers | dict[bytes, bytes] | Alike) -> AnswerHead:
+    """Read and filter. Names that come together again and again are looked at once for all answers that have them. A
+    dictionary comes from the HTTP parser, which lets no CR, LF or NUL into a value, as does Like; pairs may come from
+    anywhere and are looked at."""
+    if isinstance(headers, Alike):
+        return _by_shape(headers.names, headers.values)
     if isinstance(headers, dict):
-        return _by_shape(headers)
+        return _by_shape(tuple(headers), tuple(headers.values()))
     return _in_turn(headers)
 
 
-def _by_shape(headers: dict[bytes, bytes]) -> AnswerHead:
-    names = tuple(headers)
+def pairs(headers: Headers | dict[bytes, bytes] | Alike) -> Headers:
+    """Names and values, to keep."""
+    if isinstance(headers, Alike):
+        return tuple(zip(headers.names, headers.values, strict=True))
+    return tuple(headers.items()) if isinstance(headers, dict) else headers
+
+
+class Like:
+    """Reads heads of plain answers that have the same names, in the same order and spelling, as one before that the
+    HTTP parser took. It takes less than the parser would, and costs less than half of it.
+
+    What it does not take goes to the parser as if nothing had been. A head that says anything of the connection or of
+    its framing but a Content-Length has no Like.
+    """
+
+    __slots__ = ("begins", "count", "ends", "length", "names")
+
+    def __init__(self, names: tuple[bytes, ...]) -> None:
+        """Raises ValueError where there is none."""
+        lower = [name.lower() for name in names]
+        if not _FRAMING.isdisjoint(lower) or sum(map(len, names)) > _SHAPE_BYTES:
+            raise ValueError("other framing than a length")
+        self.names = names
+        self.length = lower.index(b"content-length")
+        "Place of the Content-Length."
+        self.begins: list[bytes] = [name + b": " for name in names]
+        self.count = len(names)
+        self.ends = b"\r\n" * (len(names) + 2)
+
+    def read(self, data: Chunk) -> tuple[Alike, int, bytes] | None:
+        """Headers, length of the body and what of it is there; None: let the parser look."""
+        raw = bytes(data)
+        count = self.count
+        lines = raw.split(b"\r\n", count + 2)
+        if len(lines) != count + 3 or lines[0] != _FINE or lines[count + 1]:
+            return None
+        body = lines[count + 2]
+        if raw[: len(raw) - len(body)].translate(None, _TEXT) != self.ends:  # nothing else is no text
+            return None
+        values: list[bytes] = []
+        begins = self.begins
+        for place in range(count):
+            line = lines[place + 1]
+            begin = begins[place]
+            size = len(begin)
+            if len(line) <= size or not line.startswith(begin) or line[size] <= 32:
+                return None
+            values.append(line[size:])
+        digits = values[self.length]
+        if not digits.isdigit() or len(digits) > 15:
+            return None
+        length = int(digits)
+        return (Alike(self.names, tuple(values)), length, body) if len(body) <= length else None
+
+
+_FINE: Final = b"HTTP/1.1 200 OK"
+_TEXT: Final = b"\t" + bytes(range(32, 127))
+_FRAMING: Final = frozenset(
+    (b"connection", b"proxy-connection", b"keep-alive", b"transfer-encoding", b"upgrade", b"content-encoding")
+)
+
+
+def _by_shape(names: tuple[bytes, ...], values: tuple[bytes, ...]) -> AnswerHead:
     shape = _SHAPES.get(names) or _shape(names)
     head = AnswerHead()
     if shape.values is not None:
-        head.lines = shape.form % shape.values(headers)
+        head.lines = shape.form % shape.values(values)
     if shape.left is not None:
-        head.limits = shape.limits % shape.left(headers)
-    if shape.type is not None:
-        kind = headers[shape.type]
+        head.limits = shape.limits % shape.left(values)
+    if shape.type >= 0:
+        kind = values[shape.type]
         head.content_type = kind if kind in _COMMON else kind.partition(b";")[0].strip().lower()
-    if shape.length is not None:
-        value = headers[shape.length]
+    if shape.length >= 0:
+        value = values[shape.length]
         head.length = int(value) if value.isdigit() and len(value) < 19 else None
-    if shape.encoding is not None:
-        _note(head, b"content-encoding", headers[shape.encoding], [])
-    if shape.region is not None:
-        region = _REGIONS.get(headers[shape.region])
+    if shape.encoding >= 0:
+        _note(head, b"content-encoding", values[shape.encoding], [])
+    if shape.region >= 0:
+        value = values[shape.region]
+        region = _REGIONS.get(value)
         if region is None:
-            _note(head, b"x-ms-region", headers[shape.region], [])
+            _note(head, b"x-ms-region", value, [])
             if len(_REGIONS) < _KNOWN_MOST:
-                _REGIONS[headers[shape.region]] = head.region
+                _REGIONS[value] = head.region
         else:
             head.region = region
     if shape.spilled:
-        head.spillover = Spillover(tuple(headers.items()))
-    if shape.utilisation is not None:
-        head.utilisation = utilisation(headers[shape.utilisation])
+        head.spillover = Spillover(tuple(zip(names, values, strict=True)))
+    if shape.utilisation >= 0:
+        head.utilisation = utilisation(values[shape.utilisation])
     return head
 
 

@@ -18,6 +18,7 @@ from sluicegate.sim.clock import VirtualClock
 from sluicegate.sim.fleet import Fleet
 from sluicegate.sim.net import SimUpstream
 from sluicegate.upstream.client import Client
+from sluicegate.wire.headers import pairs
 
 SPEC: dict[str, Any] = {"weu": {"deployments": {"gpt-4o": {}, "burst": {"burst": 5, "async_filter": True}}}}
 WALL = VirtualClock().wall()
@@ -35,8 +36,7 @@ class Sink:
 
     def head(self, status: int, headers: Any, now: float) -> None:
         assert not self.status and not self.how
-        pairs = headers.items() if isinstance(headers, dict) else headers
-        self.status, self.headers = status, sorted((k.lower(), v) for k, v in pairs)
+        self.status, self.headers = status, sorted((k.lower(), v) for k, v in pairs(headers))
 
     def data(self, chunk: bytes, now: float) -> None:
         assert self.status and chunk and not self.how

@@ -13,11 +13,12 @@ from typing import Any
 
 import uvloop
 
-from sluicegate.core.ports import Call, Chunk, Headers
+from sluicegate.core.ports import Alike, Call, Chunk, Headers
 from sluicegate.core.settings import Connections
 from sluicegate.core.snapshot import Instance
 from sluicegate.core.wheel import Wheel
 from sluicegate.upstream.client import Client
+from sluicegate.wire.headers import pairs
 
 LIMIT_S = 20
 """How long a test may take that waits for something that never comes."""
@@ -128,10 +129,10 @@ class Answer:
             self.too_late.append(what)
         self._news.set()
 
-    def head(self, status: int, headers: Headers | dict[bytes, bytes], now: float) -> None:
+    def head(self, status: int, headers: Headers | dict[bytes, bytes] | Alike, now: float) -> None:
         self._hear("head")
         self.status = status
-        self.headers = list(headers.items() if isinstance(headers, dict) else headers)
+        self.headers = list(pairs(headers))
         self.on_head()
 
     def data(self, chunk: bytes, now: float) -> None:
