@@ -5,8 +5,8 @@ Nothing is sent, taken or written down. What an upstream would answer nobody kno
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Any
+from collections.abc import Callable, Mapping
+from typing import Any, Final
 
 from sluicegate.core.actions import Ask, Read, Relay, Reply, Send
 from sluicegate.core.events import Answered, AnswerFacts, Body, Ended, Event, Failed, Head, Refused, Responded, Usage
@@ -17,6 +17,7 @@ from sluicegate.core.pool import Look
 from sluicegate.core.record import UsageRecord
 from sluicegate.core.state import World
 
+_NO_RESTS: Final[Mapping[str, int]] = {}
 Answers = Callable[[Send, float], Event]
 """What the attempt comes to, sent at that time: Responded, Failed or Gone."""
 
@@ -42,11 +43,12 @@ class Run:
 
 
 def dry_run(
-    world: World, head: Head, body: Body | Refused, answers: Answers, key: bytes = b"", usage: Usage | None = None
-) -> Run:
+    world: World, head: Head, body: Body | Refused, answers: Answers, key: bytes = b"", usage: Usage | None = None,
+    rests: Mapping[str, int] = _NO_RESTS,
+) -> Run:  # fmt: skip
     """What would become of this request now. `key`: digest of the key that it is taken to show, see fork.Named;
-    `usage`: what an answer that is relayed says it used."""
-    forked = Forked(world, key)
+    `usage`: what an answer that is relayed says it used; `rests`: what there is of limits that workers share."""
+    forked = Forked(world, key, rests)
     own = forked.world
     looks = own.why
     assert looks is not None

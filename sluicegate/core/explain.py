@@ -63,7 +63,7 @@ class Unknown(Exception):
 class Question:
     """A request as far as it decides anything. No text of a prompt is part of it."""
 
-    __slots__ = ("api", "chance", "consumer", "drained", "facts", "fields", "key", "path_model", "size")
+    __slots__ = ("api", "chance", "consumer", "drained", "facts", "fields", "key", "path_model", "rests", "size")
 
     def __init__(
         self, consumer: str, api: str, path_model: str | None, facts: Facts, size: int,
@@ -83,6 +83,8 @@ class Question:
         "Digest of a key of the consumer."
         self.drained: Mapping[str, Sequence[int]] = {}
         "Numbers of deployments that an operator took out of each model's pools."
+        self.rests: Mapping[str, int] = {}
+        "What there is to be had of limits that workers share, by key, where more is known than a worker knows."
 
     def plain(self) -> dict[str, Any]:
         """To be sent; `asked` reads it."""
@@ -92,6 +94,7 @@ class Question:
             "model": f.model, "stream": f.stream, "max_output": f.max_output, "n": f.n, "estimate": f.estimate,
             "media": f.media, "chance": self.chance, "fields": {k: v.decode() for k, v in self.fields.items()},
             "key": self.key.hex(), "drained": {k: list(v) for k, v in self.drained.items()},
+            "rests": dict(self.rests),
         }  # fmt: skip
 
 
@@ -123,6 +126,7 @@ def asked(value: Any) -> Question:
         )
         question.key = bytes.fromhex(value["key"])
         question.drained = {_text(k): [_count(n) for n in numbers] for k, numbers in value["drained"].items()}
+        question.rests = {_text(k): _count(n) for k, n in value["rests"].items()}
         return question
     except (KeyError, TypeError, ValueError, AttributeError) as bad:
         raise Unknown(f"this is no question: {type(bad).__name__} {bad}") from None
@@ -183,7 +187,9 @@ def _run(world: World, question: Question, now: float, consumer: Consumer, answe
     f = question.facts
     facts = Facts(f.model, f.stream, f.max_output, f.n, f.estimate, media=f.media)  # rules change them
     head = Head(now, "", question.api, question.path_model, None, Named(consumer), (), "", question.chance)
-    return dry_run(world, head, Body(now, facts, question.size, question.fields), answers, question.key)
+    return dry_run(
+        world, head, Body(now, facts, question.size, question.fields), answers, question.key, None, question.rests
+    )
 
 
 def _times(route: Route) -> dict[str, float]:
@@ -215,7 +221,7 @@ def _limit(said: Said) -> dict[str, Any]:
         "limit": limit.describe(), "kind": limit.kind, "origin": limit.spec.origin, "each": limit.spec.each,
         "verdict": verdict, "wants": said.wants, "room": said.room, "used": said.used,
         "wait_s": None if lacks is None or lacks == inf else round(lacks, 3),
-        "share": limit.amount if limit.lent else None,
+        "key": limit.key, "share": said.share,
     }  # fmt: skip
 
 

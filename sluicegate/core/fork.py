@@ -7,7 +7,7 @@ an exchange changes adds its copy here; tests/laws/test_explain.py compares all 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Final
 
 from sluicegate.core.breaker import Breaker
@@ -53,13 +53,15 @@ class Kept:
 class Said:
     """What one limit says to a request, before anything is taken from it."""
 
-    __slots__ = ("lacks", "limit", "room", "used", "wants")
+    __slots__ = ("lacks", "limit", "room", "share", "used", "wants")
 
     def __init__(self, limit: Limit, claim: Claim, now: float) -> None:
         self.limit = limit
         self.wants = limit.wants(claim)
         self.room = limit.remaining(now) + limit.elsewhere
         self.used = limit.used(now)
+        self.share = limit.amount if limit.lent else None
+        "This worker's, of a limit that several share."
         asks = 0 < limit.short(claim, now) <= limit.elsewhere and now >= limit.vain_until
         self.lacks = None if asks else limit.lacks(claim, now)
         "As Limit.lacks: None, it may pass; where the share is too small, with what nobody holds."
@@ -70,8 +72,8 @@ class Forked:
 
     __slots__ = ("_doors", "_policies", "_routes", "_throttles", "models", "said", "world")
 
-    def __init__(self, world: World, key: bytes) -> None:
-        """`key`: digest of the key that the request is taken to show."""
+    def __init__(self, world: World, key: bytes, rests: Mapping[str, int]) -> None:
+        """`key`: digest of the key that the request is taken to show; `rests`: see _Policies."""
         self.said: list[Said] = []
         "By every limit that the request met."
         self.models: dict[Member, str] = {}
@@ -84,7 +86,7 @@ class Forked:
         own.retries = twin(world.retries, Retries(0.0))
         own.callers = _Callers(key)
         own.routes = _Routes(world.routes, self)
-        own.policies = self._policies = _Policies(world.policies, self.said)
+        own.policies = self._policies = _Policies(world.policies, self.said, rests)
         own.doors = {}
         own.members = world.members  # looked up by name, for whom Azure itself sent a request on to; never entered
         own.why = []
@@ -177,16 +179,18 @@ class _Routes(Routes):
 
 
 class _Policies(Policies):
-    """Makes policies anew, over copies of the limits and of what was learned."""
+    """Makes policies anew, over copies of the limits and of what was learned. `rests`: what there is to be had of
+    limits that are shared, by key, where that is known better than here."""
 
-    __slots__ = ("_live", "_said")
+    __slots__ = ("_live", "_rests", "_said")
 
-    def __init__(self, live: Policies, said: list[Said]) -> None:
+    def __init__(self, live: Policies, said: list[Said], rests: Mapping[str, int]) -> None:
         super().__init__(live.lent)
         self.latest = live.latest
         self.parts = live.parts
         self._live = live
         self._said = said
+        self._rests = rests
 
     def find(
         self, consumer: Consumer, route: Route, operation: str, key: bytes, now: float, user: str = ""
@@ -210,7 +214,11 @@ class _Policies(Policies):
     def _same(self, base: str, specs: Sequence[LimitSpec]) -> list[Limit]:
         if base not in self._limits:
             self._limits[base] = [limit.fork() for limit in self._live._limits.get(base, ())]
-        return super()._same(base, specs)
+        same = super()._same(base, specs)
+        for limit in same:
+            if limit.lent and limit.key in self._rests:
+                limit.elsewhere = self._rests[limit.key]
+        return same
 
 
 class _Policy(Policy):

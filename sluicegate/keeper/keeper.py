@@ -318,12 +318,21 @@ class Keeper:
         away = {n for label, n in drained.labels(self.snapshot).items() if label in self.drained}
         gone = {m.name: [n for n in members(m) if n in away] for m in self.snapshot.models} if away else {}
         ready = {w.pid for w in self.supervisor.workers if w.state == "ready"}
-        answers = await self.supervisor.ask("explain", {**question, "key": key.hex(), "drained": gone})
-        if not answers:
-            return "no worker answers"
+        question = {**question, "key": key.hex(), "drained": gone, "rests": {}}
+        answers = await self.supervisor.ask("explain", question)
         for _, answer in answers:
             if "error" in answer:
                 return str(answer["error"])
+        # What the others have of a limit a worker learns when it asks for it: a second question brings it along.
+        rests = self.supervisor.lending.elsewhere({worker.pid: answer["limits"] for worker, answer in answers})
+        if rests:
+            workers = [worker for worker, _ in answers]
+            again = await asyncio.gather(
+                *(w.ask("explain", {**question, "rests": rests.get(w.pid, {})}) for w in workers)
+            )
+            answers = [(w, a) for w, a in zip(workers, again, strict=True) if a is not None and "error" not in a]
+        if not answers:
+            return "no worker answers"
         told = [{"worker": worker.pid, "seat": worker.seat.number, **answer} for worker, answer in answers]
         return {"workers": told, "silent": sorted(ready - {worker.pid for worker, _ in answers})}
 

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Any
 
 from sluicegate.core.limits.lender import Lend, Lender, Recall
 from sluicegate.link.channel import Lends, Needs
@@ -54,6 +55,22 @@ class Lending:
                 rests.setdefault(pid, Lends()).rests.append(rest)
             for pid, message in rests.items():
                 self._send(pid, message)
+
+    def elsewhere(self, limits: Mapping[int, Sequence[Mapping[str, Any]]]) -> dict[int, dict[str, int]]:
+        """Of the limits that workers told of (core/explain.py): what each could get if it asked, by key. That is what
+        nobody holds and what the others hold and do not use."""
+        unused: dict[str, dict[int, int]] = {}
+        for pid, rows in limits.items():
+            for row in rows:
+                if row["share"] is not None:
+                    unused.setdefault(row["key"], {})[pid] = max(0, row["share"] - row["used"])
+        found: dict[int, dict[str, int]] = {}
+        for key, of in unused.items():
+            free = self.lender.free(key)
+            if free is not None:
+                for pid, own in of.items():
+                    found.setdefault(pid, {})[key] = free + sum(of.values()) - own
+        return found
 
     def _out(self, messages: Iterable[tuple[int, Lend | Recall]]) -> None:
         for pid, message in messages:

@@ -244,6 +244,32 @@ def test_a_throttled_and_a_drained_deployment_of_a_running_gateway_are_told(flee
     assert cli("explain", "--as", "my-app", "--model", "chat").returncode == 2
 
 
+def test_a_limit_that_one_worker_used_up_is_used_up_by_every_workers_word(fleet: FleetThread, tmp_path: Path):
+    """The worker that served nobody has no share of it, and would be told so only when it asks for one."""
+    instances = (
+        f"  a: {{endpoint: '{fleet['a'].origin}', auth: {{key: '${{env:UPSTREAM_KEY}}'}}, "
+        "deployments: {gpt-4o: {model: gpt-4o, version: 2024-11-20}}}"
+    )
+    configured = RUNNING.format(folder=tmp_path, instances=instances).replace("100 concurrent", "3 requests/minute")
+    with Gateway(tmp_path, configured) as gateway:
+        command = [sys.executable, "-P", "-m", "sluicegate.main", "explain", "-c", str(gateway.file)]
+
+        def explained() -> list[dict[str, Any]]:
+            done = subprocess.run(
+                [*command, "--as", "my-app", "--model", "chat", "--json"],
+                env={**os.environ, "PYTHONPATH": str(ROOT)}, capture_output=True, text=True, timeout=30,
+            )  # fmt: skip
+            assert done.returncode in (0, 1), done.stderr
+            found: list[dict[str, Any]] = json.loads(done.stdout)["workers"]
+            return found
+
+        for used in range(4):
+            told = explained()
+            assert [t["limits"][0]["room"] for t in told] == [3 - used] * 2
+            assert [t["outcome"]["reason"] for t in told] == ["limit.request_rate" if used == 3 else ""] * 2
+            assert call(gateway.port) == (429 if used == 3 else 200)
+
+
 def call(port: int) -> int:
     connection = http.client.HTTPConnection("127.0.0.1", port, timeout=20)
     try:

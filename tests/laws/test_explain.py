@@ -203,7 +203,7 @@ def test_a_question_survives_its_way_and_holds_no_text_of_the_prompt(request: Re
 @pytest.mark.parametrize(
     ("field", "value"),
     [("consumer", 1), ("size", -1), ("size", True), ("estimate", "1"), ("fields", []), ("fields", {"n": 1}),
-     ("drained", {"one": ["1"]}), ("key", "not hex"), ("model", 7), ("chance", "x"), ("n", None)],
+     ("drained", {"one": ["1"]}), ("key", "not hex"), ("rests", {"a": -1}), ("model", 7), ("chance", "x"), ("n", None)],
 )  # fmt: skip
 def test_what_is_no_question_is_refused(field: str, value: Any):
     plain = Question("free", "chat_completions", "one", Facts("one"), 10, {"n": b"1"}).plain()

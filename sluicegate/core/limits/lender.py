@@ -222,6 +222,11 @@ class Lender:
         loan = self._loans.get(key)
         return dict(loan.shares) if loan else {}
 
+    def free(self, key: str) -> int | None:
+        """What nobody holds; None: nobody has asked for any of it, all of it is free. For explanations."""
+        loan = self._loans.get(key)
+        return max(0, loan.free) if loan else None
+
     def _loan(self, key: str, whole: int, window: float) -> _Loan:
         loan = self._loans.get(key)
         if loan is None:
