@@ -110,10 +110,12 @@ class Policies:
 
     __slots__ = (
         "_back", "_configuration", "_crowd", "_crowd_all", "_learned", "_limits", "_moved", "_owing", "_policies",
-        "_round", "_whose", "latest", "lent", "parts",
+        "_round", "_whose", "crowd", "latest", "lent", "parts",
     )  # fmt: skip
 
-    def __init__(self, lent: bool = False) -> None:
+    def __init__(self, lent: bool = False, crowd: int = CROWD) -> None:
+        self.crowd = crowd
+        "Policies and limits of single end users that are held at most."
         self.lent = lent
         "Limits begin with nothing and get their shares from the keeper."
         self.parts = 1
@@ -409,7 +411,7 @@ class Policies:
 
     def _crowded(self, identity: Identity) -> bool:
         """Whether one more end user of this consumer is one too many."""
-        return self._crowd.get(identity[0], 0) >= CROWD - self._crowd_all
+        return self._crowd.get(identity[0], 0) >= self.crowd - self._crowd_all
 
     def _came(self, consumer: int) -> None:
         """Something of an end user of this consumer is held from now on."""

@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import pytest
-
-from sluicegate.core import policy as policy_module
 from sluicegate.core.caller import Callers, Consumer, digest
 from sluicegate.core.door import Door
 from sluicegate.core.events import Facts
@@ -176,9 +173,8 @@ def test_a_tenants_end_users_are_the_same_whichever_of_its_consumers_they_use():
     )
 
 
-def test_ever_new_end_users_take_no_more_memory_and_escape_no_limit(monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr(policy_module, "CROWD", 400)
-    policies = Policies()
+def test_ever_new_end_users_take_no_more_memory_and_escape_no_limit():
+    policies = Policies(crowd=400)
     noisy, quiet = consumers(EACH)
     admitted = sum(use(of(policies, noisy, f"user-{n}", n * 1e-6), 1000) for n in range(5000))
     assert len(policies) <= 400 and admitted <= 201, "each of those who are known, and once for all others together"
@@ -187,9 +183,8 @@ def test_ever_new_end_users_take_no_more_memory_and_escape_no_limit(monkeypatch:
     assert len(policies) <= 400
 
 
-def test_end_users_who_left_make_room(monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr(policy_module, "CROWD", 40)
-    policies = Policies()
+def test_end_users_who_left_make_room():
+    policies = Policies(crowd=40)
     (a,) = consumers(EACH, many=1)
     for n in range(100):
         use(of(policies, a, f"user-{n}"), 1000)
