@@ -38,8 +38,9 @@ LOOKS: Final = 4
 
 
 CROWD: Final = 50_000
-"""Policies and limits of single end users, 0.76 KB each on average: 38 MB. A consumer that names ever new ones gets at most half of
-what is free; the others of it are counted together, as if they were one: memory is bounded, and no limit is escaped."""
+"""Policies and limits of single end users, 0.76 KB each on average: 38 MB. A consumer that names ever new ones gets at
+most half of what is free; the others of it are counted together, as if they were one: memory is bounded, and no limit
+is escaped."""
 
 OTHERS: Final = "others"
 
