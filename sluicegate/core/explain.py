@@ -13,6 +13,7 @@ from typing import Any, Final
 
 from sluicegate.core.caller import Consumer
 from sluicegate.core.dry_run import Answers, Run, dry_run, fails, serves, throttles
+from sluicegate.core.end_user import end_user
 from sluicegate.core.events import Body, Facts, Head
 from sluicegate.core.fork import Named, Said
 from sluicegate.core.params import LONGEST, UNTOUCHABLE
@@ -150,8 +151,7 @@ def explain(world: World, question: Question, now: float) -> dict[str, Any]:
         raise Unknown(f'the key of "{question.consumer}" is not in force here (any more, or yet): ask again')
     run = _run(world, question, now, consumer, serves)
     model = question.path_model or question.facts.model or ""
-    live = world.routes.find(consumer, question.api, model)
-    route = None if isinstance(live, str) else live
+    route = _route(world, question, consumer, model)
     facts = question.facts
     told: dict[str, Any] = {
         "config": world.snapshot.hash,
@@ -181,6 +181,16 @@ def explain(world: World, question: Question, now: float) -> dict[str, Any]:
         told["outcome"] = _refusal(world, run, model)
         told["if_throttled"] = told["if_failed"] = None
     return told
+
+
+def _route(world: World, question: Question, consumer: Consumer, model: str) -> Route | None:
+    """Where the request belongs: the arm of a rollout may hang on its end user."""
+    found = world.routes.find(consumer, question.api, model)
+    if not isinstance(found, str) and found.by_user:
+        user = end_user(question.fields.get(consumer.end_user)) if consumer.end_user else ""
+        if user:
+            found = world.routes.find(consumer, question.api, model, user)
+    return None if isinstance(found, str) else found
 
 
 def _run(world: World, question: Question, now: float, consumer: Consumer, answers: Answers) -> Run:

@@ -228,15 +228,15 @@ def test_a_consumer_that_nobody_is_has_no_answer():
 
 def test_a_half_open_breaker_keeps_its_one_ticket_for_a_live_request():
     town = Town(snapshot(1, breaker=BreakerSpec(faults=1)), directory())
-    town.live(Request("a-client-key", "chat", 10, None, 1, True, 0.5, (Answer(500, None, "", 0.0),)))
-    asks = question(Request("a-client-key", "chat", 10, None, 1, True, 0.5, ()))
+    town.live(Request("a-client-key", "chat", 10, None, 1, "", True, 0.5, (Answer(500, None, "", 0.0),)))
+    asks = question(Request("a-client-key", "chat", 10, None, 1, "", True, 0.5, ()))
     asks.key = digest(KEY, SECRET)
     outcome = explain(town.world, asks, town.clock)["outcome"]
     assert (outcome["reason"], outcome["retry_after_s"]) == ("pool.failed", 3.0)
     town.pass_time(3.0)
     for _ in range(3):
         assert explain(town.world, asks, town.clock)["outcome"]["deployment"] == "i0/d0"
-    town.live(Request("a-client-key", "chat", 10, None, 1, True, 0.5, ()), 0)
+    town.live(Request("a-client-key", "chat", 10, None, 1, "", True, 0.5, ()), 0)
     told = explain(town.world, asks, town.clock)
     assert told["candidates"][0]["word"] == "passed.half_open" and told["outcome"]["status"] == 503
     town.end()

@@ -86,6 +86,7 @@ class Request:
     size: int
     most: int | None
     n: int
+    user: str
     in_path: bool
     chance: float
     script: tuple[Answer, ...]
@@ -93,6 +94,7 @@ class Request:
     @property
     def body(self) -> bytes:
         more = b"" if self.most is None else b',"max_tokens":%d' % self.most
+        more += b',"user":"%b"' % self.user.encode() if self.user else b""
         head = b'{"model":"%b","n":%d%b' % (self.model.encode(), self.n, more)
         return head + b',"messages":[{"role":"user","content":"%b"}]}' % (b"x" * self.size)
 
@@ -112,6 +114,7 @@ REQUESTS = st.builds(
     st.sampled_from((10, 10, 200, 3000)),
     st.sampled_from((None, 5, 5000)),
     st.sampled_from((*[1] * 6, 2)),
+    st.sampled_from(("", "ann", "bob")),
     st.booleans(),
     st.floats(0.0, 0.99),
     SCRIPTS.map(tuple),
@@ -138,7 +141,7 @@ models = st.tuples(
 def _limit(kinds: tuple[str, ...], amounts: tuple[int, ...]) -> st.SearchStrategy[LimitSpec]:
     return st.builds(
         LimitSpec, st.sampled_from(kinds), st.sampled_from(amounts), window=st.sampled_from((1.0, 60.0)),
-        each=st.sampled_from(("", "key", "model", "consumer")), reserve=st.sampled_from(("learned", "learned", "max")),
+        each=st.sampled_from(("", "key", "model", "consumer", "end_user")), reserve=st.sampled_from(("learned", "learned", "max")),
         mode=st.sampled_from(("enforce", "enforce", "shadow")),
     )  # fmt: skip
 
@@ -169,7 +172,8 @@ def snapshots(draw: st.DrawFn) -> Snapshot:
         arm = tuple(n for n in arm if n in there)
         rollout = None
         if share is not None and arm:
-            rollout = Rollout(arm, share, cuts=(("here", tuple(n for n in arm if n in inside)),))
+            stick = draw(st.sampled_from(("consumer", "end_user")))
+            rollout = Rollout(arm, share, stick, cuts=(("here", tuple(n for n in arm if n in inside)),))
         made.append(
             Model(
                 place, name, own, (CHAT,) if place < 2 else (CHAT, "embeddings"), Timeouts(2.0, 10.0, 10.0, 100.0),
@@ -196,7 +200,7 @@ def directories(draw: st.DrawFn) -> Directory:
     entries = tuple(
         ConsumerEntry(
             number, name, tenant, grants.get(name, ("*",)), (digest(name.encode(), SECRET),), own.get(name, ()),
-            params.get(name, ()),
+            params.get(name, ()), end_user="user",
         )
         for number, (name, tenant) in enumerate(zip(CONSUMERS, ("", "t", "near", "far"), strict=True), 1)
     )  # fmt: skip
