@@ -49,7 +49,7 @@ def exchange(world: World) -> Exchange:
     """One request. Prime it with `next`, then send the Head, then the answer to each action."""
     head: Head = yield None
     record = UsageRecord(head.id, head.api, head.at)
-    routes = world.routes  # one configuration for all of it
+    routes = world.routes  # one configuration for all of it, from the body on
 
     # Who asks, and may they? Before a byte of body is read where the path names the model.
     consumer = head.credentials.who(world.callers)
@@ -90,6 +90,21 @@ def exchange(world: World) -> Exchange:
                 world, record, e.at, "request.body_too_large", f"The body is larger than {route.body_max} bytes."
             )
             return
+
+    if world.routes is not routes:  # another configuration came in force while the body did: it says who may do what
+        consumer = head.credentials.who(world.callers)
+        if isinstance(consumer, str):
+            yield _refuse(world, record, e.at, consumer, _CREDENTIAL[consumer])
+            return
+        routes = world.routes
+        found = routes.find(consumer, head.api, route.name)
+        if isinstance(found, str):
+            yield _refuse(world, record, e.at, found, _ROUTE[found])
+            return
+        route = found
+        record.consumer = consumer.number
+        record.tenant = consumer.tenant
+        record.context = consumer.context
 
     # Who uses the application that asks: for records, for limits that count each, for whoever stays on an arm.
     user = ""
@@ -177,6 +192,8 @@ def exchange(world: World) -> Exchange:
                 other = onward.pop(0)
                 if other.model.params:
                     policies = world.policies.find(consumer, other, head.api, key, now, each)
+                    if policies is not None and world.routes is not routes:
+                        policies.configuration = -1  # of ours, which is not in force any more
                     try:
                         if policies is not None and policies.rules is not None:
                             changes = _rules(policies.rules, fields, facts, record)

@@ -80,6 +80,7 @@ class Worker(Rig):
             number = self.drives.index(drive)
             body = {"model": "chat", "messages": [{"role": "user", "content": str(number)}], "stream": stream}
             drive.body(json.dumps({**body, "max_tokens": self.sizes[drive]}).encode(), self.clock)
+            self.look()
 
     def look(self) -> None:
         """Which exchanges were let in since: they have an attempt."""
@@ -210,11 +211,16 @@ class Machine:
                 worker.clock = self.clock
                 worker.wheel.turn(self.clock)
                 worker.borrower.tick()
-                while worker.up or worker.down:
-                    self.deliver(worker, True)
-                    self.deliver(worker, False)
+            self.arrive()
             if self.keeper is not None:
                 self.keeper.tick()
+
+    def arrive(self) -> None:
+        """Every message that is on its way, and those that come of it."""
+        while any(worker.up or worker.down for worker in self.workers):
+            for worker in self.workers:
+                self.deliver(worker, True)
+                self.deliver(worker, False)
 
     def reload(self, tokens: LimitSpec) -> None:
         self.tokens = tokens
@@ -271,6 +277,13 @@ class Machine:
                 for drive in worker.drives:
                     worker.send_body(drive, worker.streams[drive])
                     drive.writable(self.clock)
+            self.arrive()
+            for worker in self.workers:
+                for attempt in worker.upstream.open()[:2]:
+                    for _ in range(5):
+                        if not attempt.over:
+                            worker.advance(attempt, 5)
+            self.conserved()
             self.pass_time(11.0)
             self.conserved()
         self.pass_time(120.0)
@@ -355,14 +368,16 @@ def test_without_their_keeper_workers_admit_no_more_than_the_documented_bound(be
 
 
 @given(MOVES, st.sampled_from([10.0, 3600.0]))
-def test_a_window_that_changes_keeps_what_was_used(moves, window):  # type: ignore[no-untyped-def]
+def test_a_window_that_changes_lets_no_more_pass_than_old_and_new_limit(moves, window):  # type: ignore[no-untyped-def]
+    """What a worker used comes over with its next request of that consumer; until then another may have all of the new
+    one: the documented bound of that moment."""
     machine = Machine()
     for n, move in enumerate(moves):
         if n == len(moves) // 2:
             machine.reload(replace(machine.tokens, window=window))
         machine.move(*move)
     machine.finish()
-    machine.within(machine.most)
+    machine.within(machine.most * 2)
 
 
 def mutant(module: types.ModuleType, old: str, new: str) -> types.ModuleType:
@@ -535,4 +550,32 @@ def test_what_a_limit_guarantees_may_change_and_what_was_used_stays_used(changes
             for attempt in worker.upstream.open():
                 worker.advance(attempt, 7)
                 worker.advance(attempt, 7)
+    machine.finish()
+
+
+def test_a_request_whose_body_comes_after_a_reload_meets_the_new_limits_and_leaves_no_old_ones_behind():
+    """Its head was read under the old configuration; what it binds is what everybody after it meets."""
+    machine = Machine(replace(TOKENS, amount=100))
+    worker = machine.workers[0]
+    worker.request(False, 300)
+    machine.reload(replace(machine.tokens, amount=1000, window=10.0))
+    worker.send_body(worker.drives[0], False)
+    machine.pass_time(0.001)
+    assert len(worker.upstream.open()) == 1
+    worker.request(False, 300)
+    worker.send_body(worker.drives[1], False)
+    machine.pass_time(0.001)
+    assert len(worker.upstream.open()) == 2
+    (tokens,) = [limit for limit in worker.world.policies.limits() if limit.kind == "token_rate"]
+    assert (tokens.whole, tokens.window) == (1000, 10.0)
+    machine.finish()
+
+
+def test_a_key_that_was_taken_away_while_the_body_came_opens_nothing():
+    machine = Machine()
+    worker = machine.workers[0]
+    worker.request(False, 300)
+    worker.world.adopt(worker.world.snapshot, Directory((SECRET,), ()))
+    worker.send_body(worker.drives[0], False)
+    assert worker.clients[0].status == 401 and not worker.upstream.attempts
     machine.finish()
