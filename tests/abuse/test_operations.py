@@ -323,7 +323,7 @@ FAR = ("socket.connect", "socket.getaddrinfo", "socket.gethostbyname", "socket.s
        "os.system", "os.exec", "os.posix_spawn", "os.fork")
 def watch(event, args):
     if event in FAR or (event == "open" and isinstance(args[1], str) and set(args[1]) & set("wax+") and "__pycache__" not in str(args[0])):
-        seen.append(event)
+        seen.append(event if event != "open" else f"open {args[0]}")
 sys.addaudithook(watch)
 before = set(sys.modules)
 {code}
@@ -347,7 +347,7 @@ def test_abuse_84_nothing_calls_out_or_writes_when_it_is_imported_or_checked(cod
     file.write_text(config(tmp_path, "https://contoso.openai.azure.com"))
     environ = {k: v for k, v in os.environ.items() if not k.startswith("PYTHON")}
     done = subprocess.run(
-        [sys.executable, "-P", "-c", WATCH.replace("{code}", code.replace("{file!r}", repr(str(file))))],
+        [sys.executable, "-B", "-P", "-c", WATCH.replace("{code}", code.replace("{file!r}", repr(str(file))))],
         env={**environ, **ENV, "PYTHONPATH": str(ROOT)}, capture_output=True, text=True, timeout=120, cwd=tmp_path,
     )  # fmt: skip
     assert done.returncode == 0, done.stderr

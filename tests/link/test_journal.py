@@ -117,9 +117,9 @@ def test_any_torn_tail_gives_exactly_what_was_acknowledged(tmp_path_factory, dat
     before = [e for e in ends if image[:e] == original[:e]]  # zeros over zeros spoil nothing
     torn = path.with_name("torn.journal")
     torn.write_bytes(image)
-    found = read(torn)
+    found = read(str(torn))
     assert len(found.found) == len(before)
-    assert whole(path)[: len(found.found)] == found.found
+    assert whole(str(path))[: len(found.found)] == found.found
     written.close()
 
 
@@ -224,9 +224,9 @@ def test_a_record_that_cannot_be_written_is_counted(tmp_path, text):
 def test_something_else_is_no_segment(tmp_path):
     (tmp_path / "x").write_bytes(b"GET / HTTP/1.1\r\n")
     with pytest.raises(Foreign, match="no segment"):
-        read(tmp_path / "x")
+        read(str(tmp_path / "x"))
     (tmp_path / "y").write_bytes(bytes(100))
-    assert read(tmp_path / "y").found == []
+    assert read(str(tmp_path / "y")).found == []
 
 
 CHILD = """
@@ -254,7 +254,7 @@ def test_a_killed_process_loses_nothing_it_had_written(tmp_path):
     child.wait()
     child.stdout.close()
     (writer,) = [e for e in os.listdir(tmp_path) if e.startswith("w-")]
-    found = [f for n in segments.serials(tmp_path / writer) for f in whole(tmp_path / writer / segments.name(n))]
+    found = [f for n in segments.serials(str(tmp_path / writer)) for f in whole(str(tmp_path / writer / segments.name(n)))]
     settled = [f.id for f in found if isinstance(f, Settled)]
     assert len(settled) > said and settled == [record(n).id for n in range(len(settled))]
     assert len([f for f in found if isinstance(f, Admitted)]) - len(settled) in (0, 1)
