@@ -7,7 +7,7 @@ that a consumer that changes its ways is believed after a few hundred answers.
 
 from __future__ import annotations
 
-from math import log2
+from math import ceil, log2
 
 FIRST = 1000
 """Tokens that the answer of an unknown consumer is taken to have."""
@@ -41,8 +41,9 @@ class Learned:
         self._samples = 1
 
     def input(self, estimate: int, media: int) -> int:
-        """Prompt tokens, from the estimate and the part of it that is media and not text."""
-        return int((estimate - media) * self.ratio) + media
+        """Prompt tokens, from the estimate and the part of it that is media and not text. Rounded up: a prompt that
+        was seen before reserves no less than it takes."""
+        return ceil((estimate - media) * self.ratio) + media
 
     def prompt(self, estimate: int, tokens: int) -> None:
         """A prompt of text, estimated so, had so many tokens."""

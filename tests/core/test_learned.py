@@ -5,6 +5,8 @@ from __future__ import annotations
 import random
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from sluicegate.core.learned import FIRST, Learned
 
@@ -56,3 +58,14 @@ def test_bytes_become_tokens_as_the_upstream_counted_them():
     for _ in range(100):
         learned.prompt(1000, 10**9)
     assert learned.input(1000, 0) <= 4000
+
+
+@given(st.integers(1, 100_000), st.floats(0.3, 3.9))
+def test_a_prompt_that_was_seen_before_reserves_what_it_takes_and_at_most_a_token_more(estimate: int, true: float):
+    tokens = max(1, int(estimate * true))
+    if not 0.25 <= tokens / estimate <= 4.0:
+        return
+    learned = Learned()
+    for _ in range(300):
+        learned.prompt(estimate, tokens)
+    assert tokens <= learned.input(estimate, 0) <= tokens + 1
