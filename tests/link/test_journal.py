@@ -254,7 +254,9 @@ def test_a_killed_process_loses_nothing_it_had_written(tmp_path):
     child.wait()
     child.stdout.close()
     (writer,) = [e for e in os.listdir(tmp_path) if e.startswith("w-")]
-    found = [f for n in segments.serials(str(tmp_path / writer)) for f in whole(str(tmp_path / writer / segments.name(n)))]
+    found = [
+        f for n in segments.serials(str(tmp_path / writer)) for f in whole(str(tmp_path / writer / segments.name(n)))
+    ]
     settled = [f.id for f in found if isinstance(f, Settled)]
     assert len(settled) > said and settled == [record(n).id for n in range(len(settled))]
     assert len([f for f in found if isinstance(f, Admitted)]) - len(settled) in (0, 1)
