@@ -255,6 +255,11 @@ class Policies:
             around.rotate(-1)
             if isinstance(thing, Limit) and thing.lent:
                 self._give(thing, thing.surplus(now), now)
+        return self.pending(now)
+
+    def pending(self, now: float) -> list[Returned]:
+        """What of shares is not ours any more and the keeper does not know of: to be said before anything is asked."""
+        now = self.clock(now)
         back, self._back = self._back, []
         if self._owing:
             for limit in self._owing:

@@ -33,6 +33,8 @@ class Shares:
         back, self.back = self.back, []
         return back
 
+    pending = returns
+
     def told(self, rest: Rest) -> None:
         self.rest[rest.key] = rest.amount
 
