@@ -43,8 +43,8 @@ def media(messages: Raw) -> tuple[int, int, int]:
     if len(messages) > LARGE:
         if _braces(messages) > CROWDED:
             return 0, 0, 0
-    elif b'"type"' not in bytes(messages):
-        return 0, 0, 0  # every part says its type
+    elif bytes(messages).find(b"[", 1) < 0:
+        return 0, 0, 0  # no list of parts
     try:
         for message in _messages(messages):
             content = message.content
