@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
-import inspect
-import sys
-import types
-
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from sluicegate import drive as drive_module
 from sluicegate.core import exchange as exchange_module
+from tests.laws.mutants import mutant
 from tests.laws.rig import EVENTS, JSON_HEADERS, PLAIN, SSE_HEADERS, Rig, directory
 
 # Mostly bodies and good pieces of answers, so that much gets far; now and then whatever else can happen.
@@ -117,16 +114,6 @@ def test_gone_and_failed_at_every_yield(steps: list[int], what: str) -> None:
     finish(rig)
 
 
-def mutant(old: str, new: str) -> types.ModuleType:
-    """exchange.py with one line broken."""
-    source = inspect.getsource(exchange_module)
-    assert source.count(old) >= 1, old
-    module = types.ModuleType("mutant")
-    sys.modules["mutant"] = module
-    exec(compile(source.replace(old, new), "mutant", "exec"), module.__dict__)
-    return module
-
-
 MUTANTS = {
     "forgets to leave a door when the attempt failed": (
         "                door.leave(ticket, sent_at, tokens, now)\n                door = None",
@@ -155,7 +142,7 @@ MUTANTS = {
 
 @pytest.mark.parametrize("name", MUTANTS)
 def test_a_mutant_that_forgets_one_release_is_caught(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(drive_module, "exchange", mutant(*MUTANTS[name]).exchange)
+    monkeypatch.setattr(drive_module, "exchange", mutant(exchange_module, *MUTANTS[name]).exchange)
 
     @settings(database=None, max_examples=60, derandomize=True)
     @given(MOVES)

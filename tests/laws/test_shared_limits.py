@@ -8,10 +8,7 @@ changes at every step.
 
 from __future__ import annotations
 
-import inspect
 import json
-import sys
-import types
 from collections import deque
 from dataclasses import replace
 from typing import Any
@@ -32,6 +29,7 @@ from sluicegate.drive import Drive
 from sluicegate.keeper.lending import Lending
 from sluicegate.link.channel import Lends, Needs
 from sluicegate.link.lending import Borrower
+from tests.laws.mutants import mutant
 from tests.laws.rig import EVENTS, JSON_HEADERS, KEY, SECRET, SSE_HEADERS, Rig
 
 SIZES = [1, 3, 10, 30, 100, 300, 1000]
@@ -382,16 +380,6 @@ def test_a_window_that_changes_lets_no_more_pass_than_old_and_new_limit(moves, w
         machine.move(*move)
     machine.finish()
     machine.within(machine.most * 2)
-
-
-def mutant(module: types.ModuleType, old: str, new: str) -> types.ModuleType:
-    """The module with one line broken."""
-    source = inspect.getsource(module)
-    assert source.count(old) >= 1, old
-    made = types.ModuleType("mutant")
-    sys.modules["mutant"] = made
-    exec(compile(source.replace(old, new), "mutant", "exec"), made.__dict__)
-    return made
 
 
 EXCHANGES = {
