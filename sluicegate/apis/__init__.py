@@ -17,9 +17,7 @@ _ROWS: tuple[Api, ...] = (ChatCompletions(),)
 
 APIS: Final[dict[str, Api]] = {row.name: row for row in _ROWS}
 
-DATED: Final = b"/openai"
-UNDATED: Final = (b"/openai/v1", b"/v1")
-DEPLOYMENTS: Final = b"/openai/deployments/"
+DEPLOYMENTS: Final = "/openai/deployments/{model}"
 
 _DEPLOYMENT: Final = re.compile(rb"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 _VERSION: Final = re.compile(rb"(\d{4}-\d{2}-\d{2}(?:-preview)?)|(preview|latest)|v1")
@@ -33,29 +31,45 @@ class Match(NamedTuple):
     "The deployment segment; None where the body names the model."
     api_version: str | None
     "A date of a dated URL; `preview` or `latest` of any; None: undated."
+    base: str
+    "Of the row's bases the one that it came by, or DEPLOYMENTS."
+
+
+class _Place(NamedTuple):
+    """One row in one family of URLs."""
+
+    api: Api
+    dated: bool
+    base: str
 
 
 class Paths:
     """Index over the rows. `match` costs 0.1 us for a request line seen before, up to 1.4 us else."""
 
-    __slots__ = ("_below", "_exact", "_seen")
+    __slots__ = ("_exact", "_seen", "_with_model")
 
     SEEN_MOST: Final = 1024
     SEEN_BYTES: Final = 256
 
     def __init__(self, rows: Iterable[Api]) -> None:
-        self._exact: dict[bytes, tuple[Api, bool]] = {}
-        "Whole paths; True for the dated family."
-        self._below: dict[bytes, Api] = {}
-        "What follows `/openai/deployments/{name}`."
+        self._exact: dict[bytes, dict[str, _Place]] = {}
+        "Whole paths, by method."
+        self._with_model: dict[bytes, dict[bytes, dict[str, _Place]]] = {}
+        "Paths that name the model: what stands before it and after it, by method."
         for row in rows:
-            path = row.model_path.encode()
-            self._exact[DATED + path] = (row, True)
-            for family in UNDATED:
-                self._exact[family + path] = (row, False)
-            self._below[row.deployment_path.encode()] = row
+            for base, dated in row.bases:
+                self._add(base, row.model_path, _Place(row, dated, base))
+            if row.deployment_path:
+                self._add(DEPLOYMENTS, row.deployment_path, _Place(row, True, DEPLOYMENTS))
         self._seen: dict[tuple[str, bytes, bytes], Match] = {}
         "Request lines that matched: clients repeat theirs. Bounded in number and size, since they choose them."
+
+    def _add(self, base: str, path: str, place: _Place) -> None:
+        before, model, after = (base + path).encode().partition(b"{model}")
+        methods = self._with_model.setdefault(before, {}) if model else self._exact
+        found = methods.setdefault(after if model else before, {}).setdefault(place.api.method, place)
+        if found is not place:
+            raise ValueError(f"{base}{path} is both {found.api.name} and {place.api.name}")
 
     def match(self, method: str, path: bytes, query: bytes) -> Match | str:
         """The operation, or the reason why there is none. `query`: what follows the `?`, which is not forwarded."""
@@ -72,26 +86,28 @@ class Paths:
 
     def _match(self, method: str, path: bytes, query: bytes) -> Match | str:
         name: str | None = None
-        found = self._exact.get(path)
-        if found is not None:
-            api, dated = found
-        elif path.startswith(DEPLOYMENTS):
-            segment, slash, rest = path[len(DEPLOYMENTS) :].partition(b"/")
-            below = self._below.get(slash + rest)
-            if below is None or not _DEPLOYMENT.fullmatch(segment):
-                return "route.path"
-            api, dated, name = below, True, segment.decode("ascii")
-        else:
+        methods = self._exact.get(path)
+        if methods is None:
+            for before, places in self._with_model.items():
+                if path.startswith(before):
+                    segment, slash, rest = path[len(before) :].partition(b"/")
+                    methods = places.get(slash + rest)
+                    if methods is not None and _DEPLOYMENT.fullmatch(segment):
+                        name = segment.decode("ascii")
+                        break
+                    methods = None
+        if methods is None:
             return "route.path"
-        if method != api.method:
+        place = methods.get(method)
+        if place is None:
             return "route.method"
         version = None
         if query:
             try:
-                version = api_version(query, dated)
+                version = api_version(query, place.dated)
             except ValueError:
                 return "request.api_version"
-        return Match(api, name, version)
+        return Match(place.api, name, version, place.base)
 
 
 def api_version(query: bytes, dated: bool) -> str | None:

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, ClassVar, Protocol
+from typing import Any, ClassVar, Final, Protocol
 
 from sluicegate.core.events import Facts, Usage
 from sluicegate.core.ports import Chunk, Meter
 from sluicegate.wire.refusal import error_body
 
-__all__ = ["Api", "BadRequest", "Malformed", "error_body"]
+__all__ = ["OPENAI", "PROVIDERS_OF_OPENAI", "Api", "BadRequest", "Bases", "Malformed", "error_body"]
 
 
 class BadRequest(Exception):
@@ -29,6 +29,16 @@ class Malformed(Exception):
         self.cause = cause
 
 
+Bases = tuple[tuple[str, bool], ...]
+"""Families of URLs: what stands before a row's path, and whether an api-version of such a URL may be a date."""
+
+OPENAI: Final[Bases] = (("/openai", True), ("/openai/v1", False), ("/v1", False))
+"""Where OpenAI's operations lie, Azure's way and OpenAI's own."""
+
+PROVIDERS_OF_OPENAI: Final[tuple[str, ...]] = ("azure_openai", "openai_compatible")
+"""Who serves most of them."""
+
+
 class Api(Protocol):
     """One row of APIS."""
 
@@ -36,11 +46,19 @@ class Api(Protocol):
     "Operation name, as in a model's `operations` and in records: `chat_completions`."
     method: ClassVar[str]
     deployment_path: ClassVar[str]
-    "Below `/openai/deployments/{deployment}` of a dated URL: `/chat/completions`."
+    "Below `/openai/deployments/{deployment}` of a dated URL: `/chat/completions`. Empty: not there."
     model_path: ClassVar[str]
-    "Below `/openai`, `/openai/v1` and `/v1`, where the body names the model: `/chat/completions`."
+    "Below each of `bases`, where the body names the model: `/chat/completions`."
+    bases: ClassVar[Bases]
+    "Families of URLs in which it lies: OPENAI, and what comes on top."
+    providers: ClassVar[tuple[str, ...]]
+    "Names of the rows of PROVIDERS whose instances have it."
+    takes: ClassVar[str]
+    "What its request body is: `json`, `form` (multipart) or `nothing`."
     repeatable: ClassVar[bool]
     "Leaves nothing behind: may be sent again after a reset."
+    unmetered: ClassVar[str]
+    "Why nothing of it is counted but the request; empty: tokens are."
 
     def fields(self, body: Chunk) -> Mapping[str, Any]:
         """The body's top-level fields, values raw. Raises BadRequest."""

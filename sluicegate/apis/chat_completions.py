@@ -12,7 +12,7 @@ from typing import Any, ClassVar, Final
 import msgspec
 from msgspec import Raw
 
-from sluicegate.apis.base import BadRequest, Malformed
+from sluicegate.apis.base import OPENAI, PROVIDERS_OF_OPENAI, BadRequest, Bases, Malformed
 from sluicegate.apis.chat_media import media
 from sluicegate.apis.chat_shapes import Answer
 from sluicegate.apis.chat_stream import ChatMeter
@@ -47,7 +47,11 @@ class ChatCompletions:
     method: ClassVar[str] = "POST"
     deployment_path: ClassVar[str] = "/chat/completions"
     model_path: ClassVar[str] = "/chat/completions"
+    bases: ClassVar[Bases] = OPENAI
+    providers: ClassVar[tuple[str, ...]] = PROVIDERS_OF_OPENAI
+    takes: ClassVar[str] = "json"
     repeatable: ClassVar[bool] = True
+    unmetered: ClassVar[str] = ""
 
     def fields(self, body: Chunk) -> Mapping[str, Any]:
         """The top-level fields, raw."""

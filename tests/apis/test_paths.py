@@ -1,10 +1,14 @@
 """A request line means one operation or nothing, byte for byte."""
 
+from types import SimpleNamespace
+from typing import Any
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from sluicegate.apis import APIS, Paths
+from sluicegate.apis.base import OPENAI
 
 PATHS = Paths(APIS.values())
 DEPLOYMENT = b"/openai/deployments/gpt-4o/chat/completions"
@@ -115,3 +119,68 @@ def test_the_memory_of_request_lines_is_bounded() -> None:
     paths.match("POST", b"/v1/chat/completions", b"x=" + b"1" * 8000)
     assert len(paths._seen) <= paths.SEEN_MOST
     assert all(len(path) + len(query) <= paths.SEEN_BYTES for _, path, query in paths._seen)
+
+
+# ---------------------------------------------------------------------- rows that lie elsewhere
+
+
+def made(name: str, method: str, path: str, bases: tuple[tuple[str, bool], ...], below: str = "") -> Any:
+    return SimpleNamespace(name=name, method=method, model_path=path, deployment_path=below, bases=bases)
+
+
+ELSEWHERE = Paths([
+    *APIS.values(),
+    made("list", "GET", "/things", OPENAI),
+    made("one", "GET", "/things/{model}", OPENAI),
+    made("unmake", "DELETE", "/things/{model}", OPENAI),
+    made("part", "GET", "/things/{model}/part", (("/v1", False),)),
+    made("talk", "POST", "/v1/talk", (("/there", False), ("", False))),
+    made("dated", "POST", "/chat", (("/models", True),), "/talk"),
+])  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("method", "url", "name", "model", "version", "base"),
+    [
+        ("GET", b"/v1/things", "list", None, None, "/v1"),
+        ("GET", b"/openai/things?api-version=2024-10-21", "list", None, "2024-10-21", "/openai"),
+        ("GET", b"/openai/v1/things/gpt-4o", "one", "gpt-4o", None, "/openai/v1"),
+        ("DELETE", b"/openai/v1/things/gpt-4o", "unmake", "gpt-4o", None, "/openai/v1"),
+        ("GET", b"/v1/things/a/part", "part", "a", None, "/v1"),
+        ("POST", b"/v1/talk", "talk", None, None, ""),
+        ("POST", b"/there/v1/talk?api-version=2024-10-21", "talk", None, None, "/there"),
+        ("POST", b"/models/chat?api-version=2024-05-01-preview", "dated", None, "2024-05-01-preview", "/models"),
+        ("POST", b"/openai/deployments/m/talk?api-version=2024-10-21", "dated", "m", "2024-10-21",
+         "/openai/deployments/{model}"),
+        ("POST", b"/v1/chat/completions", "chat_completions", None, None, "/v1"),
+    ],
+)  # fmt: skip
+def test_a_row_lies_below_its_own_bases(
+    method: str, url: bytes, name: str, model: str | None, version: str | None, base: str
+) -> None:
+    path, _, query = url.partition(b"?")
+    match = ELSEWHERE.match(method, path, query)
+    assert not isinstance(match, str), match
+    assert (match.api.name, *match[1:]) == (name, model, version, base)
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "reason"),
+    [
+        ("POST", b"/v1/things", "route.method"), ("GET", b"/v1/talk", "route.method"),
+        ("POST", b"/v1/things/a", "route.method"), ("GET", b"/openai/things/a/part", "route.path"),
+        ("GET", b"/v1/things/", "route.path"), ("GET", b"/v1/things/a/", "route.path"),
+        ("GET", b"/v1/things/..", "route.path"), ("GET", b"/v1/things/a%2fpart", "route.path"),
+        ("GET", b"/v1/things//part", "route.path"), ("POST", b"/models/talk", "route.path"),
+        ("POST", b"/there/talk", "route.path"), ("POST", b"/openai/v1/talk", "route.path"),
+    ],
+)  # fmt: skip
+def test_and_nowhere_else(method: str, path: bytes, reason: str) -> None:
+    assert ELSEWHERE.match(method, path, b"") == reason
+
+
+def test_two_rows_cannot_lie_at_the_same_place() -> None:
+    with pytest.raises(ValueError, match=r"/v1/things/\{model\} is both one and again"):
+        Paths(
+            [made("one", "GET", "/things/{model}", OPENAI), made("again", "GET", "/v1/things/{model}", (("", False),))]
+        )
