@@ -12,6 +12,7 @@ from typing import Final, NamedTuple
 
 from sluicegate.apis.base import Api
 from sluicegate.apis.chat_completions import ChatCompletions
+from sluicegate.wire.refusal import OPENAI
 
 _ROWS: tuple[Api, ...] = (ChatCompletions(),)
 
@@ -46,12 +47,13 @@ class _Place(NamedTuple):
 class Paths:
     """Index over the rows. `match` costs 0.1 us for a request line seen before, up to 1.4 us else."""
 
-    __slots__ = ("_exact", "_seen", "_with_model")
+    __slots__ = ("_dialects", "_exact", "_seen", "_with_model")
 
     SEEN_MOST: Final = 1024
     SEEN_BYTES: Final = 256
 
     def __init__(self, rows: Iterable[Api]) -> None:
+        rows = tuple(rows)
         self._exact: dict[bytes, dict[str, _Place]] = {}
         "Whole paths, by method."
         self._with_model: dict[bytes, dict[bytes, dict[str, _Place]]] = {}
@@ -61,6 +63,7 @@ class Paths:
                 self._add(base, row.model_path, _Place(row, dated, base))
             if row.deployment_path:
                 self._add(DEPLOYMENTS, row.deployment_path, _Place(row, True, DEPLOYMENTS))
+        self._dialects = _dialects(rows)
         self._seen: dict[tuple[str, bytes, bytes], Match] = {}
         "Request lines that matched: clients repeat theirs. Bounded in number and size, since they choose them."
 
@@ -83,6 +86,13 @@ class Paths:
                 self._seen.clear()
             self._seen[line] = match
         return match
+
+    def dialect(self, target: bytes) -> str:
+        """Whose errors they read who ask for this, whether or not there is anything."""
+        for prefix, dialect in self._dialects:
+            if target.startswith(prefix):
+                return dialect
+        return OPENAI
 
     def _match(self, method: str, path: bytes, query: bytes) -> Match | str:
         name: str | None = None
@@ -108,6 +118,18 @@ class Paths:
             except ValueError:
                 return "request.api_version"
         return Match(place.api, name, version, place.base)
+
+
+def _dialects(rows: Iterable[Api]) -> tuple[tuple[bytes, str], ...]:
+    """How targets begin that only clients of another dialect than OpenAI's ask for: a base that no row of OpenAI's
+    has, or else the row's own path."""
+    common = {base for row in rows if row.dialect == OPENAI for base, _ in row.bases}
+    return tuple(
+        ((base if base not in common else base + row.model_path).encode(), row.dialect)
+        for row in rows
+        if row.dialect != OPENAI
+        for base, _ in row.bases
+    )
 
 
 def api_version(query: bytes, dated: bool) -> str | None:

@@ -59,6 +59,8 @@ class Api(Protocol):
     "Leaves nothing behind: may be sent again after a reset."
     unmetered: ClassVar[str]
     "Why nothing of it is counted but the request; empty: tokens are."
+    dialect: ClassVar[str]
+    "Whose errors its clients read (wire/refusal.py): `openai` or `anthropic`."
 
     def fields(self, body: Chunk) -> Mapping[str, Any]:
         """The body's top-level fields, values raw. Raises BadRequest."""

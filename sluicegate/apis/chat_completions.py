@@ -52,6 +52,7 @@ class ChatCompletions:
     takes: ClassVar[str] = "json"
     repeatable: ClassVar[bool] = True
     unmetered: ClassVar[str] = ""
+    dialect: ClassVar[str] = "openai"
 
     def fields(self, body: Chunk) -> Mapping[str, Any]:
         """The top-level fields, raw."""

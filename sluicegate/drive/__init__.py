@@ -29,7 +29,7 @@ from sluicegate.drive.answer import DRAINING, GIVEN_UP, LARGE, REFUSAL, STREAM, 
 from sluicegate.providers.base import Plan, Provider
 from sluicegate.wire.headers import SPILLOVER_TARGET
 from sluicegate.wire.headers import answer as read_head
-from sluicegate.wire.refusal import CONTENT_TYPE, error_body, refusal
+from sluicegate.wire.refusal import CONTENT_TYPE, refusal, refused_upstream
 
 DRAIN_S: Final = 1.0
 """After the last event of a stream: how long its HTTP message may take to end, so that the connection is reusable."""
@@ -406,7 +406,9 @@ class Drive:
         down = self.down
         reply = self.reply
         if reply is not None:
-            status, lines, body = refusal(reply.reason, reply.message, reply.retry_after, self.head.id)
+            status, lines, body = refusal(
+                reply.reason, reply.message, reply.retry_after, self.head.id, self.api.dialect
+            )  # fmt: skip
             down.head(status, lines + reply.headers, len(body))
             down.data(body)
             down.end()
@@ -427,8 +429,7 @@ class Drive:
                 lines, limits = head.lines, head.limits
                 if head.content_type != b"application/json" or body[:1] != b"{":
                     lines, limits = CONTENT_TYPE, b""
-                    body = error_body("The model's server refused the request.", "invalid_request_error",
-                                      str(answer.status), "upstream.refused", answer.status)  # fmt: skip
+                    body = refused_upstream(answer.status, self.head.id, self.api.dialect)
             down.head(answer.status, self.lines(lines, limits), len(body))
             down.data(body)
             down.end()

@@ -526,8 +526,9 @@ class Connection:
 
     def refuse(self, request: Request, reason: str, message: str) -> None:
         """Answer by ourselves, before any exchange."""
-        self.server.refused(reason)
-        status, lines, body = refusal(reason, message, None, self.server.next_id())
+        server = self.server
+        server.refused(reason)
+        status, lines, body = refusal(reason, message, None, server.next_id(), server.paths.dialect(request.url))
         request.head(status, lines, len(body))
         request.data(b"" if request.method == "HEAD" else body)
         request.end()

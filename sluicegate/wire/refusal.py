@@ -1,15 +1,28 @@
-"""The answer we give when we refuse: status, header lines and the error envelope that all SDKs read."""
+"""The answer we give when we refuse: status, header lines and the error envelope of the client's dialect."""
 
 from __future__ import annotations
 
 from math import ceil
+from typing import Final
 
 from sluicegate.core.refusals import REFUSALS
 
 CONTENT_TYPE = b"content-type: application/json\r\n"
 
+OPENAI: Final = "openai"
+ANTHROPIC: Final = "anthropic"
+"""Dialects, as rows of APIS name theirs: which SDKs read the errors."""
 
-def refusal(reason: str, message: str, retry_after: float | None, request_id: str) -> tuple[int, bytes, bytes]:
+_ANTHROPIC_TYPES: Final = {
+    400: "invalid_request_error", 401: "authentication_error", 403: "permission_error", 404: "not_found_error",
+    413: "request_too_large", 429: "rate_limit_error", 503: "overloaded_error",
+}  # fmt: skip
+"""`error.type` by status, as Anthropic has them; what is not here is the request's fault below 500, else ours."""
+
+
+def refusal(
+    reason: str, message: str, retry_after: float | None, request_id: str, dialect: str = OPENAI
+) -> tuple[int, bytes, bytes]:
     """Status, header lines (each ended by CRLF, framing excluded) and JSON body of one refusal.
 
     `retry_after`: seconds, None where nothing will change. Both forms are sent, whole seconds rounded up and at least
@@ -29,7 +42,20 @@ def refusal(reason: str, message: str, retry_after: float | None, request_id: st
         lines.append(
             b"retry-after: %d\r\nretry-after-ms: %d\r\n" % (max(1, ceil(seconds)), max(1, ceil(seconds * 1000)))
         )
+    if dialect == ANTHROPIC:
+        if request_id:
+            lines.append(b"request-id: %b\r\n" % request_id.encode())  # which its SDKs show beside an error
+        return r.status, b"".join(lines), anthropic_error(message, r.status, reason, request_id)
     return r.status, b"".join(lines), error_body(message, r.type, r.code, reason, r.status)
+
+
+def anthropic_error(message: str, status: int, reason: str, request_id: str) -> bytes:
+    """The error envelope that Anthropic's SDKs read, with our stable reason inside."""
+    type_ = _ANTHROPIC_TYPES.get(status, "invalid_request_error" if status < 500 else "api_error")
+    return (
+        b'{"type":"error","error":{"type":' + _text(type_) + b',"message":' + _text(message) + b',"reason":'
+        + _text(reason) + b'},"request_id":' + (_text(request_id) if request_id else b"null") + b"}"
+    )  # fmt: skip
 
 
 def error_body(message: str, type_: str, code: str, reason: str, status: int) -> bytes:
@@ -38,6 +64,14 @@ def error_body(message: str, type_: str, code: str, reason: str, status: int) ->
         b'{"error":{"message":' + _text(message) + b',"type":' + _text(type_) + b',"param":null,"code":' + _text(code)
         + b',"status":' + str(status).encode() + b',"reason":' + _text(reason) + b"}}"
     )  # fmt: skip
+
+
+def refused_upstream(status: int, request_id: str, dialect: str) -> bytes:
+    """Instead of an upstream's refusal that is no error of its API, such as a page of HTML."""
+    message = "The model's server refused the request."
+    if dialect == ANTHROPIC:
+        return anthropic_error(message, status, "upstream.refused", request_id)
+    return error_body(message, "invalid_request_error", str(status), "upstream.refused", status)
 
 
 def _text(value: str) -> bytes:

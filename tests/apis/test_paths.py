@@ -124,8 +124,12 @@ def test_the_memory_of_request_lines_is_bounded() -> None:
 # ---------------------------------------------------------------------- rows that lie elsewhere
 
 
-def made(name: str, method: str, path: str, bases: tuple[tuple[str, bool], ...], below: str = "") -> Any:
-    return SimpleNamespace(name=name, method=method, model_path=path, deployment_path=below, bases=bases)
+def made(
+    name: str, method: str, path: str, bases: tuple[tuple[str, bool], ...], below: str = "", dialect: str = "openai"
+) -> Any:
+    return SimpleNamespace(
+        name=name, method=method, model_path=path, deployment_path=below, bases=bases, dialect=dialect
+    )
 
 
 ELSEWHERE = Paths([
@@ -184,3 +188,20 @@ def test_two_rows_cannot_lie_at_the_same_place() -> None:
         Paths(
             [made("one", "GET", "/things/{model}", OPENAI), made("again", "GET", "/v1/things/{model}", (("", False),))]
         )
+
+
+def test_whose_errors_are_read_is_known_of_any_target_below_a_base_of_their_own() -> None:
+    rows = [
+        made("chat", "POST", "/chat/completions", (("/v1", False),)),
+        made("messages", "POST", "/messages", (("/anthropic/v1", False), ("/v1", False)), dialect="anthropic"),
+    ]
+    paths = Paths(rows)
+    for target in (
+        b"/anthropic/v1/messages",
+        b"/anthropic/v1/nothing?x",
+        b"/v1/messages",
+        b"/v1/messages/count_tokens",
+    ):
+        assert paths.dialect(target) == "anthropic"
+    for target in (b"/v1/chat/completions", b"/v1/models", b"/anthropic", b"", b"x" * 100, b"/"):
+        assert paths.dialect(target) == "openai"
