@@ -6,19 +6,28 @@ prompt has no tokens: a server that says so forgot to count, and its answer woul
 
 from __future__ import annotations
 
+import re
 from typing import Final
 
 import msgspec
 from msgspec import Raw
 
-from sluicegate.apis.chat_shapes import UsageSaid
+from sluicegate.apis.base import Malformed
+from sluicegate.apis.chat_shapes import Answer, UsageSaid
+from sluicegate.apis.json_body import NULL
 from sluicegate.core.events import Usage
+from sluicegate.core.ports import Chunk
+from sluicegate.wire.fields import tidied
 
 MOST: Final = 10**9
 """Tokens. No answer is larger."""
 
 
+_TIER: Final = re.compile(rb'"service_tier"\s*:\s*"([a-z_]{1,32})"')
+"""Behind the usage, where OpenAI and Azure write it; such bytes cannot occur inside a JSON string."""
+
 _decode: Final = msgspec.json.Decoder(UsageSaid).decode
+_answer: Final = msgspec.json.Decoder(Answer).decode
 
 
 def tier_of(raw: Raw) -> str:
@@ -65,3 +74,52 @@ def usage_of(raw: Raw) -> Usage | None:
     ):  # fmt: skip
         return None
     return Usage(prompt - cached - written, completion - reasoning, cached, written, reasoning)
+
+
+def answered(body: Chunk) -> Usage | None:
+    """Check that this is one whole answer with choices, and read its usage."""
+    try:
+        said = _answer(body)
+    except (msgspec.DecodeError, ValueError, RecursionError):
+        said = _lenient(body)
+    if len(said.error) and said.error != NULL:
+        raise Malformed("answer.error")
+    if not said.choices:
+        raise Malformed("answer.shape")
+    usage = usage_of(said.usage) if len(said.usage) else None
+    if usage is not None and len(said.service_tier):
+        usage.tier = tier_of(said.service_tier)
+    return usage
+
+
+def usage_at_end(tail: bytes) -> Usage | None:
+    """Usage from the end of a large answer; None if it stands before it, which is then estimated."""
+    if not tail.rstrip().endswith(b"}"):
+        raise Malformed("answer.truncated")
+    at = tail.rfind(b'"usage"')
+    begin = tail.find(b"{", at)
+    if at < 0 or tail[at + 7 : begin].strip() != b":":
+        return None
+    end = begin
+    for _ in range(8):  # the object's own brace is among the next few: its details are objects, too
+        end = tail.find(b"}", end) + 1
+        if not end:
+            break
+        usage = usage_of(Raw(tail[begin:end]))
+        if usage is not None:
+            said = _TIER.search(tail, end)
+            if said is not None:
+                usage.tier = said[1].decode("ascii")
+            return usage
+    return None
+
+
+def _lenient(body: Chunk) -> Answer:
+    """An answer that our strict reader does not take but the SDKs do, as NaN among the logprobs."""
+    tidy = tidied(body)
+    if tidy is None:
+        raise Malformed("answer.json")
+    try:
+        return _answer(tidy)
+    except (msgspec.DecodeError, RecursionError):
+        raise Malformed("answer.shape") from None
