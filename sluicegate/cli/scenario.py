@@ -18,7 +18,7 @@ from sluicegate.spec.load import load
 from sluicegate.spec.problems import render
 from sluicegate.spec.references import Sources
 
-MADE_UP = "simulated-"
+MADE_UP = "simulated-and-no-secret-at-all-"
 """A simulation needs no real secret: variables that have no default, and files, are what this begins."""
 
 _VARIABLE = re.compile(rb"\$\{env:([A-Za-z0-9_]+)\}")

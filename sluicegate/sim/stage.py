@@ -272,5 +272,6 @@ def fleet_of(snapshot: Snapshot) -> dict[str, Any]:
                 if longest:
                     made["max_input"] = longest
         kind = "azure_openai" if instance.provider == "azure_openai" else "openai_compatible"
-        instances[instance.name] = {"kind": kind, "region": instance.region or "westeurope", "deployments": deployments}
+        found = {"kind": kind, "region": instance.region or "westeurope", "deployments": deployments}
+        instances[instance.name] = found if instance.auth.secret is not None else {**found, "keyless": True}
     return {"instances": instances}
