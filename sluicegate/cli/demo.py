@@ -24,6 +24,8 @@ from typing import IO, Any
 
 import click
 
+from sluicegate.cli.demo_traffic import Traffic
+
 READY_S = 20.0
 STOP_S = 8.0
 LOOK_S = 0.1
@@ -34,19 +36,23 @@ instances:
     region: West Europe
     key: {weu_key}
     deployments:
-      gpt-4o-ptu: {{sku: ProvisionedManaged, latency: {{first_token_s: 0.25, per_token_s: 0.02, jitter: 0.2}}}}
-      gpt-4o: {{latency: {{first_token_s: 0.4, per_token_s: 0.03, jitter: 0.3}}}}
+      gpt-4o-ptu: {{sku: ProvisionedManaged, capacity: {{ptu: 20, bucket_s: 5}}, burst: 4, latency: {quick}}}
+      gpt-4o: {{burst: 4, latency: {usual}}}
   sdc:
     region: Sweden Central
     key: {sdc_key}
     deployments:
-      gpt-4o-sdc: {{latency: {{first_token_s: 0.5, per_token_s: 0.03, jitter: 0.3}}}}
+      gpt-4o-ptu: {{sku: ProvisionedManaged, capacity: {{ptu: 20, bucket_s: 5}}, burst: 4, latency: {quick}}}
+      gpt-4o: {{burst: 4, latency: {usual}}}
 """
+QUICK = "{first_token_s: 0.25, per_token_s: 0.015, jitter: 0.2}"
+USUAL = "{first_token_s: 0.4, per_token_s: 0.025, jitter: 0.3}"
 
 GATEWAY = """\
 version: 1
 gateway:
   name: demo
+  region: westeurope
   data: {directory}/data
   drain: 1s
   listen: {{address: "127.0.0.1:{port}"}}
@@ -56,20 +62,26 @@ instances:
     region: westeurope
     auth: {{key: "${{env:SLUICEGATE_DEMO_WEU_KEY}}"}}
     deployments:
-      gpt-4o-ptu: {{model: gpt-4o, version: 2024-11-20, sku: ProvisionedManaged, ptu: 100}}
+      gpt-4o-ptu: {{model: gpt-4o, version: 2024-11-20, sku: ProvisionedManaged, ptu: 20}}
       gpt-4o: {{model: gpt-4o, version: 2024-11-20, sku: Standard}}
   sdc:
     endpoint: {sdc}
     region: swedencentral
     auth: {{key: "${{env:SLUICEGATE_DEMO_SDC_KEY}}"}}
     deployments:
-      gpt-4o-sdc: {{model: gpt-4o, version: 2024-11-20, sku: Standard}}
+      gpt-4o-ptu: {{model: gpt-4o, version: 2024-11-20, sku: ProvisionedManaged, ptu: 20}}
+      gpt-4o: {{model: gpt-4o, version: 2024-11-20, sku: Standard}}
 models:
   chat: {{use: gpt-4o@2024-11-20}}
 consumers:
   demo-app:
     key: ${{env:SLUICEGATE_DEMO_KEY}}
     models: [chat]
+    diagnostics: true
+  newsletter:
+    key: ${{env:SLUICEGATE_DEMO_TRAFFIC_KEY}}
+    models: [chat]
+    diagnostics: true
 """
 
 TEXT = r"""
@@ -77,7 +89,7 @@ Sluicegate runs in front of simulated Azure OpenAI instances.
 
   gateway  $base   model "chat", consumer "demo-app"
   weu      $weu   gpt-4o-ptu (provisioned: asked first), gpt-4o
-  sdc      $sdc   gpt-4o-sdc
+  sdc      $sdc   the same, in another region: asked when weu cannot
   control  $control   of the simulator: what it was asked, and how to break it
 
 Ask, as Azure's clients do
@@ -92,9 +104,11 @@ Stream, as OpenAI's clients do
       -H 'authorization: Bearer $key' -H 'content-type: application/json' \
       -d '{"model": "chat", "stream": true, "messages": [{"role": "user", "content": "And tomorrow?"}]}'
 
+  With -i the head says who answered: x-sluicegate-deployment, x-sluicegate-attempts.
+
 Throttle the provisioned deployment for 20 seconds
 
-    curl -s '$control/faults' -d '{"kind": "throttle", "deployment": "gpt-4o-ptu", "for_s": 20}'
+    curl -s '$control/faults' -d '{"kind": "throttle", "instance": "weu", "deployment": "gpt-4o-ptu", "for_s": 20}'
 
   Ask again: the answer is as before, but the next deployment gave it. Who was asked, and who said 429:
 
@@ -112,9 +126,19 @@ Kill an instance
 
   Ask again: the other one answers. "up" instead of "down" brings it back.
 
+Look inside, from another terminal
+
+$inside
+
 More ways to break things, and the ledger of every request: curl -s $control/
 
 Ctrl-C stops everything. Keys are new each time.
+"""
+
+INSIDE = ("pools", "requests", "usage")
+
+STORY = """
+Traffic tells a story now, over and over; --quiet leaves it out.
 """
 
 
@@ -162,8 +186,16 @@ class Child:
 @click.command()
 @click.option("--port", default=8080, show_default=True, type=click.IntRange(1, 65535), help="Of the gateway.")
 @click.option("--seed", default=0, show_default=True, help="Of what the simulated models say.")
-def command(port: int, seed: int) -> None:
-    """Try Sluicegate without Azure: it runs until Ctrl-C and leaves nothing behind."""
+@click.option("--quiet", is_flag=True, help="No traffic but yours, and nothing told about it: for scripts.")
+@click.option(
+    "--pace", default=1.0, show_default=True, type=click.FloatRange(0.1, 10), help="Of the story: 2 is twice as fast."
+)
+def command(port: int, seed: int, quiet: bool, pace: float) -> None:
+    """Try Sluicegate without Azure: it runs until Ctrl-C and leaves nothing behind.
+
+    Traffic tells a story that repeats every two minutes: calm, a spike that spills over, a throttling, an outage of one
+    region, recovery. Each part says what to watch.
+    """
     _free(port)
     stopping = False
 
@@ -174,6 +206,7 @@ def command(port: int, seed: int) -> None:
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, stop)
     children: list[Child] = []
+    traffic: Traffic | None = None
     directory = Path(tempfile.mkdtemp(prefix="sluicegate-demo-"))  # 0700
     try:
         facts, keys = _start(directory, children, port, seed)
@@ -183,7 +216,11 @@ def command(port: int, seed: int) -> None:
                 raise Died(f"the gateway did not answer within {READY_S:.0f} s.")
             time.sleep(LOOK_S)
         if not stopping:
-            click.echo(_text(facts, port, keys["SLUICEGATE_DEMO_KEY"]))
+            click.echo(_text(facts, port, keys["SLUICEGATE_DEMO_KEY"], directory))
+        if not stopping and not quiet:
+            click.echo(STORY)
+            traffic = Traffic(_base(port), facts["control"], keys["SLUICEGATE_DEMO_TRAFFIC_KEY"], pace, click.echo)
+            traffic.start()
         while not stopping:
             time.sleep(LOOK_S)
             if not stopping:
@@ -193,6 +230,8 @@ def command(port: int, seed: int) -> None:
         if not stopping:  # Ctrl-C reaches the children as well, and may reach them first
             raise click.ClickException(str(e)) from None
     finally:
+        if traffic is not None:
+            traffic.stop()
         for child in reversed(children):
             child.stop()
         shutil.rmtree(directory, ignore_errors=True)
@@ -213,11 +252,12 @@ def _free(port: int) -> None:
 
 def _start(directory: Path, children: list[Child], port: int, seed: int) -> tuple[dict[str, Any], dict[str, str]]:
     """Start both; what the simulator said of itself, and the keys."""
-    names = ("SLUICEGATE_DEMO_WEU_KEY", "SLUICEGATE_DEMO_SDC_KEY", "SLUICEGATE_DEMO_KEY")
+    whose = ("WEU_KEY", "SDC_KEY", "KEY", "TRAFFIC_KEY")
+    names = [f"SLUICEGATE_DEMO_{name}" for name in whose]
     keys = {name: secrets.token_hex(16) for name in names}
     env = {**os.environ, **keys}
     fleet, gateway = directory / "fleet.yaml", directory / "gateway.yaml"
-    fleet.write_text(FLEET.format(weu_key=keys[names[0]], sdc_key=keys[names[1]]))
+    fleet.write_text(FLEET.format(weu_key=keys[names[0]], sdc_key=keys[names[1]], quick=QUICK, usual=USUAL))
     simulate = ["simulate", "--instances", str(fleet), "--seed", str(seed), "--json"]
     simulator = Child("the simulator", simulate, directory / "simulator.log", dict(os.environ), say=True)
     children.append(simulator)
@@ -244,11 +284,26 @@ def _answers(port: int) -> bool:
         return False
 
 
-def _text(facts: dict[str, Any], port: int, key: str) -> str:
+def _base(port: int) -> str:
+    return f"http://127.0.0.1:{port}"
+
+
+def _program() -> str:
+    """How a shell finds this program: by its name, or beside this Python."""
+    beside = Path(sys.executable).parent / "sluicegate"
+    if shutil.which("sluicegate") is not None:
+        return "sluicegate"
+    if not beside.exists():
+        return f"{sys.executable} -m sluicegate.main"
+    return str(beside.relative_to(Path.cwd()) if beside.is_relative_to(Path.cwd()) else beside)
+
+
+def _text(facts: dict[str, Any], port: int, key: str, directory: Path) -> str:
     """What runs, and what to try: titles bold, what can be pasted in colour."""
-    base = f"http://127.0.0.1:{port}"
+    base = _base(port)
+    inside = "\n".join(f"    {_program()} {verb} --data {directory / 'data'}" for verb in INSIDE)
     weu, sdc = (facts["instances"][name]["endpoint"] for name in ("weu", "sdc"))
-    text = Template(TEXT).substitute(base=base, weu=weu, sdc=sdc, control=facts["control"], key=key)
+    text = Template(TEXT).substitute(base=base, weu=weu, sdc=sdc, control=facts["control"], key=key, inside=inside)
     lines = []
     for line in text.splitlines():
         if line.startswith("    "):

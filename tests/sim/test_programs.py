@@ -125,9 +125,9 @@ def paste(command: str, *more: str) -> str:
 @pytest.mark.skipif(shutil.which("curl") is None, reason="the demo's requests are for curl")
 def test_every_command_that_the_demo_prints_works_when_pasted(tmp_path: Path):
     port = free_port()
-    with running("demo", "--port", str(port), tmp=tmp_path) as process:
+    with running("demo", "--quiet", "--port", str(port), tmp=tmp_path) as process:
         text = read_until(process, "Ctrl-C")
-        azure, stream, throttle, totals, throttle_all, kill = commands(text)
+        azure, stream, throttle, totals, throttle_all, kill, *inside = commands(text)
         quick = {d: {"latency": {"first_token_s": 0.01, "per_token_s": 0.001}} for d in ("gpt-4o-ptu", "gpt-4o")}
         config = totals.split("'")[1].replace("/totals", "/config")
         assert httpx2.patch(config, json={"instances": {"weu": {"deployments": quick}}}).status_code == 200
@@ -142,11 +142,14 @@ def test_every_command_that_the_demo_prints_works_when_pasted(tmp_path: Path):
         assert counted["by_deployment"] == {"weu/gpt-4o": 1, "weu/gpt-4o-ptu": 3} and counted["by_status"]["429"] == 1
         paste(kill)
         assert json.loads(paste(azure))["choices"]
-        assert "sdc/gpt-4o-sdc" in paste(totals)
+        assert "sdc/gpt-4o-ptu" in paste(totals)
         paste(kill.replace("down", "up"))
         paste(throttle_all)
         answer = paste(azure, "-i")
         assert answer.startswith("HTTP/1.1 429 ") and "retry-after: " in answer.lower()
+        assert "x-sluicegate-attempts: " in answer
+        for command in inside:
+            assert "weu/gpt-4o" in paste(command) or "chat" in paste(command), command
         with running("demo", "--port", str(port), tmp=tmp_path) as second:
             status, out, err = ended(second)
         assert status == 1 and not out and f"port {port}: address already in use" in err and "--port" in err
@@ -159,10 +162,29 @@ def test_every_command_that_the_demo_prints_works_when_pasted(tmp_path: Path):
         s.bind(("127.0.0.1", port))
 
 
+def test_the_demos_traffic_tells_of_a_spillover_that_the_ledger_knows(tmp_path: Path):
+    with running("demo", "--pace", "3", "--port", str(free_port()), tmp=tmp_path) as process:
+        text = read_until(process, "Ctrl-C")
+        requests = next(command for command in commands(text) if " requests " in command)
+        told = read_until(process, "the first:")
+        assert told.index("  calm  ") < told.index("  spike  ") < told.index("  spillover  ")
+        assert re.search(r"^ +\d+ answered: weu/gpt-4o-ptu \d+$", told, re.MULTILINE), "calm: all of it at home"
+        told = read_until(process, "  calm  ")
+        assert re.search(r"answered: .*weu/gpt-4o \d+.* \(\d+% elsewhere than weu/gpt-4o-ptu\)$", told, re.MULTILINE)
+        known = json.loads(paste(requests, "--json", "--deployment", "weu/gpt-4o", "--last", "5"))
+        trails = [json.loads(paste(requests, one["id"], "--json"))["trail"] for one in known]
+        ways = {"weu/gpt-4o-ptu: upstream.throttled.rate", "weu/gpt-4o-ptu: passed.throttled"}
+        assert trails and all(ways & {*trail} for trail in trails), "refused there, or left alone until its time"
+        process.send_signal(signal.SIGINT)
+        status, out, err = ended(process)
+    assert (status, err) == (0, "") and "nothing is left" in out
+    assert not list(tmp_path.iterdir())
+
+
 @pytest.mark.skipif(not Path("/proc/self/task").exists(), reason="finds the demo's children in /proc")
 @pytest.mark.parametrize("index", [0, 1], ids=["simulator", "gateway"])
 def test_a_child_that_dies_is_reported_and_ends_the_demo(tmp_path: Path, index: int):
-    with running("demo", "--port", str(free_port()), tmp=tmp_path) as process:
+    with running("demo", "--quiet", "--port", str(free_port()), tmp=tmp_path) as process:
         read_until(process, "Ctrl-C")
         children = Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text().split()
         assert len(children) == 2
