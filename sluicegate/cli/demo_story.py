@@ -76,7 +76,7 @@ class Story:
 
     def turn(self, now: float) -> list[str]:
         """What is told when a phase begins: what came of the last one, and what to watch. Nothing while none does."""
-        told = []
+        told: list[str] = []
         if self.number < 0:
             self.began = now
         elif now < self.since + self.phase.for_s / self.pace:
