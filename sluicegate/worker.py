@@ -23,7 +23,7 @@ from typing import Any
 
 import uvloop
 
-from sluicegate.apis import APIS, Paths
+from sluicegate.apis import Paths, rows
 from sluicegate.core.breaker import ThrottleSpec
 from sluicegate.core.caller import Callers
 from sluicegate.core.entry import Entry, entry
@@ -113,7 +113,7 @@ class Worker:
         self.bound = Bound(self.world, self.upstream, PROVIDERS, self.wheel, time.monotonic, time.time, report)
         listen = snapshot.gateway.listen
         tls = server_context(listen.tls) if listen.tls else None
-        self.server = Server(self.bound, Paths(APIS.values()), listen, snapshot.hash, tls)
+        self.server = Server(self.bound, paths(snapshot), listen, snapshot.hash, tls)
         self._turns = 0
         self._timer: asyncio.TimerHandle | None = None
         self._due = 0.0
@@ -255,6 +255,7 @@ class Worker:
             self.written.adopt(snapshot.hash, snapshot.prices)
         self.listen_for_refused()
         self.server.config_hash = snapshot.hash
+        self.server.know(paths(snapshot))
         self.server.health.look(time.monotonic())
         self.server.tls = tls
         self.upstream.warm(snapshot.instances)
@@ -502,6 +503,11 @@ async def serve(
         return totals
     await asyncio.sleep(0)  # the channel writes at once or in this turn
     return {}
+
+
+def paths(snapshot: Snapshot) -> Paths:
+    """The operations that we know, and those that this configuration names."""
+    return Paths(rows(name for model in snapshot.models for name in model.operations))
 
 
 def main(argv: list[str]) -> int:

@@ -8,15 +8,26 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable
-from typing import Final, NamedTuple
+from typing import Final, NamedTuple, cast
 
 from sluicegate.apis.base import Api
 from sluicegate.apis.chat_completions import ChatCompletions
+from sluicegate.apis.completions import Completions
+from sluicegate.apis.embeddings import Embeddings
+from sluicegate.apis.moderations import Moderations
+from sluicegate.apis.passing import Passing
 from sluicegate.wire.refusal import OPENAI
 
-_ROWS: tuple[Api, ...] = (ChatCompletions(),)
+_ROWS: tuple[Api, ...] = (ChatCompletions(), Completions(), Embeddings(), Moderations())
 
 APIS: Final[dict[str, Api]] = {row.name: row for row in _ROWS}
+
+
+def rows(operations: Iterable[str] = ()) -> list[Api]:
+    """All rows, and one for each of these operations that is called by its method and path."""
+    passed = dict.fromkeys(name for name in operations if " " in name)
+    return [*APIS.values(), *(cast(Api, Passing(name)) for name in passed)]
+
 
 DEPLOYMENTS: Final = "/openai/deployments/{model}"
 

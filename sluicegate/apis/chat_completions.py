@@ -11,19 +11,17 @@ from typing import Any, ClassVar, Final
 import msgspec
 from msgspec import Raw
 
-from sluicegate.apis.base import OPENAI, PROVIDERS_OF_OPENAI, BadRequest, Bases
+from sluicegate.apis.base import OPENAI, PROVIDERS_OF_OPENAI, Bases
 from sluicegate.apis.chat_media import media
 from sluicegate.apis.chat_stream import ChatMeter
 from sluicegate.apis.chat_usage import answered, usage_at_end
-from sluicegate.apis.json_body import NULL, count, fields_of, flag, invalid, model_of, some
+from sluicegate.apis.json_body import NULL, asking, asks_usage, count, fields_of, flag, model_of, some
 from sluicegate.core.events import Facts, Usage
 from sluicegate.core.ports import Chunk, Meter
-from sluicegate.wire.fields import BadJson, rebuild, top_level
+from sluicegate.wire.fields import rebuild
 
 MOST_TOKENS: Final = 2**31 - 1
 MOST_CHOICES: Final = 128
-
-_ASK: Final = b'{"include_usage":true}'
 
 
 class ChatCompletions:
@@ -72,8 +70,7 @@ class ChatCompletions:
             facts.best_of = count("best_of", best_of, 1, MOST_CHOICES)
         options = get("stream_options")
         if options is not None and options != NULL:
-            asked = self._options(options).get("include_usage")
-            facts.asked_usage = asked is not None and flag("stream_options.include_usage", asked)
+            facts.asked_usage = asks_usage(options)
         return facts
 
     def body(
@@ -89,12 +86,7 @@ class ChatCompletions:
         if rename:
             changes["model"] = msgspec.json.encode(model)
         if ask:
-            options = fields.get("stream_options")
-            if options is None or options == NULL:
-                changes["stream_options"] = _ASK
-            else:  # include_obfuscation and whatever else stands there stays
-                text = bytes(options)
-                changes["stream_options"] = rebuild(text, top_level(text), {"include_usage": b"true"})
+            changes["stream_options"] = asking(fields.get("stream_options"))
         return rebuild(body, fields, changes)
 
     def meter(self, facts: Facts, asked: bool) -> Meter:
@@ -108,14 +100,6 @@ class ChatCompletions:
     def tail(self, tail: bytes) -> Usage | None:
         """Usage from the end of a large answer; None if it stands before it, which is then estimated."""
         return usage_at_end(tail)
-
-    def _options(self, raw: Raw) -> dict[str, Raw]:
-        try:
-            return top_level(raw)
-        except BadJson as bad:
-            if bad.reason != "request.invalid_json":
-                raise BadRequest(bad.reason, bad.message) from None
-            raise invalid("stream_options", "an object") from None
 
 
 def _most(old: Raw | None, new: Raw | None) -> int | None:

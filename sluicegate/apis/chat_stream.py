@@ -131,12 +131,16 @@ class ChatMeter:
                         self.tier = tier_of(e.service_tier)
                 if choice.finish_reason:
                     self._ended.add(choice.index)
+        return self._rest(event, data, e)
+
+    def _rest(self, event: bytes, data: bytes, e: EventSaid) -> bytes:
+        """What is no choice."""
         if len(e.error) and e.error != _NULL:
-            self._finish(_code(e.error))
+            self._finish(code_of(e.error))
             return event
         if not self._begun:
             self._begun = True
-            if choices is None:
+            if e.choices is None:
                 self._finish("answer.shape")
                 return event
         if len(e.usage):
@@ -206,7 +210,7 @@ def _says(delta: Raw) -> bool:
     return any(name != "role" and bytes(value) not in _NOTHING for name, value in fields.items())
 
 
-def _code(raw: Raw) -> str:
+def code_of(raw: Raw) -> str:
     """The code of an error as a plain word: it goes into records, and an upstream's text may be anything."""
     try:
         error = _error(raw)

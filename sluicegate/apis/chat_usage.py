@@ -7,6 +7,7 @@ prompt has no tokens: a server that says so forgot to count, and its answer woul
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
 from typing import Final
 
 import msgspec
@@ -15,6 +16,7 @@ from msgspec import Raw
 from sluicegate.apis.base import Malformed
 from sluicegate.apis.chat_shapes import Answer, UsageSaid
 from sluicegate.apis.json_body import NULL
+from sluicegate.apis.json_shapes import PromptSaid
 from sluicegate.core.events import Usage
 from sluicegate.core.ports import Chunk
 from sluicegate.wire.fields import tidied
@@ -27,6 +29,7 @@ _TIER: Final = re.compile(rb'"service_tier"\s*:\s*"([a-z_]{1,32})"')
 """Behind the usage, where OpenAI and Azure write it; such bytes cannot occur inside a JSON string."""
 
 _decode: Final = msgspec.json.Decoder(UsageSaid).decode
+_prompt: Final = msgspec.json.Decoder(PromptSaid).decode
 _answer: Final = msgspec.json.Decoder(Answer).decode
 
 
@@ -49,6 +52,11 @@ def usage_of(raw: Raw) -> Usage | None:
         u = _decode(raw)
     except (msgspec.DecodeError, ValueError, RecursionError):
         return None
+    return believable(u)
+
+
+def believable(u: UsageSaid) -> Usage | None:
+    """What was said, if it can be true."""
     prompt, total = u.prompt_tokens, u.total_tokens
     completion = u.completion_tokens
     if completion is None:
@@ -92,7 +100,16 @@ def answered(body: Chunk) -> Usage | None:
     return usage
 
 
-def usage_at_end(tail: bytes) -> Usage | None:
+def prompt_said(raw: Raw) -> Usage | None:
+    """Of operations that only take something in."""
+    try:
+        prompt = _prompt(raw).prompt_tokens
+    except (msgspec.DecodeError, ValueError, RecursionError):
+        return None
+    return Usage(prompt) if 0 < prompt <= MOST else None
+
+
+def usage_at_end(tail: bytes, read: Callable[[Raw], Usage | None] = usage_of) -> Usage | None:
     """Usage from the end of a large answer; None if it stands before it, which is then estimated."""
     if not tail.rstrip().endswith(b"}"):
         raise Malformed("answer.truncated")
@@ -105,7 +122,7 @@ def usage_at_end(tail: bytes) -> Usage | None:
         end = tail.find(b"}", end) + 1
         if not end:
             break
-        usage = usage_of(Raw(tail[begin:end]))
+        usage = read(Raw(tail[begin:end]))
         if usage is not None:
             said = _TIER.search(tail, end)
             if said is not None:

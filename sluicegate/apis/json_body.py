@@ -22,6 +22,8 @@ FALSE: Final = Raw(b"false")
 NULL: Final = Raw(b"null")
 EMPTY: Final = Raw(b"[]")
 
+_ASK: Final = b'{"include_usage":true}'
+
 _text: Final = msgspec.json.Decoder(str).decode
 _integer: Final = msgspec.json.Decoder(int).decode
 
@@ -85,3 +87,22 @@ def count(field: str, raw: Raw, least: int, most: int) -> int:
 
 def some(raw: Raw | None) -> bool:
     return raw is not None and raw != NULL and raw != EMPTY
+
+
+def asks_usage(options: Raw) -> bool:
+    """Of `stream_options` that are there: whether the client itself wants to be told."""
+    try:
+        asked = top_level(options).get("include_usage")
+    except BadJson as bad:
+        if bad.reason != "request.invalid_json":
+            raise BadRequest(bad.reason, bad.message) from None
+        raise invalid("stream_options", "an object") from None
+    return asked is not None and flag("stream_options.include_usage", asked)
+
+
+def asking(options: Raw | None) -> bytes:
+    """`stream_options` that ask for usage; include_obfuscation and whatever else stands there stays."""
+    if options is None or options == NULL:
+        return _ASK
+    text = bytes(options)
+    return rebuild(text, top_level(text), {"include_usage": b"true"})

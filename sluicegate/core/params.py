@@ -27,10 +27,20 @@ MOST: Final = 2.0**31
 OWN: Final = {
     "chat_completions": ("max_tokens", "max_completion_tokens"),
     "completions": ("max_tokens",),
+    "messages": ("max_tokens",),
     "responses": ("max_output_tokens",),
 }
 """The names that an operation reads. A server that ignores what it does not know would ignore the others, too: they
-are cut as well, but a request that has only them has no maximum."""
+are cut as well, but a request that has only them has no maximum. An operation without any writes nothing: there is no
+maximum to put where there is none."""
+
+SAMPLING: Final = frozenset((
+    "temperature", "top_p", "top_k", "min_p", "presence_penalty", "frequency_penalty", "seed", "stop", "n", "best_of",
+    "logprobs", "top_logprobs", "logit_bias", "reasoning_effort", "verbosity", "response_format", "tools",
+    "tool_choice", "parallel_tool_calls", "service_tier", "store",
+))  # fmt: skip
+"""Fields about how something is written. They are not put into a request of an operation that writes nothing: its
+server would refuse them, and a rule for a whole team must not take embeddings from it."""
 
 
 class NotAllowed(Exception):
@@ -104,7 +114,7 @@ class Rule:
                     changes[name] = self.max_text
             if self.allow is not None and text not in self.allow and said not in self.numbers:
                 raise NotAllowed("params.not_allowed", self._refusal(name))
-        if missing:
+        if missing and self.own:
             value = self.default if self.force is None else self.force
             if value is not None:
                 changes[self.own[0]] = value
@@ -141,7 +151,8 @@ class Rules:
                     said = number(bytes(raw) if len(raw) < LONGEST else b"")
                     if said is not None and said < MOST and (most is None or said > most):
                         most = int(said)
-            facts.max_output = most
+            if self.own:
+                facts.max_output = most
             choices = number(changes.get("n", b""))
             if choices is not None:
                 facts.n = max(1, int(choices))
@@ -165,10 +176,14 @@ def rules(specs: Sequence[ParamSpec], operation: str, token_name: str) -> Rules 
     """Bound; None when there are none. `specs`: all that apply, the nearest to the caller last."""
     if not specs:
         return None
-    own = sorted(OWN.get(operation, FAMILY), key=lambda name: name != token_name)
+    own = sorted(OWN.get(operation, ()), key=lambda name: name != token_name)
     enforced, shadowed = (
         [
-            Rule(field, [s for s in same if _field(s) == field], own if field in FAMILY else (field,))
+            Rule(
+                field,
+                [s for s in same if _field(s) == field],
+                own if field in FAMILY else () if not own and field in SAMPLING else (field,),
+            )
             for field in dict.fromkeys(_field(s) for s in same)
         ]
         for same in ([s for s in specs if s.mode == mode] for mode in ("enforce", "shadow"))

@@ -227,8 +227,12 @@ class Answer:
     def passed(self) -> int | None:
         """Output tokens that came, about; None before there is an answer of a model, and of refusals."""
         if self.meter is not None:
-            return self.meter.delivered
-        return self.size // 4 if self.mode == WHOLE or self.mode == LARGE else None
+            passed = self.meter.delivered
+        elif self.mode == WHOLE or self.mode == LARGE:
+            passed = self.size // 4
+        else:
+            return None
+        return 0 if self.drive.facts.max_output == 0 else passed
 
     def keep_tail(self) -> None:
         """Keep the last TAIL_BYTES of a large answer, join seldom."""
@@ -306,4 +310,8 @@ class Answer:
             if tier:
                 usage.tier = tier
             return Ended(now, usage, how, False, first)
+        if how == "done" and self.drive.api.unmetered:
+            return Ended(now, None, how, False, first)
+        if self.drive.facts.max_output == 0:  # nothing is written, whatever its size in bytes
+            passed = 0
         return Ended(now, Usage(self.drive.facts.estimate, passed, tier=tier), how, True, first)

@@ -117,6 +117,11 @@ class Server:
                 self.seen.clear()
             self.seen[method, url] = match
 
+    def know(self, paths: Paths) -> None:
+        """Other operations than before: those that a configuration names."""
+        self.paths = paths
+        self.seen.clear()
+
     def refused(self, reason: str) -> None:
         """A request was refused before any exchange."""
         self.refusals[reason] += 1

@@ -24,7 +24,10 @@ class AzureOpenAI:
         """Dated goes up dated, with the client's version; undated to /openai/v1, unless the resource has none."""
         word = api_version in ("preview", "latest")
         date = api_version if api_version and not word else instance.api_version
-        if date:
+        if date and not api.deployment_path:
+            path = f"{instance.base_path}/openai{api.model_path}?api-version={date}"
+            model, usage = deployment.name, date[:10] >= USAGE_SINCE
+        elif date:
             path = f"{instance.base_path}/openai/deployments/{deployment.name}{api.deployment_path}?api-version={date}"
             model, usage = None, date[:10] >= USAGE_SINCE
         else:

@@ -43,10 +43,28 @@ def window(model: str, version: str, sku: str) -> int | None:
     return table.get((model, version, sku)) or table.get((model, version, ""))
 
 
+def families(model: str) -> frozenset[str]:
+    """What one can ask of a model, in the words of the book (chat, audio.speech); empty: it is not there."""
+    return _families().get(model, frozenset())
+
+
+@cache
+def _families() -> dict[str, frozenset[str]]:
+    found: dict[str, frozenset[str]] = {}
+    for r in _lines("models.csv"):
+        found[r["model"]] = found.get(r["model"], frozenset()) | frozenset(r["operations"].split())
+    return found
+
+
 @cache
 def _windows() -> dict[tuple[str, str, str], int]:
-    """Of models, and where provisioned deployments take less, of these."""
-    found = {(r["model"], r["version"], ""): int(r["max_input"]) for r in _lines("models.csv") if r["max_input"]}
+    """Of models, and where provisioned deployments take less, of these. Not of embeddings: there it bounds each of many
+    inputs, and what is estimated is all of them."""
+    found = {
+        (r["model"], r["version"], ""): int(r["max_input"])
+        for r in _lines("models.csv")
+        if r["max_input"] and "embeddings" not in r["operations"].split()
+    }
     for r in _lines("ptu.csv"):
         if r["max_prompt_tokens"]:
             found[r["model"], r["version"], r["sku"]] = int(r["max_prompt_tokens"])

@@ -8,8 +8,9 @@ from dataclasses import dataclass
 from typing import Annotated, Any, ClassVar
 
 from sluicegate.core.limits.base import LimitSpec
-from sluicegate.spec.kinds import MISSING, Choice, Context, Kind, Name, PublicName, Word
+from sluicegate.spec.kinds import MISSING, Choice, Context, Kind, PublicName, Word
 from sluicegate.spec.nodes import Mapping, Node
+from sluicegate.spec.offered import Operation
 from sluicegate.spec.problems import Path
 from sluicegate.spec.references import Wrong
 from sluicegate.spec.sections import Listing, Section
@@ -42,7 +43,7 @@ class LimitMap:
     "Which tokens count; left out: total."
     models: Annotated[tuple[str, ...], Listing(PublicName())] = ()
     "Models whose requests count; left out: all."
-    operations: tuple[Annotated[str, Name()], ...] = ()
+    operations: tuple[Annotated[str, Operation()], ...] = ()
     "Operations whose requests count; left out: all."
     reserve: Annotated[str, Choice(("learned", "max"))] | None = None
     "What a request without a maximum of tokens takes until it is known: what is usual, or all that it could use."

@@ -14,11 +14,12 @@ from dataclasses import fields
 from sluicegate.core import settings
 from sluicegate.core.breaker import BreakerSpec, ThrottleSpec
 from sluicegate.core.snapshot import Deployment, Instance, Model, Snapshot
-from sluicegate.spec.book import window
+from sluicegate.spec.book import families, window
 from sluicegate.spec.capacity import BoundarySpec, DeploymentSpec, InstanceSpec
 from sluicegate.spec.forms import Use
 from sluicegate.spec.kinds import Context, closest, quoted
 from sluicegate.spec.language import Document
+from sluicegate.spec.offered import LATER, has, offered, problem
 from sluicegate.spec.pools import Offers
 from sluicegate.spec.prices import price
 from sluicegate.spec.problems import Path
@@ -29,11 +30,6 @@ from sluicegate.spec.skus import LEVELS, PROVISIONED, SKUS
 
 DATED = ("azure_openai",)
 """Providers that know `api-version`."""
-
-
-LATER_OPERATIONS = (
-    "audio", "batches", "completions", "embeddings", "files", "fine_tuning", "images", "realtime", "responses",
-)  # fmt: skip
 
 
 class Compiler:
@@ -199,7 +195,7 @@ class Compiler:
     def model(self, number: int, name: str, spec: ModelSpec) -> Model:
         at: Path = ("models", name)
         defaults = self.document.defaults
-        self.check_operations(spec.operations or (), (*at, "operations"))
+        self.check_operations(spec.operations or (), (*at, "operations"), naming=True)
         retry = spec.retry or defaults.retry
         body = spec.body or defaults.body
         leaving = spec.on_disconnect or defaults.on_disconnect
@@ -210,11 +206,12 @@ class Compiler:
             what = "has no effect on a selector, which takes one model and version"
             self.cx.say((*at, "mixed_versions"), what, "remove it, or write a list of instance/deployment", key=True)
         members = self.pool(spec.use, (*at, "use"), spec, spec.mixed_versions)
+        arm = self.pool(spec.rollout.to, (*at, "rollout", "to"), spec) if spec.rollout else []
         return Model(
             number=number,
             name=name,
             deployments=tuple(d.number for d in members),
-            operations=spec.operations or self.operations,
+            operations=self.offered(spec, [*members, *arm], at),
             timeouts=merged(spec.timeouts, defaults.timeouts),
             attempts=retry.attempts if retry else plain.attempts,
             on_disconnect=settings.OnDisconnect(leaving.stream, leaving.other) if leaving else plain.on_disconnect,
@@ -225,7 +222,7 @@ class Compiler:
             else plain.breaker,
             throttle=ThrottleSpec(throttle.longest, throttle.unnamed) if throttle else plain.throttle,
             spill=self.spill(spec, members, at),
-            rollout=self.rollout(spec, members, at),
+            rollout=self.rollout(spec, members, arm, at),
             fallback=spec.fallback,
             params=spec.params,
             mixed_versions=len({(d.model, d.version) for d in members}) > 1,
@@ -259,11 +256,34 @@ class Compiler:
             self.cx.say((*at, "spill", "soft_ceiling"), what, hint, key=True)
         return settings.Spill(spill.long_context, spill.soft_ceiling or None, spill.platform)
 
-    def rollout(self, spec: ModelSpec, members: list[Deployment], at: Path) -> settings.Rollout | None:
+    def offered(self, spec: ModelSpec, members: list[Deployment], at: Path) -> tuple[str, ...]:
+        """What may be asked of a model, as it says or as its members can."""
+        providers = {
+            d.number: self.document.instances[self.offers.label(d).partition("/")[0]].provider for d in members
+        }
+        if spec.operations is None:
+            found = offered(self.operations, [d.model for d in members], providers.values())
+            if members and not found:
+                each = {self.offers.offered(d): " and ".join(sorted(families(d.model))) or "anything" for d in members}
+                what = "its members have no operation in common that this gateway knows: "
+                what += ", ".join(f"{name} offers {words}" for name, words in each.items())
+                self.cx.say((*at, "use"), what, f"write operations: [...]; known: {', '.join(self.operations)}")
+            return found
+        for n, operation in enumerate(spec.operations):
+            lacking = next((d for d in members if not has(operation, providers[d.number])), None)
+            if lacking is not None:
+                what = (
+                    f"{self.offers.label(lacking)} cannot be asked for {operation}: it is {providers[lacking.number]}"
+                )
+                self.cx.say((*at, "operations", n), what, "remove the operation, or that member")
+        return spec.operations
+
+    def rollout(
+        self, spec: ModelSpec, members: list[Deployment], arm: list[Deployment], at: Path
+    ) -> settings.Rollout | None:
         if spec.rollout is None:
             return None
         here: Path = (*at, "rollout", "to")
-        arm = self.pool(spec.rollout.to, here, spec)
         both = next((d for d in arm if d in members), None)
         if both is not None:
             what = f"{self.offers.label(both)} is in both arms"
@@ -289,13 +309,20 @@ class Compiler:
                     what = f"{self.cx.shown(here, name)} has none of the operations of {model.name}"
                     self.cx.say(here, what, f"it has {', '.join(other.operations)}")
 
-    def check_operations(self, operations: Sequence[str], at: Path) -> None:
-        """Say which of these the gateway does not know."""
+    def check_operations(self, operations: Sequence[str], at: Path, naming: bool = False) -> None:
+        """Say which of these the gateway does not know. `naming`: of a model, which may name others by their path."""
         for n, operation in enumerate(operations):
-            if operation not in self.operations:
-                here: Path = (*at, n)
+            here: Path = (*at, n)
+            if " " in operation:
+                wrong = problem(operation)
+                if wrong is not None:
+                    self.cx.say(here, f"{self.cx.shown(here, operation)} {wrong[0]}", wrong[1])
+                elif not naming and not any(operation in (m.operations or ()) for m in self.document.models.values()):
+                    what = f"no model offers {self.cx.shown(here, operation)}"
+                    self.cx.say(here, what, "name it in the operations of a model, too")
+            elif operation not in self.operations:
                 what = f"no operation is called {self.cx.shown(here, operation)}{closest(operation, self.operations)}"
-                if operation in LATER_OPERATIONS:
+                if operation in LATER:
                     what = f"{operation} belongs to the language and arrives later"
                 self.cx.say(here, what, f"known: {', '.join(self.operations)}")
 

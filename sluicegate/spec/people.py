@@ -14,6 +14,7 @@ from sluicegate.core.settings import ParamSpec
 from sluicegate.spec.ceilings import LimitForm
 from sluicegate.spec.forms import Grants, Labels
 from sluicegate.spec.kinds import Name
+from sluicegate.spec.offered import Operation
 from sluicegate.spec.rules import Rules
 from sluicegate.spec.sections import Listing
 from sluicegate.spec.values import EndUser, Hidden, Key
@@ -54,7 +55,7 @@ class PlanSpec:
     "What each of them may use in a short time, unless it has `limits` of its own."
     params: Annotated[tuple[ParamSpec, ...], Rules()] = ()
     "Rules for fields of their requests, beside those of each."
-    operations: tuple[Annotated[str, Name()], ...] = ()
+    operations: tuple[Annotated[str, Operation()], ...] = ()
     "What they may ask of their models, unless a consumer names its own."
     diagnostics: bool = False
     "Whether answers tell them which deployment served, after how many attempts, and what the gateway added."
@@ -84,7 +85,7 @@ class ConsumerSpec:
     "What it may use in a short time; replaces the limits of its plan, never those of its tenant."
     params: Annotated[tuple[ParamSpec, ...], Rules()] = ()
     "Rules for fields of its requests, beside those of its plan and tenant."
-    operations: tuple[Annotated[str, Name()], ...] = ()
+    operations: tuple[Annotated[str, Operation()], ...] = ()
     "What it may ask of its models; left out: all that they offer."
     diagnostics: bool = False
     "Whether answers tell it which deployment served, after how many attempts, and what the gateway added."

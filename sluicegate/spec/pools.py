@@ -43,6 +43,10 @@ class Offers:
         ]
         self._offered[deployment.number] = "@".join(said)
 
+    def offered(self, deployment: Deployment) -> str:
+        """`gpt-4o@2024-11-20`, as it may be shown."""
+        return self._offered[deployment.number]
+
     def label(self, deployment: Deployment) -> str:
         """`weu/gpt-4o`."""
         return self._labels[deployment.number]

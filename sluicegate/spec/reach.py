@@ -10,7 +10,8 @@ from sluicegate.core.breaker import BreakerSpec, ThrottleSpec
 from sluicegate.core.settings import Gateway, OnDisconnect, ParamSpec, Spill, Timeouts
 from sluicegate.core.snapshot import Model
 from sluicegate.spec.forms import Use, UseForm
-from sluicegate.spec.kinds import Choice, Name, PublicName
+from sluicegate.spec.kinds import Choice, PublicName
+from sluicegate.spec.offered import Operation
 from sluicegate.spec.rules import Rules
 from sluicegate.spec.sections import Listing, otherwise
 from sluicegate.spec.units import DAY, Bytes, Ceiling, Duration, Share, Whole
@@ -159,8 +160,8 @@ class ModelSpec:
     "Every deployment of a model and version, by `model@version`; or a list of `instance/deployment`."
     mixed_versions: bool = False
     "Lets a list hold different models or versions; every answer then carries a warning."
-    operations: tuple[Annotated[str, Name()], ...] | None = None
-    "What may be asked of it; left out: every operation the gateway knows."
+    operations: tuple[Annotated[str, Operation()], ...] | None = None
+    "What may be asked of it, unknown ones by method and path: `POST /audio/mix`; left out: what its family offers."
     balance: Annotated[str, Choice(BALANCES)] | None = None
     "Which member of a tier is next."
     cross_region: bool | None = None

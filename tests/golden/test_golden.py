@@ -91,8 +91,9 @@ def test_the_bytes_are_these(case: Path) -> None:
 
 
 def test_every_row_has_golden_files() -> None:
-    assert {case.parts[-3] for case in CASES} == set(APIS)
-    assert {case.parts[-2] for case in CASES} == set(PROVIDERS)
+    there = {case.parts[-3:-1] for case in CASES}
+    assert there == {(row.name, provider) for row in APIS.values() for provider in row.providers}
+    assert {provider for _, provider in there} == set(PROVIDERS)
 
 
 @pytest.mark.parametrize("case", CASES, ids=lambda c: "/".join(c.parts[-3:]))

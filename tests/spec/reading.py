@@ -38,7 +38,7 @@ def loaded(
 ) -> Loaded:
     raw = text if isinstance(text, bytes) else dedent(text).encode()
     sources = Sources({**ENV, **(env or {})})
-    return load(raw, "g.yaml", base, sources, ("chat_completions",), start)
+    return load(raw, "g.yaml", base, sources, ("chat_completions", "embeddings"), start)
 
 
 def found(text: str | bytes, severity: Severity = "error", env: Mapping[str, str] | None = None) -> list[str]:

@@ -235,9 +235,9 @@ def test_digests_are_made_with_the_first_secret_and_all_are_kept():
         (deployments("b: {model: x, version: 1, ptu: 50}"), "11:33 instances.weu.deployments.b.ptu: has no effect on a "
          "deployment of Standard | remove it, or write the provisioned kind: sku: ProvisionedManaged"),
         (model("operations: [chat_completion]"), "14:18 models.chat.operations: no operation is called "
-         '"chat_completion"; did you mean "chat_completions"? | known: chat_completions'),
+         '"chat_completion"; did you mean "chat_completions"? | known: chat_completions, embeddings'),
         (model("operations: [responses]"), "14:18 models.chat.operations: responses belongs to the language and arrives "
-         "later | known: chat_completions"),
+         "later | known: chat_completions, embeddings"),
         (swapped("models: [chat]", "models: [chat, caht]"), '17:20 consumers.my-app.models: no model is called "caht"; did '
          'you mean "chat"?'),
         (swapped("models: [chat]", "models: [chat, zzz]"), '17:20 consumers.my-app.models: no model is called "zzz" | '

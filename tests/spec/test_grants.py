@@ -141,7 +141,7 @@ def test_a_boundary_that_does_not_hold_is_refused(old: str, new: str, problem: s
         (bottom("plans: {team: {models: [chatt]}}"),
          '18:25 plans.team.models: no model is called "chatt"; did you mean "chat"?'),
         (consumer("operations: [chat_completion]"), '18:18 consumers.my-app.operations: no operation is called "chat_completion"; did you mean '
-         '"chat_completions"? | known: chat_completions'),
+         '"chat_completions"? | known: chat_completions, embeddings'),
         (consumer("labels: {Cost: 1}"), '18:14 consumers.my-app.labels: "Cost" is not a name for a label | use a-z, 0-9, dot, '
          "dash and underscore, at most 63, beginning with a letter or digit"),
         (SMALLEST.replace("consumers:\n  my-app:\n    key: ${env:APP_KEY}\n    models: [chat]\n", ""),

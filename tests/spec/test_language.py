@@ -67,8 +67,8 @@ def test_the_smallest_file_is_enough():
          "headers, timeouts, sizes"),
         (swapped("models: [chat]", "models: chat"), "17:13 consumers.my-app.models: is text, not a list of models "
          "such as [chat, embed], or all | write [chat]"),
-        (model("operations: chat_completions"), "14:17 models.chat.operations: is text, not a list, each item a name "
-         "such as web-shop | write it in brackets: [one, two]"),
+        (model("operations: chat_completions"), "14:17 models.chat.operations: is text, not a list, each item an operation "
+         "such as embeddings | write it in brackets: [one, two]"),
         (swapped("use: gpt-4o@2024-11-20", "use: {gpt-4o: 1}"), "13:10 models.chat.use: is a map, not a selector such "
          "as gpt-4o@2024-11-20"),
         # ------------------------------------------------ values
