@@ -27,7 +27,7 @@ from sluicegate.core.state import World
 from sluicegate.core.wheel import Wheel
 from sluicegate.drive.answer import DRAINING, GIVEN_UP, LARGE, REFUSAL, STREAM, WAITING, WHOLE, Answer
 from sluicegate.providers.base import Plan, Provider
-from sluicegate.wire.headers import SPILLOVER_TARGET
+from sluicegate.wire.headers import SPILLOVER_TARGET, AnswerHead
 from sluicegate.wire.headers import answer as read_head
 from sluicegate.wire.refusal import CONTENT_TYPE, refusal, refused_upstream
 
@@ -38,6 +38,9 @@ PLANS: Final = 4096
 """Cached plans; a client can only vary the api-version, by a strict grammar, so this is never reached in earnest."""
 
 _NO_FIELDS: Final[Mapping[str, Any]] = {}
+_ERROR: Final = AnswerHead()
+"""Of an error that we say for an upstream whose own is none of an API."""
+_ERROR.lines = CONTENT_TYPE
 
 
 class Bound:
@@ -369,7 +372,7 @@ class Drive:
             out = b"".join(held)
             length = head.length
         if not self.gone:
-            self.down.head(200, self.lines(head.lines, head.limits), length)
+            self.down.head(200, self.lines(head), length)
         meter = answer.meter
         if meter is not None and meter.finished:
             answer.finished(out, self.last)
@@ -422,15 +425,13 @@ class Drive:
         else:
             assert answer is not None
             body = answer.whole()
-            if answer.head_ is not None:
-                lines, limits = answer.head_.lines, answer.head_.limits
-            else:
+            head = answer.head_
+            if head is None:
                 head = read_head(answer.headers)
-                lines, limits = head.lines, head.limits
                 if head.content_type != b"application/json" or body[:1] != b"{":
-                    lines, limits = CONTENT_TYPE, b""
+                    head = _ERROR
                     body = refused_upstream(answer.status, self.head.id, self.api.dialect)
-            down.head(answer.status, self.lines(lines, limits), len(body))
+            down.head(answer.status, self.lines(head), len(body))
             down.data(body)
             down.end()
 
@@ -458,13 +459,13 @@ class Drive:
             self.paused_at = now
             self.attempt.pause()
 
-    def lines(self, upstream: bytes, limits: bytes) -> bytes:
+    def lines(self, head: AnswerHead) -> bytes:
         """The head of a relayed answer: what passes of the upstream's lines, and our own. Where a client is told of
         its own limits, those of the deployment would only mislead it."""
-        ours = self.own or limits
+        ours = self.own or head.limits()
         if self.timed:
             ours += b"x-sluicegate-overhead-ms: %.3f\r\n" % ((self.spent + self.bound.now() - self.last) * 1000)
-        return b"%b%b%bx-sluicegate-request-id: %b\r\n" % (upstream, ours, self.notes, self.head.id.encode())
+        return b"%b%b%bx-sluicegate-request-id: %b\r\n" % (head.lines, ours, self.notes, self.head.id.encode())
 
     # ------------------------------------------------------------------ times (core/wheel.py)
 

@@ -110,7 +110,10 @@ class Spillover:
 class AnswerHead:
     """What we read from the head of an upstream's answer, and the lines of it that the client may see."""
 
-    __slots__ = ("content_type", "encoding", "length", "limits", "lines", "region", "spillover", "utilisation")
+    __slots__ = (
+        "_limits", "_shape", "_values", "content_type", "encoding", "length", "lines", "region", "spillover",
+        "utilisation",
+    )  # fmt: skip
 
     def __init__(self) -> None:
         self.content_type = b""
@@ -120,12 +123,20 @@ class AnswerHead:
         self.length: int | None = None
         self.lines = b""
         "Complete header lines, content-type among them, each ended by CRLF. No framing, no content-encoding."
-        self.limits = b""
-        "More of them: those that tell the limits of the deployment."
+        self._limits = b""
+        self._shape: _Shape | None = None
+        "Of which the limits are yet to be written."
+        self._values: tuple[bytes, ...] = ()
         self.region = ""
         self.spillover: Spillover | None = None
         self.utilisation: float | None = None
         "Share of a provisioned deployment in use, 0.0 to 1.0 and beyond."
+
+    def limits(self) -> bytes:
+        """More lines: those that tell the limits of the deployment. Few clients are told them, so they are written
+        when they are asked for."""
+        shape = self._shape
+        return self._limits if shape is None or shape.left is None else shape.limits % shape.left(self._values)
 
 
 class _Shape:
@@ -190,7 +201,7 @@ class Like:
     its framing but a Content-Length has no Like.
     """
 
-    __slots__ = ("begins", "count", "ends", "length", "names")
+    __slots__ = ("begins", "count", "known", "length", "names", "values")
 
     def __init__(self, names: tuple[bytes, ...]) -> None:
         """Raises ValueError where there is none."""
@@ -202,7 +213,10 @@ class Like:
         "Place of the Content-Length."
         self.begins: list[bytes] = [name + b": " for name in names]
         self.count = len(names)
-        self.ends = b"\r\n" * (len(names) + 2)
+        self.known: list[bytes] = [b""] * len(names)
+        "The last line that was taken at each place: most say the same again."
+        self.values: list[bytes] = [b""] * len(names)
+        "Their values."
 
     def read(self, data: Chunk) -> tuple[Alike, int, bytes] | None:
         """Headers, length of the body and what of it is there; None: let the parser look."""
@@ -212,17 +226,18 @@ class Like:
         if len(lines) != count + 3 or lines[0] != _FINE or lines[count + 1]:
             return None
         body = lines[count + 2]
-        if raw[: len(raw) - len(body)].translate(None, _TEXT) != self.ends:  # nothing else is no text
-            return None
-        values: list[bytes] = []
-        begins = self.begins
+        known = self.known
+        values = self.values
         for place in range(count):
             line = lines[place + 1]
-            begin = begins[place]
+            if line == known[place]:
+                continue
+            begin = self.begins[place]
             size = len(begin)
-            if len(line) <= size or not line.startswith(begin) or line[size] <= 32:
+            if len(line) <= size or not line.startswith(begin) or line[size] <= 32 or line.translate(None, _TEXT):
                 return None
-            values.append(line[size:])
+            known[place] = line
+            values[place] = line[size:]
         digits = values[self.length]
         if not digits.isdigit() or len(digits) > 15:
             return None
@@ -243,7 +258,7 @@ def _by_shape(names: tuple[bytes, ...], values: tuple[bytes, ...]) -> AnswerHead
     if shape.values is not None:
         head.lines = shape.form % shape.values(values)
     if shape.left is not None:
-        head.limits = shape.limits % shape.left(values)
+        head._shape, head._values = shape, values
     if shape.type >= 0:
         kind = values[shape.type]
         head.content_type = kind if kind in _COMMON else kind.partition(b";")[0].strip().lower()
@@ -281,7 +296,7 @@ def _in_turn(headers: Headers) -> AnswerHead:
         if line:
             (limits if line.startswith(_RATELIMIT) else parts).append(line + value)
     head.lines = _joined(parts)
-    head.limits = _joined(limits)
+    head._limits = _joined(limits)
     if head.spillover is not None:
         head.spillover = Spillover(headers)
     return head

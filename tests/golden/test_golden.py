@@ -68,7 +68,7 @@ def outcome(case: Path) -> dict[str, bytes]:
         down = body
     return {
         "upstream_request": up,
-        "response": STATUS_LINES[status] + head.lines + head.limits + b"\r\n" + down,
+        "response": STATUS_LINES[status] + head.lines + head.limits() + b"\r\n" + down,
         "facts.json": (json.dumps(said, indent=2) + "\n").encode(),
     }
 

@@ -23,15 +23,15 @@ def message(values: tuple[bytes, ...], body: bytes, names: tuple[bytes, ...] = N
 PLAIN = message((b"application/json", b"a", b"12", b"1-2"), b"hello, world")
 
 
-async def outcome(parts: list[bytes], alike: bool, end: bool) -> tuple[Any, ...]:
-    """What comes of an answer on a connection that had two like PLAIN; `end`: the server closes after it."""
+async def outcome(parts: list[bytes], alike: bool, end: bool, before: int) -> tuple[Any, ...]:
+    """What comes of an answer on a connection that had so many like PLAIN; `end`: the server closes after it."""
     wire = Wire()
     rig = Rig(wire.connect)
-    for _ in range(2):
-        before = rig.start(instance(1))
+    for _ in range(before):
+        first = rig.start(instance(1))
         await spin(6)
         wire.read(PLAIN)
-        assert before.how == "done"
+        assert first.how == "done"
     pool = rig.client.pool(instance(1))
     assert pool.like is not None
     if not alike:
@@ -46,12 +46,13 @@ async def outcome(parts: list[bytes], alike: bool, end: bool) -> tuple[Any, ...]
     return said.how, said.status, said.headers, said.body, said.sent, rig.counts.idle, rig.counts.busy, wire.closed
 
 
-def same(parts: list[bytes], end: bool) -> tuple[Any, ...]:
+def same(parts: list[bytes], end: bool, before: int = 2) -> tuple[Any, ...]:
+    """`before`: from 3 on the lines of PLAIN are known to whoever reads the like."""
     found: list[Any] = []
 
     async def main() -> None:
-        found.append(await outcome(parts, True, end))
-        found.append(await outcome(parts, False, end))
+        found.append(await outcome(parts, True, end, before))
+        found.append(await outcome(parts, False, end, before))
 
     run(main)
     assert found[0] == found[1]
@@ -80,11 +81,12 @@ def answer_pairs() -> list[tuple[bytes, bytes]]:
     return list(zip(NAMES, (b"application/json", b"a", b"12", b"1-2"), strict=True))
 
 
+@pytest.mark.parametrize("before", [2, 3])
 @pytest.mark.parametrize("end", [False, True])
-def test_split_at_every_byte_it_is_the_same(end: bool) -> None:
+def test_split_at_every_byte_it_is_the_same(end: bool, before: int) -> None:
     for at in range(1, len(PLAIN)):
-        assert same([PLAIN[:at], PLAIN[at:]], end)[:2] == ("done", 200)
-        same([PLAIN[:at]], end)
+        assert same([PLAIN[:at], PLAIN[at:]], end, before)[:2] == ("done", 200)
+        same([PLAIN[:at]], end, before)
 
 
 ODD = st.sampled_from(
@@ -104,25 +106,29 @@ def test_spoilt_anywhere_it_is_what_the_parser_says(data: st.DataObject) -> None
         whole[at : at + gone] = data.draw(ODD)
     cuts = sorted({data.draw(st.integers(0, len(whole))) for _ in range(data.draw(st.integers(0, 3)))})
     parts = [bytes(whole[a:b]) for a, b in zip([0, *cuts], [*cuts, len(whole)], strict=True) if b > a]
-    same(parts, data.draw(st.booleans()))
+    same(parts, data.draw(st.booleans()), data.draw(st.sampled_from([2, 3, 4])))
 
 
 VALUE = st.binary(max_size=12)
 
 
 @settings(max_examples=300, deadline=None)
-@given(VALUE, VALUE, st.integers(0, 30), st.binary(max_size=30), st.binary(max_size=3), st.booleans())
-@example(b"", b"", 0, b"", b"", False)
-@example(b"a", b" b ", 3, b"abc", b"\r\n", False)
-@example(b"a", b"b", 3, PLAIN[:30], PLAIN, False)
-def test_any_values_any_body(thing: bytes, id: bytes, length: int, body: bytes, after: bytes, end: bool) -> None:
-    same([message((b"application/json", thing, b"%d" % length, id), body + after)], end)
+@given(VALUE, VALUE, st.integers(0, 30), st.binary(max_size=30), st.binary(max_size=3), st.booleans(),
+       st.integers(2, 3))  # fmt: skip
+@example(b"", b"", 0, b"", b"", False, 2)
+@example(b"a", b" b ", 3, b"abc", b"\r\n", False, 2)
+@example(b"a", b"b", 3, PLAIN[:30], PLAIN, False, 3)
+def test_any_values_any_body(
+    thing: bytes, id: bytes, length: int, body: bytes, after: bytes, end: bool, before: int
+) -> None:
+    same([message((b"application/json", thing, b"%d" % length, id), body + after)], end, before)
 
 
 @given(st.lists(st.binary(max_size=20).filter(lambda v: not set(v) & set(b"\r\n\0")), min_size=4, max_size=4))
 def test_headers_come_to_the_same_in_either_form(values: list[bytes]) -> None:
     one, other = answer(Alike(NAMES, tuple(values))), answer(dict(zip(NAMES, values, strict=True)))
-    assert all(getattr(one, slot) == getattr(other, slot) for slot in ("lines", "limits", "content_type", "length"))
+    assert all(getattr(one, slot) == getattr(other, slot) for slot in ("lines", "content_type", "length"))
+    assert one.limits() == other.limits()
 
 
 @pytest.mark.parametrize(

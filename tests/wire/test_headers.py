@@ -26,7 +26,7 @@ def test_of_an_azure_answer_only_the_list_passes() -> None:
         b"content-type: application/json; charset=utf-8\r\napim-request-id: a1\r\nx-ms-rai-invoked: true\r\n"
         b"x-request-id: r1\r\n"
     )
-    assert head.limits == b"x-ratelimit-remaining-tokens: 9999\r\n"
+    assert head.limits() == b"x-ratelimit-remaining-tokens: 9999\r\n"
     assert (head.content_type, head.encoding, head.length) == (b"application/json", b"", 1200)
     assert (head.region, head.utilisation) == ("East US 2", pytest.approx(0.832))
 
@@ -54,7 +54,7 @@ TEXT = st.binary(max_size=12) | st.sampled_from(
 def test_no_value_can_begin_another_line(pairs: list[tuple[bytes, bytes]]) -> None:
     head = answer(pairs)
     clean = [(n, v) for n, v in pairs if n in ANSWER_PASS and not set(v) & set(b"\r\n\0")]
-    for limits, lines in ((False, head.lines), (True, head.limits)):
+    for limits, lines in ((False, head.lines), (True, head.limits())):
         mine = [(n, v) for n, v in clean if n.startswith(b"x-ratelimit-") == limits]
         assert lines == b"".join(n + b": " + v + b"\r\n" for n, v in mine)
 
@@ -106,9 +106,11 @@ NAMES = st.sampled_from(
 @given(st.dictionaries(NAMES, TEXT.filter(lambda value: not set(value) & set(b"\r\n\0")), max_size=12))
 def test_a_dictionary_reads_like_its_pairs(fields: dict[bytes, bytes]) -> None:
     by_shape, in_turn = answer(fields), answer(tuple(fields.items()))
+    assert by_shape.limits() == in_turn.limits()
     for slot in attributes(headers.AnswerHead):
-        a, b = getattr(by_shape, slot), getattr(in_turn, slot)
-        assert sorted(a.split(b"\r\n")) == sorted(b.split(b"\r\n")) if slot == "lines" else a == b, slot
+        if not slot.startswith("_"):
+            a, b = getattr(by_shape, slot), getattr(in_turn, slot)
+            assert sorted(a.split(b"\r\n")) == sorted(b.split(b"\r\n")) if slot == "lines" else a == b, slot
 
 
 @pytest.mark.parametrize("form", [tuple, dict])
