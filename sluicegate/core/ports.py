@@ -20,11 +20,13 @@ class Alike:
     """Headers whose names are those of an answer before: the same tuple of names each time, and this one's values,
     which hold no CR, LF or NUL."""
 
-    __slots__ = ("names", "values")
+    __slots__ = ("names", "shape", "values")
 
-    def __init__(self, names: tuple[bytes, ...], values: tuple[bytes, ...]) -> None:
+    def __init__(self, names: tuple[bytes, ...], values: tuple[bytes, ...], shape: object) -> None:
         self.names = names
         self.values = values
+        self.shape = shape
+        "What the names come to, for whoever made this."
 
 
 class Call:

@@ -180,9 +180,12 @@ def answer(headers: Headers | dict[bytes, bytes] | Alike) -> AnswerHead:
     dictionary comes from the HTTP parser, which lets no CR, LF or NUL into a value, as does Like; pairs may come from
     anywhere and are looked at."""
     if isinstance(headers, Alike):
-        return _by_shape(headers.names, headers.values)
+        shape = headers.shape
+        assert isinstance(shape, _Shape)
+        return _by_shape(shape, headers.names, headers.values)
     if isinstance(headers, dict):
-        return _by_shape(tuple(headers), tuple(headers.values()))
+        names = tuple(headers)
+        return _by_shape(_SHAPES.get(names) or _shape(names), names, tuple(headers.values()))
     return _in_turn(headers)
 
 
@@ -201,7 +204,7 @@ class Like:
     its framing but a Content-Length has no Like.
     """
 
-    __slots__ = ("begins", "count", "known", "length", "names", "values")
+    __slots__ = ("begins", "count", "known", "length", "names", "shape", "values")
 
     def __init__(self, names: tuple[bytes, ...]) -> None:
         """Raises ValueError where there is none."""
@@ -209,6 +212,7 @@ class Like:
         if not _FRAMING.isdisjoint(lower) or sum(map(len, names)) > _SHAPE_BYTES:
             raise ValueError("other framing than a length")
         self.names = names
+        self.shape = _Shape(names)
         self.length = lower.index(b"content-length")
         "Place of the Content-Length."
         self.begins: list[bytes] = [name + b": " for name in names]
@@ -242,7 +246,7 @@ class Like:
         if not digits.isdigit() or len(digits) > 15:
             return None
         length = int(digits)
-        return (Alike(self.names, tuple(values)), length, body) if len(body) <= length else None
+        return (Alike(self.names, tuple(values), self.shape), length, body) if len(body) <= length else None
 
 
 _FINE: Final = b"HTTP/1.1 200 OK"
@@ -252,8 +256,7 @@ _FRAMING: Final = frozenset(
 )
 
 
-def _by_shape(names: tuple[bytes, ...], values: tuple[bytes, ...]) -> AnswerHead:
-    shape = _SHAPES.get(names) or _shape(names)
+def _by_shape(shape: _Shape, names: tuple[bytes, ...], values: tuple[bytes, ...]) -> AnswerHead:
     head = AnswerHead()
     if shape.values is not None:
         head.lines = shape.form % shape.values(values)
