@@ -25,7 +25,7 @@ BESIDE = (
 """Of other rooms, what costs for each request."""
 
 PLAIN = {
-    "apis/chat_shapes.py", "apis/json_shapes.py",  # msgspec's classes
+    "apis/chat_shapes.py", "apis/json_shapes.py", "apis/messages_shapes.py",  # msgspec's classes
     "wire/any_key.py",  # a metaclass
     "providers/refusals.py",  # msgspec's classes; only refusals come here
     "core/settings.py", "core/snapshot.py", "core/entry.py",  # msgspec makes them from what crosses a channel: of

@@ -10,15 +10,19 @@ import re
 from collections.abc import Iterable
 from typing import Final, NamedTuple, cast
 
-from sluicegate.apis.base import Api
+from sluicegate.apis.base import FOUNDRY, Api
 from sluicegate.apis.chat_completions import ChatCompletions
 from sluicegate.apis.completions import Completions
+from sluicegate.apis.count_tokens import CountTokens
 from sluicegate.apis.embeddings import Embeddings
+from sluicegate.apis.messages import Messages
 from sluicegate.apis.moderations import Moderations
 from sluicegate.apis.passing import Passing
 from sluicegate.wire.refusal import OPENAI
 
-_ROWS: tuple[Api, ...] = (ChatCompletions(), Completions(), Embeddings(), Moderations())
+_ROWS: tuple[Api, ...] = (
+    ChatCompletions(), Completions(), Embeddings(), Moderations(), Messages(), CountTokens(),
+)  # fmt: skip
 
 APIS: Final[dict[str, Api]] = {row.name: row for row in _ROWS}
 
@@ -42,7 +46,7 @@ class Match(NamedTuple):
     path_model: str | None
     "The deployment segment; None where the body names the model."
     api_version: str | None
-    "A date of a dated URL; `preview` or `latest` of any; None: undated."
+    "A date of a dated URL; `preview` or `latest` of any; None: undated. After `models/`: of Foundry's inference API."
     base: str
     "Of the row's bases the one that it came by, or DEPLOYMENTS."
 
@@ -128,6 +132,8 @@ class Paths:
                 version = api_version(query, place.dated)
             except ValueError:
                 return "request.api_version"
+        if place.base == FOUNDRY:
+            version = f"models/{version or ''}"
         return Match(place.api, name, version, place.base)
 
 

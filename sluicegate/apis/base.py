@@ -9,7 +9,7 @@ from sluicegate.core.events import Facts, Usage
 from sluicegate.core.ports import Chunk, Meter
 from sluicegate.wire.refusal import error_body
 
-__all__ = ["OPENAI", "PROVIDERS_OF_OPENAI", "Api", "BadRequest", "Bases", "Malformed", "error_body"]
+__all__ = ["FOUNDRY", "OPENAI", "PROVIDERS_OF_OPENAI", "Api", "BadRequest", "Bases", "Malformed", "error_body"]
 
 
 class BadRequest(Exception):
@@ -34,6 +34,9 @@ Bases = tuple[tuple[str, bool], ...]
 
 OPENAI: Final[Bases] = (("/openai", True), ("/openai/v1", False), ("/v1", False))
 """Where OpenAI's operations lie, Azure's way and OpenAI's own."""
+
+FOUNDRY: Final = "/models"
+"""Where Foundry's inference API lies, which azure-ai-inference speaks. The versions in these URLs are its own."""
 
 PROVIDERS_OF_OPENAI: Final[tuple[str, ...]] = ("azure_openai", "openai_compatible")
 """Who serves most of them."""

@@ -11,7 +11,7 @@ from typing import Any, ClassVar, Final
 import msgspec
 from msgspec import Raw
 
-from sluicegate.apis.base import OPENAI, PROVIDERS_OF_OPENAI, Bases
+from sluicegate.apis.base import FOUNDRY, OPENAI, PROVIDERS_OF_OPENAI, Bases
 from sluicegate.apis.chat_media import media
 from sluicegate.apis.chat_stream import ChatMeter
 from sluicegate.apis.chat_usage import answered, usage_at_end
@@ -31,8 +31,8 @@ class ChatCompletions:
     method: ClassVar[str] = "POST"
     deployment_path: ClassVar[str] = "/chat/completions"
     model_path: ClassVar[str] = "/chat/completions"
-    bases: ClassVar[Bases] = OPENAI
-    providers: ClassVar[tuple[str, ...]] = PROVIDERS_OF_OPENAI
+    bases: ClassVar[Bases] = (*OPENAI, (FOUNDRY, True))
+    providers: ClassVar[tuple[str, ...]] = (*PROVIDERS_OF_OPENAI, "foundry")
     takes: ClassVar[str] = "json"
     repeatable: ClassVar[bool] = True
     unmetered: ClassVar[str] = ""

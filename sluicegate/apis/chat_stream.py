@@ -65,6 +65,11 @@ class ChatMeter:
         "An event was no JSON: nothing after it passes, the answer is not whole."
         self._sse = Assembler()
 
+    @property
+    def prompt(self) -> Usage | None:
+        """Nothing: usage comes at the end."""
+        return None
+
     def feed(self, chunk: bytes, now: float) -> bytes:
         """The events that this chunk completes, as they came or edited. Raises wire.sse.Endless."""
         sse = self._sse

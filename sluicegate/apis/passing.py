@@ -141,6 +141,11 @@ class PassingMeter:
         self._begun = False
         self._sse = Assembler()
 
+    @property
+    def prompt(self) -> Usage | None:
+        """Nothing: usage comes at the end."""
+        return None
+
     def feed(self, chunk: bytes, now: float) -> bytes:
         """The events that this chunk completes, as they came. Raises wire.sse.Endless."""
         out: list[bytes] = []

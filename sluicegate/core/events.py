@@ -30,11 +30,12 @@ class Usage:
     provider called the total.
     """
 
-    __slots__ = ("cache_write", "cached", "input", "output", "reasoning", "tier")
+    __slots__ = ("cache_write", "cached", "hour", "input", "output", "reasoning", "tier")
 
     def __init__(
-        self, input: int = 0, output: int = 0, cached: int = 0, cache_write: int = 0, reasoning: int = 0, tier: str = ""
-    ) -> None:
+        self, input: int = 0, output: int = 0, cached: int = 0, cache_write: int = 0, reasoning: int = 0,
+        tier: str = "", hour: int = 0,
+    ) -> None:  # fmt: skip
         self.input = input
         self.output = output
         self.cached = cached
@@ -42,6 +43,8 @@ class Usage:
         self.reasoning = reasoning
         self.tier = tier
         "Of the service, as the answer says it: another one has another price. Empty: it did not say."
+        self.hour = hour
+        "How many of `cache_write` are kept for an hour, which has a price of its own."
 
     @property
     def total_input(self) -> int:

@@ -254,7 +254,7 @@ def exchange(world: World) -> Exchange:
                         if usage is not None:
                             record.service_tier = usage.tier
                             if e.estimated:
-                                if claim is not None:
+                                if claim is not None and usage.input == facts.estimate:  # the prompt is a guess, too
                                     usage.input = max(usage.input, claim.input)
                                 if not usage.tier:
                                     record.service_tier = _asked_tier(fields, changes)

@@ -139,6 +139,10 @@ class Meter(Protocol):
     finished: bool
     "`[DONE]` (or what the dialect ends with) was seen: nothing of worth can follow."
 
+    @property
+    def prompt(self) -> Usage | None:
+        """What the beginning of the stream said of the prompt, for an answer whose end does not come; None: nothing."""
+
     def feed(self, chunk: bytes, now: float) -> bytes:
         """Complete events, edited if asked for; b"" while incomplete. Raises wire.sse.Endless on a bound passed."""
 

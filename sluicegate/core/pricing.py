@@ -119,7 +119,7 @@ def _rate(rates: Mapping[str, Fraction], class_: str) -> Fraction | None:
 class Charge:
     """One price, bound: integers over one denominator. About 0.5 us a call."""
 
-    __slots__ = ("cache_write", "cached", "id", "input", "output", "per", "prompt_over", "since", "tier")
+    __slots__ = ("cache_write", "cached", "hour", "id", "input", "output", "per", "prompt_over", "since", "tier")
 
     def __init__(self, price: Price) -> None:
         self.id = price.id
@@ -129,13 +129,13 @@ class Charge:
         rates = {class_: Fraction(amount, per) for class_, amount, per in price.rates}
         if PTU in rates:
             rates = {"input": Fraction(0), "output": Fraction(0)}
-        found = [_rate(rates, c) for c in ("input", "cached_input", "cache_write", "output")]
+        found = [_rate(rates, c) for c in ("input", "cached_input", "cache_write", "cache_write_1h", "output")]
         self.per = 1
         for rate in found:
             if rate is not None:
                 self.per *= rate.denominator // _gcd(self.per, rate.denominator)
         whole = [None if r is None else r.numerator * (self.per // r.denominator) for r in found]
-        self.input, self.cached, self.cache_write, self.output = whole
+        self.input, self.cached, self.cache_write, self.hour, self.output = whole
 
     def nano(self, usage: Usage) -> int | None:
         """What it costs; None when a class that was used has no price. Reasoning is output."""
@@ -152,6 +152,8 @@ class Charge:
             if self.cache_write is None:
                 return None
             total += usage.cache_write * self.cache_write
+            if usage.hour and self.hour is not None:
+                total += usage.hour * (self.hour - self.cache_write)
         output = usage.output + usage.reasoning
         if output:
             if self.output is None:

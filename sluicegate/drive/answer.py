@@ -314,4 +314,8 @@ class Answer:
             return Ended(now, None, how, False, first)
         if self.drive.facts.max_output == 0:  # nothing is written, whatever its size in bytes
             passed = 0
+        said = None if meter is None else meter.prompt
+        if said is not None:  # only the answer is a guess
+            said.output = max(passed, said.output)
+            return Ended(now, said, how, True, first)
         return Ended(now, Usage(self.drive.facts.estimate, passed, tier=tier), how, True, first)

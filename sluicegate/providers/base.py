@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Any, ClassVar, Protocol
+from typing import Any, ClassVar, Final, Protocol
 
 from sluicegate.core.events import AnswerFacts
 from sluicegate.core.ports import Headers
 from sluicegate.core.snapshot import Deployment, Instance
+
+MODELS: Final = "models/"
+"""How the version of a request begins that came below /models, as azure-ai-inference sends it (apis/__init__.py)."""
 
 
 class Plan:
@@ -29,7 +32,8 @@ class Provider(Protocol):
     name: ClassVar[str]
 
     def plan(self, api: Any, deployment: Deployment, instance: Instance, api_version: str | None) -> Plan:
-        """`api_version`: the client's, of a dated URL; `preview` or `latest` of an undated one; None: undated.
+        """`api_version`: the client's, of a dated URL; `preview` or `latest` of an undated one; None: undated; with
+        MODELS before it, or MODELS alone: of Foundry's inference API.
         It was checked against a strict grammar and is safe in a request line."""
 
     def refusal(self, status: int, headers: Headers, body: bytes, wall: float) -> AnswerFacts:

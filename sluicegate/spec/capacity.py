@@ -83,7 +83,7 @@ class InstanceSpec:
     "What the gateway shows: `{key: ${env:NAME}}`, or `none`."
     deployments: Annotated[Mapping[str, DeploymentSpec], Keys("deployment", PublicName())]
     "Its deployments, by the name that Azure knows them by."
-    provider: Annotated[str, Choice(tuple(PROVIDERS), ("foundry", "anthropic"))] = "azure_openai"
+    provider: Annotated[str, Choice(tuple(PROVIDERS))] = "azure_openai"
     "How it is spoken to."
     region: Annotated[str, Name()] = ""
     "The Azure region, or a name of your own, that it is in."

@@ -7,6 +7,7 @@ consumers with one key. Numbers are by order of declaration and hold for this pr
 from __future__ import annotations
 
 import os
+import re
 import ssl
 from collections.abc import Sequence
 from dataclasses import fields
@@ -28,8 +29,20 @@ from sluicegate.spec.reach import ModelSpec, TimeoutsSpec
 from sluicegate.spec.references import Wrong
 from sluicegate.spec.skus import LEVELS, PROVISIONED, SKUS
 
-DATED = ("azure_openai",)
+DATED = ("azure_openai", "foundry")
 """Providers that know `api-version`."""
+
+BELONGS = {
+    "azure_openai": r"/openai(/.*)?", "foundry": r"/(openai|models|anthropic)(/.*)?", "anthropic": r"(/.*)?/v1(/.*)?",
+}  # fmt: skip
+"""By provider, what paths of an endpoint belong to requests."""
+
+FOUNDRY = ".services.ai.azure.com"
+"""How the hosts of Foundry resources end."""
+
+CLAUDE = "claude"
+CLAUDE_SKUS = ("GlobalStandard", "DataZoneStandard")
+"""How models of this name are deployed: never so that prompts stay in a region."""
 
 
 class Compiler:
@@ -116,9 +129,12 @@ class Compiler:
         at: Path = ("instances", name)
         if spec.api_version is not None and spec.provider not in DATED:
             self.cx.say((*at, "api_version"), f"has no effect with provider {spec.provider}", "remove it", key=True)
-        if spec.provider in DATED and spec.endpoint.base_path.startswith("/openai"):
+        if re.fullmatch(BELONGS.get(spec.provider, "-"), spec.endpoint.base_path):
             hint = "write only the resource's address: the gateway adds the path of each request"
             self.cx.say((*at, "endpoint"), "has a path that belongs to requests", hint)
+        elif spec.provider == "anthropic" and spec.endpoint.host.endswith(FOUNDRY) and not spec.endpoint.base_path:
+            hint = "write its address with /anthropic after it, or provider: foundry"
+            self.cx.say((*at, "endpoint"), "is a Foundry resource, which has Claude below /anthropic", hint)
         if spec.connections.idle_min > spec.connections.idle_max:
             hint = f"write at most {spec.connections.idle_max}, or raise idle_max"
             self.cx.say((*at, "connections", "idle_min"), "is more than idle_max", hint)
@@ -155,6 +171,10 @@ class Compiler:
         if declared.ptu is not None and tier != PROVISIONED:
             hint = "remove it, or write the provisioned kind: sku: ProvisionedManaged"
             self.cx.say((*at, "ptu"), f"has no effect on a deployment of {declared.sku}", hint, key=True)
+        if declared.sku not in CLAUDE_SKUS and (provider == "anthropic" or declared.model.startswith(CLAUDE)):
+            self.cx.say(
+                (*at, "sku"), f"Claude is not deployed as {declared.sku}", f"write sku: {' or '.join(CLAUDE_SKUS)}"
+            )
         if declared.tier is not None:
             if tier < 0:
                 self.cx.say((*at, "tier"), "a batch deployment serves no live request", "remove it", key=True)

@@ -20,6 +20,9 @@ from sluicegate.spec.units import Duration
 from sluicegate.spec.values import Url
 
 SHORT_KEY = 16
+AZURES = ("azure_openai", "foundry")
+"""Providers whose standard deployments are cut from a quota of their subscription."""
+
 QUOTA_SKUS = ("Standard", "DataZoneStandard", "GlobalStandard")
 """Kinds whose deployments are cut from one quota: of a subscription, region, model and kind."""
 
@@ -115,7 +118,7 @@ def one_quota(sight: Sight) -> Iterator[Finding]:
     groups: dict[tuple[str, ...], list[Deployment]] = {}
     for d in sight.snapshot.deployments:
         instance = sight.instance(d)
-        if instance.provider == "azure_openai" and d.sku in QUOTA_SKUS:
+        if instance.provider in AZURES and d.sku in QUOTA_SKUS:
             spec = sight.document.instances[instance.name]
             where = (
                 cx.sealed.get(("instances", instance.name, "subscription"), spec.subscription)

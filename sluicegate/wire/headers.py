@@ -28,6 +28,9 @@ ANSWER_PASS: Final = frozenset({
     b"x-ratelimit-remaining-tokens",
     b"x-ratelimit-reset-requests",
     b"x-ratelimit-reset-tokens",
+    *(b"anthropic-ratelimit-%b-%b" % (of, what)
+      for of in (b"requests", b"tokens", b"input-tokens", b"output-tokens")
+      for what in (b"limit", b"remaining", b"reset")),
 })  # fmt: skip
 
 SPILLOVER_TARGET: Final = b"x-ms-spillover-deployment"
@@ -40,6 +43,8 @@ REQUEST_PASS: Final = frozenset({
     b"tracestate",
     b"openai-beta",             # selects a wire format
     b"extra-parameters",        # azure-ai-inference: what to do with fields the model does not know
+    b"anthropic-version",       # of the Messages API
+    b"anthropic-beta",          # selects features of it
 })  # fmt: skip
 """Lower-case names of request headers that go up. `content-type` is not here: the body was checked to be JSON, so the
 plan says `application/json`. Nor is `idempotency-key`: behind our one identity, a key of one tenant could fetch the
@@ -70,7 +75,7 @@ STATUS_LINES: Final = {
     }.items()
 }  # fmt: skip
 
-_RATELIMIT: Final = b"x-ratelimit-"
+_RATELIMIT: Final = (b"x-ratelimit-", b"anthropic-ratelimit-")
 _SPILLOVER: Final = b"x-ms-spillover-"
 _FROM: Final = b"x-ms-spillover-from-"
 _NAME: Final = re.compile(rb"[A-Za-z0-9._-]{1,64}")

@@ -26,6 +26,10 @@ _DATE: Final = re.compile(  # IMF-fixdate and RFC 850
 )
 _ASCTIME: Final = re.compile(r"[a-z]{3} ([a-z]{3}) +([0-9]{1,2}) ([0-9]{2}):([0-9]{2}):([0-9]{2}) ([0-9]{4})")
 
+_INSTANT: Final = re.compile(
+    r"([0-9]{4})-([0-9]{2})-([0-9]{2})T([0-9]{2}):([0-9]{2}):([0-9]{2})(?:\.[0-9]{1,9})?(?:Z|\+00:00)"
+)
+
 
 def retry_after(headers: Headers, wall: float) -> float | None:
     """Seconds until the upstream wants to be asked again, None when it did not say.
@@ -54,6 +58,33 @@ def retry_after(headers: Headers, wall: float) -> float | None:
             if seconds(_text(said.get(b"x-ratelimit-remaining-" + kind))) == 0:
                 used_up.append(reset)
     return max(used_up) if used_up else min(any_, default=None)
+
+
+def resets_at(headers: Headers, wall: float) -> float | None:
+    """Seconds until what is used up of Anthropic's limits is whole again: `anthropic-ratelimit-*-reset` are instants.
+    Where none is said to be used up, the soonest of them."""
+    said = {name.lower(): value for name, value in headers if name[:1] in b"aAdD"}
+    here = date(_text(said.get(b"date")))
+    now = wall if here is None else here
+    used_up, any_ = [], []
+    for kind in (b"requests", b"tokens", b"input-tokens", b"output-tokens"):
+        at = instant(_text(said.get(b"anthropic-ratelimit-" + kind + b"-reset")))
+        if at is not None and 0 <= at - now <= FAR:
+            any_.append(at - now)
+            if seconds(_text(said.get(b"anthropic-ratelimit-" + kind + b"-remaining"))) == 0:
+                used_up.append(at - now)
+    return max(used_up) if used_up else min(any_, default=None)
+
+
+def instant(value: str) -> float | None:
+    """A time of RFC 3339 in UTC, as wall time."""
+    found = _INSTANT.fullmatch(value.upper())
+    if found is None:
+        return None
+    year, month, day, hour, minute, second = map(int, found.groups())
+    if not (year >= 1970 and 1 <= month <= 12 and 1 <= day <= 31 and hour < 24 and minute < 60 and second <= 60):
+        return None
+    return float(timegm((year, month, day, hour, minute, second)))
 
 
 def seconds(value: str, most: float = FAR) -> float | None:

@@ -153,7 +153,7 @@ ELSEWHERE = Paths([
         ("GET", b"/v1/things/a/part", "part", "a", None, "/v1"),
         ("POST", b"/v1/talk", "talk", None, None, ""),
         ("POST", b"/there/v1/talk?api-version=2024-10-21", "talk", None, None, "/there"),
-        ("POST", b"/models/chat?api-version=2024-05-01-preview", "dated", None, "2024-05-01-preview", "/models"),
+        ("POST", b"/models/chat?api-version=2024-05-01-preview", "dated", None, "models/2024-05-01-preview", "/models"),
         ("POST", b"/openai/deployments/m/talk?api-version=2024-10-21", "dated", "m", "2024-10-21",
          "/openai/deployments/{model}"),
         ("POST", b"/v1/chat/completions", "chat_completions", None, None, "/v1"),

@@ -29,6 +29,12 @@ INSTANCES = {
     "openai_compatible": Instance(
         2, "local", "openai_compatible", "http", "127.0.0.1", 8000, "/v1", Auth("key", Secret("upstream-key"))
     ),
+    "foundry": Instance(
+        3, "hub", "foundry", "https", "hub.services.ai.azure.com", 443, "", Auth("key", Secret("upstream-key"))
+    ),
+    "anthropic": Instance(
+        4, "claude", "anthropic", "https", "api.anthropic.com", 443, "", Auth("key", Secret("upstream-key"))
+    ),
 }
 DEPLOYMENT = Deployment(1, "gpt-4o-ptu", 1, "gpt-4o", "2024-11-20", "provisioned", 0)
 WALL = 1_764_000_000.0
@@ -81,7 +87,11 @@ def http(message: bytes) -> tuple[bytes, list[tuple[bytes, bytes]], bytes]:
 
 
 def counts(usage: Usage | None) -> dict[str, int] | None:
-    return None if usage is None else {n: getattr(usage, n) for n in attributes(usage) if n != "tier" or usage.tier}
+    return (
+        None
+        if usage is None
+        else {n: v for n in attributes(usage) if (v := getattr(usage, n)) or n not in ("tier", "hour")}
+    )
 
 
 @pytest.mark.parametrize("case", CASES, ids=lambda c: "/".join(c.parts[-3:]))

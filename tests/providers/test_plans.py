@@ -10,14 +10,17 @@ from sluicegate.core.secret import Secret
 from sluicegate.core.snapshot import Auth, Deployment, Instance
 from sluicegate.providers import PROVIDERS
 
-CHAT = APIS["chat_completions"]
 AZURE = Instance(1, "east", "azure_openai", "https", "east.openai.azure.com", 443, "", Auth("key", Secret("k-1")))
 OTHER = Instance(2, "vllm", "openai_compatible", "http", "10.0.0.7", 8000, "/v1", Auth("key", Secret("k-2")))
+FOUNDRY = Instance(3, "hub", "foundry", "https", "hub.services.ai.azure.com", 443, "", Auth("key", Secret("k-3")))
+CLAUDE = Instance(4, "claude", "anthropic", "https", "api.anthropic.com", 443, "", Auth("key", Secret("k-4")))
 DEPLOYMENT = Deployment(1, "gpt-4o-ptu", 1, "gpt-4o", "2024-08-06", "provisioned", 0)
 
 
-def plan(instance: Instance, version: str | None, **change: Any) -> tuple[list[bytes], str | None, bool]:
-    made = PROVIDERS[instance.provider].plan(CHAT, replace(DEPLOYMENT, **change), instance, version)
+def plan(
+    instance: Instance, version: str | None, api: str = "chat_completions", **change: Any
+) -> tuple[list[bytes], str | None, bool]:
+    made = PROVIDERS[instance.provider].plan(APIS[api], replace(DEPLOYMENT, **change), instance, version)
     assert made.head.endswith(b"\r\n") and b"\r\n\r\n" not in made.head
     return made.head[:-2].split(b"\r\n"), made.model, made.usage
 
@@ -77,6 +80,51 @@ def test_a_compatible_server_knows_no_versions(version: str | None) -> None:
 
 
 @pytest.mark.parametrize(
+    ("version", "declared", "target", "usage"),
+    [
+        (None, None, b"/openai/v1/chat/completions", True),
+        ("2024-10-21", None, b"/openai/v1/chat/completions", True),
+        ("preview", None, b"/openai/v1/chat/completions?api-version=preview", True),
+        ("models/2024-05-01-preview", None, b"/models/chat/completions?api-version=2024-05-01-preview", False),
+        ("models/2025-01-01", None, b"/models/chat/completions?api-version=2025-01-01", False),
+        ("models/", None, b"/models/chat/completions?api-version=2024-05-01-preview", False),
+        (None, "2024-05-01-preview", b"/models/chat/completions?api-version=2024-05-01-preview", False),
+        ("2024-10-21", "2024-05-01-preview", b"/models/chat/completions?api-version=2024-05-01-preview", False),
+    ],
+)  # fmt: skip
+def test_a_foundry_resource_is_reached_by_the_surface_that_the_client_came_by(
+    version: str | None, declared: str | None, target: bytes, usage: bool
+) -> None:
+    head, model, asks = plan(replace(FOUNDRY, api_version=declared), version, name="mistral-large")
+    assert head == [b"POST %b HTTP/1.1" % target, b"host: hub.services.ai.azure.com", *COMMON, b"api-key: k-3"]
+    assert (model, asks) == ("mistral-large", usage)
+
+
+def test_azure_openai_knows_no_versions_of_foundrys_inference_api() -> None:
+    assert plan(AZURE, "models/2024-05-01-preview")[0][0] == b"POST /openai/v1/chat/completions HTTP/1.1"
+    assert plan(OTHER, "models/2024-05-01-preview")[0][0] == b"POST /v1/chat/completions HTTP/1.1"
+
+
+@pytest.mark.parametrize(
+    ("instance", "api", "target"),
+    [
+        (CLAUDE, "messages", b"/v1/messages"), (CLAUDE, "count_tokens", b"/v1/messages/count_tokens"),
+        (replace(CLAUDE, base_path="/anthropic"), "messages", b"/anthropic/v1/messages"),
+        (FOUNDRY, "messages", b"/anthropic/v1/messages"), (FOUNDRY, "count_tokens", b"/anthropic/v1/messages/count_tokens"),
+    ],
+)  # fmt: skip
+def test_anthropics_operations_show_their_key_in_a_header_of_their_own(
+    instance: Instance, api: str, target: bytes
+) -> None:
+    head, model, usage = plan(instance, None, api, name="claude-sonnet")
+    key = instance.auth.secret
+    assert key is not None
+    host = b"host: " + instance.host.encode()
+    assert head == [b"POST %b HTTP/1.1" % target, host, *COMMON, b"x-api-key: " + key.reveal().encode()]
+    assert (model, usage) == ("claude-sonnet", False)
+
+
+@pytest.mark.parametrize(
     ("scheme", "host", "port", "said"),
     [("https", "h", 443, b"h"), ("http", "h", 80, b"h"), ("https", "h", 80, b"h:80"), ("http", "h", 8443, b"h:8443"),
      ("http", "::1", 80, b"[::1]"), ("http", "::1", 81, b"[::1]:81"), ("http", "[::1]", 81, b"[::1]:81")],
@@ -86,9 +134,9 @@ def test_host_names_the_port_where_it_is_not_the_usual_one(scheme: str, host: st
 
 
 def test_without_a_secret_no_credential_is_shown() -> None:
-    for instance in (AZURE, OTHER):
+    for instance in (AZURE, OTHER, FOUNDRY, CLAUDE):
         head = plan(replace(instance, auth=Auth()), None)[0]
-        assert not any(line.lower().startswith((b"api-key", b"authorization")) for line in head)
+        assert not any(line.lower().startswith((b"api-key", b"x-api-key", b"authorization")) for line in head)
 
 
 @pytest.mark.parametrize(
@@ -101,7 +149,7 @@ def test_without_a_secret_no_credential_is_shown() -> None:
     ],
     ids=repr,
 )  # fmt: skip
-@pytest.mark.parametrize("instance", [AZURE, OTHER], ids=lambda i: i.name)
+@pytest.mark.parametrize("instance", [AZURE, OTHER, FOUNDRY, CLAUDE], ids=lambda i: i.name)
 def test_nothing_odd_gets_into_a_head(instance: Instance, change: dict[str, Any]) -> None:
     with pytest.raises(ValueError) as refused:
         plan(replace(instance, **change), None)

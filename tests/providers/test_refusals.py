@@ -27,6 +27,11 @@ def error(code: Any, message: str = "") -> dict[str, Any]:
 
 RATE = error("429", "Requests to the ChatCompletions_Create Operation under Azure OpenAI API version 2024-10-21 have exceeded "
              "token rate limit of your current OpenAI S0 pricing tier. Please retry after 22 seconds.")  # fmt: skip
+ANTHROPICS = {
+    ("anthropic", 529): "upstream.throttled.capacity", ("foundry", 529): "upstream.throttled.capacity",
+    ("anthropic", 402): "upstream.credential",
+}  # fmt: skip
+"""By provider and status, where Anthropic's are read otherwise."""
 SIZE = error("429", "Your request exceeds the maximum usage size allowed during peak load.")
 
 
@@ -56,12 +61,63 @@ SIZE = error("429", "Your request exceeds the maximum usage size allowed during 
     ],
 )  # fmt: skip
 def test_every_status_has_one_cause(provider: str, status: int, body: Any, cause: str) -> None:
-    assert refusal(status, body, provider=provider).cause == cause
+    assert refusal(status, body, provider=provider).cause == ANTHROPICS.get((provider, status), cause)
+
+
+def anthropics(kind: str, message: str = "") -> bytes:
+    return json.dumps({"type": "error", "error": {"type": kind, "message": message}}, separators=(",", ":")).encode()
+
+
+@pytest.mark.parametrize("provider", ["anthropic", "foundry"])
+@pytest.mark.parametrize(
+    ("status", "kind", "message", "cause", "code"),
+    [
+        (529, "overloaded_error", "Overloaded", "upstream.throttled.capacity", "overloaded_error"),
+        (503, "overloaded_error", "Overloaded", "upstream.throttled.capacity", "overloaded_error"),
+        (500, "api_error", "Internal server error", "upstream.status_5xx", "api_error"),
+        (429, "rate_limit_error", "This request would exceed your rate limit of 50,000 input tokens per minute.",
+         "upstream.throttled.rate", "rate_limit_error"),
+        (400, "invalid_request_error", "prompt is too long: 210000 tokens > 200000 maximum", "", "context_length_exceeded"),
+        (400, "invalid_request_error",
+         "input length and `max_tokens` exceed context limit: 190000 + 20000 > 200000, decrease them", "", "context_length_exceeded"),
+        (400, "invalid_request_error", "max_tokens: Field required", "", "invalid_request_error"),
+        (400, "invalid_request_error", "Your credit balance is too low to access the Anthropic API.", "upstream.credential",
+         "invalid_request_error"),
+        (402, "billing_error", "x", "upstream.credential", "billing_error"),
+        (401, "authentication_error", "invalid x-api-key", "upstream.credential", "authentication_error"),
+        (403, "permission_error", "x", "upstream.credential", "permission_error"),
+        (404, "not_found_error", "model: claude-x", "upstream.deployment", "not_found_error"),
+        (413, "request_too_large", "x", "", "request_too_large"),
+    ],
+)  # fmt: skip
+def test_anthropics_types_say_whose_fault_it_is(
+    provider: str, status: int, kind: str, message: str, cause: str, code: str
+) -> None:
+    facts = refusal(status, anthropics(kind, message), provider=provider)
+    assert (facts.cause, facts.code) == (cause, code)
+
+
+def test_anthropics_limits_reset_at_an_instant_and_the_one_that_is_used_up_counts() -> None:
+    def wait(**headers: str) -> float | None:
+        named = {name.replace("_", "-"): value for name, value in headers.items()}
+        return refusal(429, anthropics("rate_limit_error"), named, "anthropic").retry_after
+
+    soon, late = "2023-11-14T22:13:30Z", "2023-11-14T22:14:20.5Z"
+    used = {"anthropic_ratelimit_requests_remaining": "0", "anthropic_ratelimit_requests_reset": late}
+    free = {"anthropic_ratelimit_tokens_remaining": "7", "anthropic_ratelimit_tokens_reset": soon}
+    assert wait(**used, **free) == 60.0
+    assert wait(**free) == 10.0
+    assert wait(**used, **free, retry_after="3") == 3.0
+    assert wait(**used, date="Tue, 14 Nov 2023 22:14:00 GMT") == 20.0, "its clock, not ours"
+    for odd in ("", "soon", "2023-11-14", "2023-13-14T22:13:30Z", "0000-01-01T00:00:00Z", "2023-11-14T22:13:30+09:00",
+                "9999-11-14T22:13:30Z", "2023-11-14T22:13:10Z", "2023-11-14T25:13:30Z", "-1", "nan"):  # fmt: skip
+        assert wait(anthropic_ratelimit_requests_reset=odd) is None, odd
 
 
 def test_a_version_that_azure_does_not_know_cannot_put_a_deployment_out_of_service() -> None:
     unknown = error("404", "Resource not found")
     assert refusal(404, unknown).cause == ""
+    assert refusal(404, unknown, provider="foundry").cause == ""
     assert refusal(404, unknown, provider="openai_compatible").cause == "upstream.deployment"
 
 

@@ -88,9 +88,13 @@ def test_the_smallest_file_is_enough():
          "DataZoneProvisionedManaged, GlobalProvisionedManaged, Standard, DataZoneStandard, GlobalStandard, "
          "DeveloperTier, DataZoneBatch, GlobalBatch"),
         (instance("provider: bedrock"),
-         '9:15 instances.weu.provider: "bedrock" is not known here | write one of azure_openai, openai_compatible'),
-        (instance("provider: anthropic"), '9:15 instances.weu.provider: "anthropic" belongs to the language and arrives '
-         "later | now: azure_openai, openai_compatible"),
+         '9:15 instances.weu.provider: "bedrock" is not known here | write one of azure_openai, openai_compatible, '
+         "foundry, anthropic"),
+        (instance("provider: anthropic"), "11:7 instances.weu.deployments.gpt-4o.sku: Claude is not deployed as Standard "
+         "| write sku: GlobalStandard or DataZoneStandard"),
+        (swapped("{model: gpt-4o, version: 2024-11-20}", "{model: claude-sonnet-4-6, version: 1, sku: ProvisionedManaged}"),
+         "10:59 instances.weu.deployments.gpt-4o.sku: Claude is not deployed as ProvisionedManaged "
+         "| write sku: GlobalStandard or DataZoneStandard"),
         (instance("api_version: latest"),
          '9:18 instances.weu.api_version: "latest" is not an API version such as 2024-10-21'),
         (bottom("defaults: {on_disconnect: {stream: stop}}"), '18:36 defaults.on_disconnect.stream: "stop" is not known '

@@ -55,7 +55,7 @@ def test_no_value_can_begin_another_line(pairs: list[tuple[bytes, bytes]]) -> No
     head = answer(pairs)
     clean = [(n, v) for n, v in pairs if n in ANSWER_PASS and not set(v) & set(b"\r\n\0")]
     for limits, lines in ((False, head.lines), (True, head.limits())):
-        mine = [(n, v) for n, v in clean if n.startswith(b"x-ratelimit-") == limits]
+        mine = [(n, v) for n, v in clean if n.startswith((b"x-ratelimit-", b"anthropic-ratelimit-")) == limits]
         assert lines == b"".join(n + b": " + v + b"\r\n" for n, v in mine)
 
 

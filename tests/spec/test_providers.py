@@ -1,0 +1,79 @@
+"""What is said of instances that are no Azure OpenAI resource."""
+
+import pytest
+
+from tests.spec.reading import compiled, found
+
+FILE = """version: 1
+instances:
+  hub:
+    provider: {provider}
+    endpoint: {endpoint}
+    auth:
+      key: ${{env:AOAI_KEY}}
+    deployments:
+      {name}: {{model: {name}, version: 1, sku: {sku}}}
+models:
+  assistant: {{use: {name}@1}}
+consumers:
+  my-app:
+    key: ${{env:APP_KEY}}
+    models: [assistant]
+"""
+
+
+def file(provider: str, endpoint: str, name: str = "claude-sonnet-4-6", sku: str = "GlobalStandard") -> str:
+    return FILE.format(provider=provider, endpoint=endpoint, name=name, sku=sku)
+
+
+HUB = "https://hub.services.ai.azure.com"
+
+
+@pytest.mark.parametrize(
+    ("provider", "endpoint", "base"),
+    [("anthropic", "https://api.anthropic.com", ""), ("anthropic", HUB + "/anthropic", "/anthropic"),
+     ("anthropic", "https://proxy.example/claude", "/claude"), ("foundry", HUB, "")],
+)  # fmt: skip
+def test_an_endpoint_ends_before_what_belongs_to_requests(provider: str, endpoint: str, base: str) -> None:
+    snapshot, _ = compiled(file(provider, endpoint))
+    assert (snapshot.instances[0].provider, snapshot.instances[0].base_path) == (provider, base)
+
+
+@pytest.mark.parametrize(
+    ("provider", "endpoint"),
+    [("anthropic", "https://api.anthropic.com/v1"), ("anthropic", HUB + "/anthropic/v1"), ("anthropic", HUB + "/anthropic/v1/messages"),
+     ("foundry", HUB + "/models"), ("foundry", HUB + "/openai/v1"), ("foundry", HUB + "/anthropic"), ("azure_openai", HUB + "/openai")],
+)  # fmt: skip
+def test_a_path_that_belongs_to_requests_is_an_error(provider: str, endpoint: str) -> None:
+    assert found(file(provider, endpoint)) == [
+        "5:15 instances.hub.endpoint: has a path that belongs to requests | write only the resource's address: the "
+        "gateway adds the path of each request"
+    ]
+
+
+def test_claude_of_a_foundry_resource_lies_below_a_path() -> None:
+    assert found(file("anthropic", HUB)) == [
+        "5:15 instances.hub.endpoint: is a Foundry resource, which has Claude below /anthropic | write its address with "
+        "/anthropic after it, or provider: foundry"
+    ]
+
+
+@pytest.mark.parametrize(("sku", "processing"), [("GlobalStandard", "global"), ("DataZoneStandard", "data_zone")])
+def test_claude_travels_as_far_as_its_deployment_says_and_has_a_price(sku: str, processing: str) -> None:
+    snapshot, _ = compiled(file("anthropic", "https://api.anthropic.com", sku=sku))
+    assert snapshot.deployments[0].processing == processing
+    prices = dict(snapshot.prices.deployments)
+    assert (1 in prices) == (sku == "GlobalStandard")
+    if prices:
+        assert {class_ for class_, *_ in prices[1][0].rates} == {
+            "input", "cached_input", "cache_write", "cache_write_1h", "output"
+        }  # fmt: skip
+
+
+def test_an_api_version_says_that_a_foundry_resource_has_no_v1() -> None:
+    text = file("foundry", HUB, "mistral-large", "GlobalStandard").replace(
+        "    auth:", "    api_version: 2024-05-01-preview\n    auth:"
+    )
+    assert compiled(text)[0].instances[0].api_version == "2024-05-01-preview"
+    other = text.replace("provider: foundry", "provider: anthropic")
+    assert "6:5 instances.hub.api_version: has no effect with provider anthropic | remove it" in found(other)
