@@ -2,7 +2,11 @@
 
 import pytest
 
-from tests.spec.reading import compiled, found
+from sluicegate.apis import APIS
+from sluicegate.core.snapshot import Snapshot
+from sluicegate.spec.load import load
+from sluicegate.spec.references import Sources
+from tests.spec.reading import ENV
 
 FILE = """version: 1
 instances:
@@ -26,6 +30,18 @@ def file(provider: str, endpoint: str, name: str = "claude-sonnet-4-6", sku: str
     return FILE.format(provider=provider, endpoint=endpoint, name=name, sku=sku)
 
 
+def found(text: str) -> list[str]:
+    problems = load(text.encode(), "g.yaml", "/nowhere", Sources(ENV), tuple(APIS)).problems.of("error")
+    return [f"{p.place.line}:{p.place.column} {p.path}: {p.what} | {p.hint}" for p in problems]
+
+
+def compiled(text: str) -> Snapshot:
+    assert found(text) == []
+    snapshot = load(text.encode(), "g.yaml", "/nowhere", Sources(ENV), tuple(APIS)).snapshot
+    assert snapshot is not None
+    return snapshot
+
+
 HUB = "https://hub.services.ai.azure.com"
 
 
@@ -35,7 +51,7 @@ HUB = "https://hub.services.ai.azure.com"
      ("anthropic", "https://proxy.example/claude", "/claude"), ("foundry", HUB, "")],
 )  # fmt: skip
 def test_an_endpoint_ends_before_what_belongs_to_requests(provider: str, endpoint: str, base: str) -> None:
-    snapshot, _ = compiled(file(provider, endpoint))
+    snapshot = compiled(file(provider, endpoint))
     assert (snapshot.instances[0].provider, snapshot.instances[0].base_path) == (provider, base)
 
 
@@ -45,7 +61,7 @@ def test_an_endpoint_ends_before_what_belongs_to_requests(provider: str, endpoin
      ("foundry", HUB + "/models"), ("foundry", HUB + "/openai/v1"), ("foundry", HUB + "/anthropic"), ("azure_openai", HUB + "/openai")],
 )  # fmt: skip
 def test_a_path_that_belongs_to_requests_is_an_error(provider: str, endpoint: str) -> None:
-    assert found(file(provider, endpoint)) == [
+    assert found(file(provider, endpoint, "gpt-4o" if provider == "azure_openai" else "claude-sonnet-4-6")) == [
         "5:15 instances.hub.endpoint: has a path that belongs to requests | write only the resource's address: the "
         "gateway adds the path of each request"
     ]
@@ -60,7 +76,7 @@ def test_claude_of_a_foundry_resource_lies_below_a_path() -> None:
 
 @pytest.mark.parametrize(("sku", "processing"), [("GlobalStandard", "global"), ("DataZoneStandard", "data_zone")])
 def test_claude_travels_as_far_as_its_deployment_says_and_has_a_price(sku: str, processing: str) -> None:
-    snapshot, _ = compiled(file("anthropic", "https://api.anthropic.com", sku=sku))
+    snapshot = compiled(file("anthropic", "https://api.anthropic.com", sku=sku))
     assert snapshot.deployments[0].processing == processing
     prices = dict(snapshot.prices.deployments)
     assert (1 in prices) == (sku == "GlobalStandard")
@@ -74,6 +90,26 @@ def test_an_api_version_says_that_a_foundry_resource_has_no_v1() -> None:
     text = file("foundry", HUB, "mistral-large", "GlobalStandard").replace(
         "    auth:", "    api_version: 2024-05-01-preview\n    auth:"
     )
-    assert compiled(text)[0].instances[0].api_version == "2024-05-01-preview"
+    assert compiled(text).instances[0].api_version == "2024-05-01-preview"
     other = text.replace("provider: foundry", "provider: anthropic")
     assert "6:5 instances.hub.api_version: has no effect with provider anthropic | remove it" in found(other)
+
+
+def test_an_instance_of_anthropic_serves_messages_and_no_chat() -> None:
+    for provider, endpoint in (("anthropic", "https://api.anthropic.com"), ("foundry", HUB)):
+        assert compiled(file(provider, endpoint)).models[0].operations == ("messages", "count_tokens")
+    asked = file("anthropic", "https://api.anthropic.com").replace("@1}", "@1, operations: [chat_completions]}")
+    assert len(found(asked)) == 1 and "chat_completions" in found(asked)[0]
+
+
+def test_claude_of_foundry_and_of_anthropic_are_one_pool() -> None:
+    other = """  own:
+    provider: anthropic
+    endpoint: https://api.anthropic.com
+    auth: none
+    deployments:
+      claude-sonnet-4-6: {model: claude-sonnet-4-6, version: 1, sku: GlobalStandard}
+models:"""
+    snapshot = compiled(file("foundry", HUB).replace("models:", other, 1))
+    assert snapshot.models[0].deployments == (1, 2)
+    assert snapshot.models[0].operations == ("messages", "count_tokens")
