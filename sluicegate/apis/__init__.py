@@ -111,6 +111,11 @@ class Paths:
 
     def _match(self, method: str, path: bytes, query: bytes) -> Match | str:
         name: str | None = None
+        # Azure's portal shows endpoints with a slash at the end, and clients put `/openai` behind it (LangChain for
+        # Node, openai before 7 and others): Azure takes this one doubled slash, so applications may have it.
+        doubled = path.startswith(b"//openai/")
+        if doubled:
+            path = path[1:]
         methods = self._exact.get(path)
         if methods is None:
             for before, places in self._with_model.items():
@@ -124,6 +129,8 @@ class Paths:
         if methods is None:
             return "route.path"
         place = methods.get(method)
+        if doubled and (place is None or not place.dated):
+            return "route.path"
         if place is None:
             return "route.method"
         version = None

@@ -1,4 +1,4 @@
-"""Clients for .NET and Java, whose packages no registry of ours has: what they send, byte for byte, answered.
+"""Clients for .NET and Java, whose packages no registry of ours has, and older ones: what they send is answered.
 
 Headers and URLs are as public recordings and sources of these SDKs show them (the order of some is ours). The two of
 `java.net.http` were captured from a JDK 17: on a plain connection it asks for h2c with every POST (abuse 85), which is
@@ -53,6 +53,11 @@ CLIENTS: dict[str, tuple[str, tuple[str, ...], str]] = {
         "Accept: application/json", "User-Agent: OpenAIClientImpl/Java 4.6.1", *STAINLESS,
         f"Authorization: Bearer {KEY}", "Content-Type: application/json", "Content-Length: {length}",
         "Host: localhost", "Connection: Keep-Alive", "Accept-Encoding: gzip"), CHAT),
+    "Node, @langchain/openai, given the endpoint that Azure's portal shows": ("/" + DATED, (
+        "Accept: application/json", f"api-key: {KEY}", "content-type: application/json",
+        "user-agent: langchainjs-azure-openai/2.0.0 (v24.19.0)", "Host: localhost", "Connection: keep-alive",
+        "accept-language: *", "sec-fetch-mode: cors", "accept-encoding: gzip, deflate", "content-length: {length}"),
+        CHAT),
     "Java, java.net.http": ("/v1/chat/completions", (
         H2C[0], "Content-Length: {length}", "Host: localhost", H2C[1], "Upgrade: h2c",
         "User-Agent: Java-http-client/17.0.15", f"Authorization: Bearer {KEY}", "Content-Type: application/json"), CHAT),
@@ -77,6 +82,7 @@ def said(name: str, streamed: bool = False) -> bytes:
 def is_carried(upstream: Upstream, name: str) -> None:
     """The last request reached the upstream as it was meant, without what was only between client and gateway."""
     seen = upstream.requests[-1]
+    assert seen.target.startswith(b"/openai/")
     document = json.loads(seen.body)
     assert document["messages"] == json.loads("{" + MESSAGES + "}")["messages"], name
     assert document.get("model") in (None, "chat", "gpt-4o-1")

@@ -50,7 +50,8 @@ def test_abuse_24_a_deployment_that_is_not_a_plain_known_name_is_404(name: bytes
 @pytest.mark.parametrize(
     "path",
     [
-        b"//openai/v1/chat/completions", b"/openai//v1/chat/completions", b"/openai/v1/chat/completions/",
+        b"//openai/v1/chat/completions", b"///openai/chat/completions", b"//v1/chat/completions", b"//health/live",
+        b"/openai//deployments/chat/chat/completions", b"//openai//chat/completions", b"/openai//v1/chat/completions", b"/openai/v1/chat/completions/",
         b"/openai/v1/../v1/chat/completions", b"/openai/v1/./chat/completions", b"/openai/v1/chat/completions;x",
         b"/openai/v1/chat%2fcompletions", b"/openai/v1/chat/completions%00", b"/openai/v1/chat/completions%3fx",
         b"/OPENAI/V1/chat/completions", b"/openai/v1/chat/completions/..", b"/", b"/openai", b"/openai/v1",

@@ -33,6 +33,9 @@ DEPLOYMENT = b"/openai/deployments/gpt-4o/chat/completions"
         (DEPLOYMENT, b"API-Version=2024-10-21", "gpt-4o", "2024-10-21"),
         (DEPLOYMENT, b"subscription-key=x&other&&=", "gpt-4o", None),
         (b"/openai/deployments/A.b_c-9/chat/completions", b"", "A.b_c-9", None),
+        # an endpoint with a slash at its end, as Azure's portal shows it, and `/openai` put behind it
+        (b"/" + DEPLOYMENT, b"api-version=2024-10-21", "gpt-4o", "2024-10-21"),
+        (b"//openai/chat/completions", b"api-version=2024-10-21", None, "2024-10-21"),
         (b"/openai/deployments/" + b"a" * 64 + b"/chat/completions", b"", "a" * 64, None),
     ],
 )

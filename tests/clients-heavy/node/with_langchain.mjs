@@ -6,7 +6,7 @@ import { CITY, TEXTS, TOOL, thrown, user, vectors } from "./asked.mjs";
 export function make(told) {
   const { words } = told;
   const common = (deployment, key = told.key) => ({
-    azureOpenAIEndpoint: told.url,
+    azureOpenAIEndpoint: `${told.url}/`, // as Azure's portal shows it: asks for `//openai/deployments/...`
     azureOpenAIApiKey: key,
     azureOpenAIApiVersion: told.version,
     azureOpenAIApiDeploymentName: deployment,
