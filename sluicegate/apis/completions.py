@@ -32,7 +32,7 @@ class Completions:
     deployment_path: ClassVar[str] = "/completions"
     model_path: ClassVar[str] = "/completions"
     bases: ClassVar[Bases] = OPENAI
-    providers: ClassVar[tuple[str, ...]] = PROVIDERS_OF_OPENAI
+    providers: ClassVar[tuple[str, ...]] = (*PROVIDERS_OF_OPENAI, "foundry")
     takes: ClassVar[str] = "json"
     repeatable: ClassVar[bool] = True
     unmetered: ClassVar[str] = ""

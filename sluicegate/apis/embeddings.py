@@ -11,7 +11,7 @@ from typing import Any, ClassVar, Final
 
 import msgspec
 
-from sluicegate.apis.base import OPENAI, PROVIDERS_OF_OPENAI, Bases, Malformed
+from sluicegate.apis.base import FOUNDRY, OPENAI, PROVIDERS_OF_OPENAI, Bases, Malformed
 from sluicegate.apis.chat_usage import prompt_said, usage_at_end
 from sluicegate.apis.json_body import NULL, fields_of, model_of, renamed
 from sluicegate.apis.json_shapes import Vectors
@@ -31,8 +31,8 @@ class Embeddings:
     method: ClassVar[str] = "POST"
     deployment_path: ClassVar[str] = "/embeddings"
     model_path: ClassVar[str] = "/embeddings"
-    bases: ClassVar[Bases] = OPENAI
-    providers: ClassVar[tuple[str, ...]] = PROVIDERS_OF_OPENAI
+    bases: ClassVar[Bases] = (*OPENAI, (FOUNDRY, True))
+    providers: ClassVar[tuple[str, ...]] = (*PROVIDERS_OF_OPENAI, "foundry")
     takes: ClassVar[str] = "json"
     repeatable: ClassVar[bool] = True
     unmetered: ClassVar[str] = ""

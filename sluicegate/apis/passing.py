@@ -40,7 +40,7 @@ class Passing:
 
     takes: ClassVar[str] = "json"
     bases: ClassVar[Bases] = OPENAI
-    providers: ClassVar[tuple[str, ...]] = PROVIDERS_OF_OPENAI
+    providers: ClassVar[tuple[str, ...]] = (*PROVIDERS_OF_OPENAI, "foundry")
     deployment_path: ClassVar[str] = ""
     repeatable: ClassVar[bool] = False
     "What it leaves behind nobody knows."

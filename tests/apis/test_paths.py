@@ -208,3 +208,29 @@ def test_whose_errors_are_read_is_known_of_any_target_below_a_base_of_their_own(
         assert paths.dialect(target) == "anthropic"
     for target in (b"/v1/chat/completions", b"/v1/models", b"/anthropic", b"", b"x" * 100, b"/"):
         assert paths.dialect(target) == "openai"
+
+
+@pytest.mark.parametrize(
+    ("line", "name", "version"),
+    [
+        (b"/models/chat/completions?api-version=2024-05-01-preview", "chat_completions", "models/2024-05-01-preview"),
+        (b"/models/embeddings?api-version=2024-05-01-preview", "embeddings", "models/2024-05-01-preview"),
+        (b"/models/chat/completions", "chat_completions", "models/"),
+        (b"/anthropic/v1/messages", "messages", None), (b"/v1/messages", "messages", None),
+        (b"/v1/messages?beta=true", "messages", None), (b"/anthropic/v1/messages/count_tokens?beta=true", "count_tokens", None),
+        (b"/v1/messages/count_tokens", "count_tokens", None),
+    ],
+)  # fmt: skip
+def test_foundrys_and_anthropics_clients_come_by_their_own_urls(line: bytes, name: str, version: str | None) -> None:
+    path, _, query = line.partition(b"?")
+    match = PATHS.match("POST", path, query)
+    assert not isinstance(match, str) and (match.api.name, match.path_model, match.api_version) == (name, None, version)
+
+
+@pytest.mark.parametrize(
+    "path",
+    [b"/openai/v1/messages", b"/openai/messages", b"/anthropic/messages", b"/anthropic/v1/chat/completions", b"/models/messages",
+     b"/models/completions", b"/anthropic/v1/messages/", b"/anthropic//v1/messages", b"/anthropic/v1/messages/batches"],
+)  # fmt: skip
+def test_no_dialect_lies_below_anothers_base(path: bytes) -> None:
+    assert PATHS.match("POST", path, b"") == "route.path"
