@@ -13,7 +13,9 @@ from zlib import crc32
 import msgspec
 
 from sluicegate.sim.answer import Answer, Claim, Piece
+from sluicegate.sim.azure import refusals
 from sluicegate.sim.azure.refusals import BLOCKED, JAILBREAK, JSON, SAFE
+from sluicegate.sim.azure.request import DATED, Request, dated_since
 from sluicegate.sim.azure.text import (
     ENCODED,
     fitting,
@@ -34,6 +36,9 @@ _SAFE: Final = encode(SAFE)
 _BLOCKED: Final = encode(BLOCKED)
 _PROMPT_RESULTS: Final = encode([{"prompt_index": 0, "content_filter_results": {**SAFE, **JAILBREAK}}])
 _FILTERS: Final = b'"content_filter_results":' + _SAFE + b","
+N_MOST: Final = 128
+STREAM_OPTIONS_SINCE: Final = "2024-09-01"
+JSON_SCHEMA_SINCE: Final = "2024-08-01"
 _ASYNC_STRIDE: Final = 12
 """Content events between two annotations of the asynchronous filter."""
 
@@ -93,6 +98,7 @@ class Chat:
         self.sayings = [self._said(index) for index in range(count)]
         prompt_count = int(self.marks.get("prompt_tokens") or prompt_tokens(messages, extra))
         reasoning = deployment.reasoning
+        self.choices = count
         self.claim = Claim(
             prompt_count,
             sum(s.size for s in self.sayings) + reasoning,
@@ -330,3 +336,33 @@ def _interleaved(parts: list[list[Piece]]) -> list[Piece]:
                 out.append((0.0 if waited else after, choice))
                 waited = True
     return out
+
+
+def wrong_chat(request: Request) -> Answer | None:
+    """What the API refuses about a body."""
+    document = request.document
+    messages = document.get("messages")
+    if not isinstance(messages, list) or not messages:
+        return refusals.bad_request("Missing required parameter: 'messages'.", "messages", "missing_required_parameter")
+    for name in ("max_tokens", "max_completion_tokens", "n"):
+        value = document.get(name)
+        if value is not None and (not isinstance(value, int) or isinstance(value, bool)):
+            return refusals.bad_request(f"Invalid type for '{name}': expected an integer.", name, "invalid_type")
+        if value is not None and (value < 1 or (name == "n" and value > N_MOST)):
+            return refusals.bad_request(f"Invalid '{name}': integer out of range.", name, "integer_out_of_range")
+    options = document.get("stream_options")
+    if options is not None:
+        if request.surface == DATED and not dated_since(request.api_version, STREAM_OPTIONS_SINCE):
+            return refusals.bad_request("Unrecognized request argument supplied: stream_options")
+        if document.get("stream") is not True:
+            return refusals.bad_request(
+                "The 'stream_options' parameter is only allowed when 'stream' is enabled.", "stream_options"
+            )
+    form = document.get("response_format")
+    if isinstance(form, dict) and form.get("type") == "json_schema" and request.surface == DATED:
+        if not dated_since(request.api_version, JSON_SCHEMA_SINCE):
+            return refusals.bad_request(
+                "response_format value as json_schema is enabled only for api versions 2024-08-01-preview and later",
+                code="BadRequest",
+            )
+    return None

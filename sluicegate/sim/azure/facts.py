@@ -30,6 +30,19 @@ def ptu(model: str, sku: str) -> Ptu | None:
     return table.get((model, sku)) or table.get((model, ""))
 
 
+def families(model: str) -> frozenset[str]:
+    """What can be asked of a model, in the words of the book; empty: not known."""
+    return _families().get(model, frozenset())
+
+
+@cache
+def _families() -> dict[str, frozenset[str]]:
+    found: dict[str, frozenset[str]] = {}
+    for row in _rows("models.csv"):
+        found[row["model"]] = found.get(row["model"], frozenset()) | frozenset(row["operations"].split())
+    return found
+
+
 def region_shown(name: str) -> str:
     """`westeurope` as x-ms-region says it: `West Europe`. Anything unknown stays as it is."""
     return _regions().get(name, name)

@@ -14,17 +14,15 @@ from typing import Any, Final
 from sluicegate.sim.answer import Answer, Claim
 from sluicegate.sim.azure import refusals
 from sluicegate.sim.azure.capacity import SHOWN, UNSAID, Capacity, Provisioned, Standard, capacity
-from sluicegate.sim.azure.chat import Chat
-from sluicegate.sim.azure.facts import PROVISIONED, ptu
+from sluicegate.sim.azure.facts import PROVISIONED, families, ptu
 from sluicegate.sim.azure.headers import HeaderBook
-from sluicegate.sim.azure.request import COMPATIBLE, DATED, V1, Request, dated_since, is_date
+from sluicegate.sim.azure.listing import listing
+from sluicegate.sim.azure.operations import OPERATIONS, Operation, Said
+from sluicegate.sim.azure.request import COMPATIBLE, DATED, V1, Request, is_date
 from sluicegate.sim.faults import FaultBook
 from sluicegate.sim.ledger import Entry, Ledger
 from sluicegate.sim.spec import DeploymentSpec, InstanceSpec, changed
 
-STREAM_OPTIONS_SINCE: Final = "2024-09-01"
-JSON_SCHEMA_SINCE: Final = "2024-08-01"
-N_MOST: Final = 128
 SPILLED: Final = frozenset({429, 500, 503})
 """What the platform's own spillover catches; besides these, a prompt that is too long."""
 TOO_LONG: Final = b"context_length_exceeded"
@@ -143,7 +141,11 @@ class Instance:
     def _honest(self, request: Request, readable: bool, entry: Entry, now: float, wall: float) -> Answer:
         """Without faults."""
         compatible = self.spec.kind == "openai_compatible"
-        if not request.surface or (request.surface == COMPATIBLE) != compatible or request.method != "POST":
+        if not request.surface or (request.surface == COMPATIBLE) != compatible:
+            return refusals.no_resource()
+        operation = OPERATIONS.get(request.operation) if request.method == "POST" else None
+        listed = request.method == "GET" and request.operation.startswith("/models")
+        if not listed and (operation is None or not (compatible or operation.azure)):
             return refusals.no_resource()
         if request.surface == DATED and not is_date(request.api_version):
             return refusals.no_resource()
@@ -152,6 +154,8 @@ class Instance:
         entry.authorized = self._authorized(request, compatible)
         if not entry.authorized:
             return refusals.wrong_key(compatible)
+        if operation is None:
+            return listing(self.spec, request.operation, compatible)
         if request.surface != DATED and not readable:
             return refusals.bad_request("We could not parse the JSON body of your request.")
         deployment = self.spec.deployments.get(request.deployment)
@@ -159,42 +163,47 @@ class Instance:
             return refusals.no_deployment(compatible, request.deployment)
         if not readable:
             return refusals.bad_request("We could not parse the JSON body of your request.")
-        wrong = _wrong(request)
+        known = families(deployment.model)
+        if known and operation.family not in known:
+            return refusals.not_supported(operation.called, deployment.model)
+        wrong = operation.wrong(request)
         if wrong is not None:
             return wrong
-        return self._spoken(request, deployment, entry, now, wall)
+        return self._spoken(operation, request, deployment, entry, now, wall)
 
-    def _spoken(self, request: Request, deployment: DeploymentSpec, entry: Entry, now: float, wall: float) -> Answer:
+    def _spoken(
+        self, operation: Operation, request: Request, deployment: DeploymentSpec, entry: Entry, now: float, wall: float
+    ) -> Answer:
         own, shared = self.capacity[request.deployment], self.quotas.get(deployment.quota)
         if own is not None or shared is not None:
-            refused = _lacking(own, shared, deployment, now, wall, request)
+            refused = _lacking(own, shared, deployment, now, wall, request, operation)
             if refused is not None:
                 return refused
-        chat = Chat(request.document, request.body, deployment, self.spec.kind == "azure_openai", self.seed)
+        chat = operation.make(request.document, request.body, deployment, self.spec.kind == "azure_openai", self.seed)
         claim = chat.claim
-        request.estimate = claim.prompt + (UNSAID if chat.cap is None else chat.cap) * len(chat.sayings)
+        request.estimate = claim.prompt + (UNSAID if chat.cap is None else chat.cap) * chat.choices
         if "too_long" in chat.marks:
             return refusals.too_long(128_000, 128_000 + claim.prompt)
         if 0 < deployment.max_input < claim.prompt:
             return refusals.too_long(deployment.max_input, claim.prompt)
         for counted in (own, shared):
             if counted is not None:
-                counted.take(counted.estimate(claim.prompt, claim.cached, chat.cap, len(chat.sayings)), now)
+                counted.take(counted.estimate(claim.prompt, claim.cached, chat.cap, chat.choices), now)
         if "filter" in chat.marks:
             answer = refusals.filtered_prompt()
             answer.claim = Claim(claim.prompt, 0, claim.cached)
         else:
-            answer = self._written(chat, deployment, wall)
+            answer = self._written(operation, chat, deployment, wall)
         if chat.stream or isinstance(own, Provisioned):
-            estimate = own.estimate(claim.prompt, claim.cached, chat.cap, len(chat.sayings)) if own is not None else 0
+            estimate = own.estimate(claim.prompt, claim.cached, chat.cap, chat.choices) if own is not None else 0
             entry.on_end = lambda entry: _over(entry, answer, own, estimate, now)
         return answer
 
-    def _written(self, chat: Chat, deployment: DeploymentSpec, wall: float) -> Answer:
+    def _written(self, operation: Operation, chat: Said, deployment: DeploymentSpec, wall: float) -> Answer:
         jitter = deployment.latency.jitter
         draw = blake2b(b"%d %b %d" % (self.seed, self.name.encode(), self.served), digest_size=24).digest()
         speed = 1.0 if not jitter else 1.0 + jitter * (2.0 * int.from_bytes(draw[:4], "big") / 2**32 - 1.0)
-        identity = b"chatcmpl-" + b64encode(draw[3:], b"Az").rstrip(b"=")
+        identity = operation.prefix + b64encode(draw[3:], b"Az").rstrip(b"=")
         return chat.answer(identity, wall, speed)
 
     def _authorized(self, request: Request, compatible: bool) -> bool:
@@ -210,7 +219,13 @@ class Instance:
 
 
 def _lacking(
-    own: Capacity | None, shared: Standard | None, deployment: DeploymentSpec, now: float, wall: float, request: Request
+    own: Capacity | None,
+    shared: Standard | None,
+    deployment: DeploymentSpec,
+    now: float,
+    wall: float,
+    request: Request,
+    operation: Operation,
 ) -> Answer | None:
     """The 429 of a deployment that has no capacity left, or shares a quota that has none."""
     wait_s, of = own.lacks(now) if own is not None else (0.0, "")
@@ -221,7 +236,7 @@ def _lacking(
     if not of:
         return None
     form: refusals.RetryForm = "both" if deployment.sku.endswith(PROVISIONED) else "s"
-    return refusals.throttled(wait_s, wall, "rate", form, request.api_version, of)
+    return refusals.throttled(wait_s, wall, "rate", form, request.api_version, of, operation.called)
 
 
 def _over(entry: Entry, answer: Answer, own: Capacity | None, estimate: float, now: float) -> None:
@@ -233,36 +248,6 @@ def _over(entry: Entry, answer: Answer, own: Capacity | None, estimate: float, n
         entry.claim = Claim(claim.prompt, round(claim.completion * said), claim.cached, claim.reasoning)
     if own is not None:
         own.settle(estimate, entry.claim, entry.ended_at or now)
-
-
-def _wrong(request: Request) -> Answer | None:
-    """What the API refuses about a body."""
-    document = request.document
-    messages = document.get("messages")
-    if not isinstance(messages, list) or not messages:
-        return refusals.bad_request("Missing required parameter: 'messages'.", "messages", "missing_required_parameter")
-    for name in ("max_tokens", "max_completion_tokens", "n"):
-        value = document.get(name)
-        if value is not None and (not isinstance(value, int) or isinstance(value, bool)):
-            return refusals.bad_request(f"Invalid type for '{name}': expected an integer.", name, "invalid_type")
-        if value is not None and (value < 1 or (name == "n" and value > N_MOST)):
-            return refusals.bad_request(f"Invalid '{name}': integer out of range.", name, "integer_out_of_range")
-    options = document.get("stream_options")
-    if options is not None:
-        if request.surface == DATED and not dated_since(request.api_version, STREAM_OPTIONS_SINCE):
-            return refusals.bad_request("Unrecognized request argument supplied: stream_options")
-        if document.get("stream") is not True:
-            return refusals.bad_request(
-                "The 'stream_options' parameter is only allowed when 'stream' is enabled.", "stream_options"
-            )
-    form = document.get("response_format")
-    if isinstance(form, dict) and form.get("type") == "json_schema" and request.surface == DATED:
-        if not dated_since(request.api_version, JSON_SCHEMA_SINCE):
-            return refusals.bad_request(
-                "response_format value as json_schema is enabled only for api versions 2024-08-01-preview and later",
-                code="BadRequest",
-            )
-    return None
 
 
 def made_key(seed: int, name: str) -> str:

@@ -70,6 +70,13 @@ def no_deployment(compatible: bool, name: str) -> Answer:
     )
 
 
+def not_supported(operation: str, model: str) -> Answer:
+    """The deployment is there, and cannot do that."""
+    named = operation.partition("_")[0].lower()
+    message = f"The {named} operation does not work with the specified model, {model}. Please choose different model."
+    return error(400, "OperationNotSupported", message)
+
+
 def no_resource() -> Answer:
     return error(404, "404", "Resource not found")
 
@@ -111,14 +118,14 @@ def too_long(limit: int, tokens: int) -> Answer:
 
 def throttled(
     wait_s: float, wall: float, reason: Reason = "rate", form: RetryForm = "both", version: str | None = None,
-    of: str = "tokens",
+    of: str = "tokens", operation: str = "ChatCompletions_Create",
 ) -> Answer:  # fmt: skip
     """429. `wait_s`: seconds until the next call is accepted; `wall`: now, for the date form; `of`: tokens or requests,
     whichever there were too many of."""
     seconds = max(1, ceil(wait_s))
     if reason == "rate":
         text = (
-            f"Requests to the ChatCompletions_Create Operation under Azure OpenAI API version {version or 'v1'} have "
+            f"Requests to the {operation} Operation under Azure OpenAI API version {version or 'v1'} have "
             f"exceeded {'token' if of == 'tokens' else 'call'} rate limit of your current OpenAI S0 pricing tier. "
             f"Please retry after {seconds} second{'s' if seconds > 1 else ''}. "
             "Please go here: https://aka.ms/oai/quotaincrease if you would like to further increase the default "

@@ -10,7 +10,10 @@ import msgspec
 
 Headers = list[tuple[bytes, bytes]]
 
-_DATED: Final = re.compile(r"/openai/deployments/([^/]+)/chat/completions")
+_DATED: Final = re.compile(r"/openai/deployments/([^/]+)(/.+)")
+_V1: Final = "/openai/v1"
+_COMPATIBLE: Final = "/v1"
+_RESOURCE: Final = "/openai"
 _DATE: Final = re.compile(r"\d{4}-\d{2}-\d{2}(-preview)?")
 
 DATED, V1, COMPATIBLE = "dated", "v1", "compatible"
@@ -29,6 +32,7 @@ class Request:
         "head",
         "headers",
         "method",
+        "operation",
         "path",
         "surface",
         "target",
@@ -42,7 +46,7 @@ class Request:
         "As it came, the empty line included."
         self.body = body
         self.complete = False
-        self.path, self.api_version, self.surface, self.deployment = _read_target(target)
+        self.path, self.api_version, self.surface, self.deployment, self.operation = _read_target(target)
         "Deployment: from the path; on the other surfaces from the body, once it was read."
         self.document: Any = None
         "The decoded body, an object; None while unread or when it is none."
@@ -65,26 +69,30 @@ class Request:
         if not isinstance(document, dict):
             return False
         self.document = document
-        if self.surface != DATED:
+        if not self.deployment:
             model = document.get("model")
             self.deployment = model if isinstance(model, str) else ""
         return True
 
 
 @lru_cache(1024)
-def _read_target(target: str) -> tuple[str, str | None, str, str]:
-    """Path, api-version, surface and deployment of a request's target."""
+def _read_target(target: str) -> tuple[str, str | None, str, str, str]:
+    """Path, api-version, surface, deployment and operation (the end of the path) of a request's target."""
     path, _, query = target.partition("?")
     version: str | None = None
     for pair in query.split("&"):
         if pair.startswith("api-version="):
             version = pair[12:]
-    if path == "/openai/v1/chat/completions":
-        return path, version, V1, ""
-    if path == "/v1/chat/completions":
-        return path, version, COMPATIBLE, ""
+    if path.startswith(_V1 + "/"):
+        return path, version, V1, "", path[len(_V1) :]
+    if path.startswith(_COMPATIBLE + "/"):
+        return path, version, COMPATIBLE, "", path[len(_COMPATIBLE) :]
     match = _DATED.fullmatch(path)
-    return (path, version, DATED, match[1]) if match else (path, version, "", "")
+    if match:
+        return path, version, DATED, match[1], match[2]
+    if path.startswith(_RESOURCE + "/models"):
+        return path, version, DATED, "", path[len(_RESOURCE) :]
+    return path, version, "", "", ""
 
 
 def dated_since(version: str | None, since: str) -> bool:

@@ -1,0 +1,59 @@
+"""What an instance can be asked for: the table from the end of a URL's path to whoever understands such a request.
+
+One row = one operation. `make` understands a sound request and knows what will be said, what it costs and how it is
+written; `wrong` is what the API refuses about the body. Capacity, quotas, keys, faults and headers are the same for
+all of them and stand in instance.py.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, Final, NamedTuple, Protocol
+
+from sluicegate.sim.answer import Answer, Claim
+from sluicegate.sim.azure.chat import Chat, wrong_chat
+from sluicegate.sim.azure.completions import Completion, wrong_completion
+from sluicegate.sim.azure.embeddings import Embedding, wrong_embedding
+from sluicegate.sim.azure.moderations import Moderation, wrong_moderation
+from sluicegate.sim.azure.request import Request
+from sluicegate.sim.spec import DeploymentSpec
+
+
+class Said(Protocol):
+    """One request, understood."""
+
+    claim: Claim
+    cap: int | None
+    "Token maximum of each choice, None without."
+    choices: int
+    "How many of them are generated."
+    marks: dict[str, str]
+    "What the prompt asks of the simulator."
+    stream: bool
+
+    def answer(self, identity: bytes, wall: float, speed: float) -> Answer:
+        """`identity`: of what is made; `wall`: now; `speed`: factor on all waiting, from the jitter."""
+
+
+class Operation(NamedTuple):
+    """One row."""
+
+    make: Callable[[dict[str, Any], bytes | bytearray, DeploymentSpec, bool, int], Said]
+    "Document, its bytes, the deployment, whether it is Azure's, the seed."
+    wrong: Callable[[Request], Answer | None]
+    called: str
+    "As Azure's messages call it."
+    prefix: bytes
+    "How the ids of what it makes begin."
+    family: str
+    "The model book's word for models that can do it; a model that the book does not know can do everything."
+    azure: bool = True
+    "Azure OpenAI has it, too."
+
+
+OPERATIONS: Final[dict[str, Operation]] = {
+    "/chat/completions": Operation(Chat, wrong_chat, "ChatCompletions_Create", b"chatcmpl-", "chat"),
+    "/completions": Operation(Completion, wrong_completion, "Completions_Create", b"cmpl-", "completions"),
+    "/embeddings": Operation(Embedding, wrong_embedding, "Embeddings_Create", b"embd-", "embeddings"),
+    "/moderations": Operation(Moderation, wrong_moderation, "Moderations_Create", b"modr-", "moderations", azure=False),
+}
