@@ -6,8 +6,9 @@ a wrong key as for a right one. The digest costs 0.65 us; that is the price of n
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from hashlib import blake2b
+from typing import Final
 
 from sluicegate.core.record import PLAIN, Context
 from sluicegate.core.secret import Secret
@@ -20,6 +21,10 @@ LONGEST_KEY = 4096
 def digest(key: bytes, secret: Secret) -> bytes:
     """Keyed BLAKE2b of a consumer's key, 16 bytes; `secret` is the installation's (at most 64 bytes are used)."""
     return blake2b(key, digest_size=DIGEST_BYTES, key=secret.reveal().encode()[:64]).digest()
+
+
+EVERY: Final[frozenset[str]] = frozenset()
+"""One for all: an empty set of its own would be 216 bytes a consumer, of whom there may be a million."""
 
 
 class Consumer:
@@ -39,7 +44,7 @@ class Consumer:
         self.tenant = entry.tenant
         self.everything = "*" in entry.models
         self.models = frozenset(entry.models) if models is None else models
-        self.operations = frozenset(entry.operations)
+        self.operations = frozenset(entry.operations) if entry.operations else EVERY
         "What it may ask for; empty: all that its models offer."
         self.boundary = "" if group is None else group.boundary
         "Where its requests may be processed; empty: anywhere."
@@ -124,7 +129,7 @@ class Callers:
         """Whose key it is that has this digest."""
         return self._by_digest.get(mark)
 
-    def _add(self, entries: Sequence[ConsumerEntry]) -> None:
+    def _add(self, entries: Iterable[ConsumerEntry]) -> None:
         groups = {t.name: t for t in self._directory.tenants if t.limits or t.params or t.boundary or t.labels}
         grants: dict[tuple[str, ...], frozenset[str]] = {}
         for entry in entries:

@@ -1,5 +1,7 @@
 """Who asks: one principal shown twice is fine, two are not, and keys are never kept."""
 
+import tracemalloc
+
 import pytest
 
 from sluicegate.core.caller import LONGEST_KEY, Callers, Consumer, digest
@@ -57,3 +59,20 @@ def test_a_secret_cannot_be_printed() -> None:
     assert "old" not in f"{OLD} {OLD!r} {OLD:>20} {[OLD]} %s" % OLD
     with pytest.raises(TypeError):
         OLD.__reduce__()
+
+
+def test_G9_a_key_takes_at_most_400_bytes() -> None:
+    """What a worker holds for each consumer: itself, its name, the digest, its place in the table."""
+    count = 20_000
+    made = (
+        ConsumerEntry(n, f"consumer-{n:07d}", "default", ("chat",), (n.to_bytes(16, "big"),)) for n in range(1, count)
+    )
+    callers = Callers(Directory((NEW,), ()))
+    tracemalloc.start()
+    try:
+        before = tracemalloc.get_traced_memory()[0]
+        callers._add(made)
+        held = tracemalloc.get_traced_memory()[0] - before
+    finally:
+        tracemalloc.stop()
+    assert held / count <= 400
