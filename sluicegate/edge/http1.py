@@ -494,7 +494,12 @@ class Connection:
             found = server.paths.match(request.method, path, query)
             if isinstance(found, str):
                 if not server.health.answer(request, path):
-                    self.refuse(request, found, _ROUTE[found])
+                    listed = server.listing.answer(request, path, query)
+                    if not isinstance(listed, bool):
+                        reason, message = listed
+                        self.refuse(request, reason, message or _ROUTE[reason])
+                    elif not listed:
+                        self.refuse(request, found, _ROUTE[found])
                 return
             match = found
             server.remember(request.method, request.url, match)

@@ -26,6 +26,7 @@ from sluicegate.core.settings import Listen
 from sluicegate.drive import Bound
 from sluicegate.edge.health import Health
 from sluicegate.edge.http1 import Connection
+from sluicegate.edge.listing import Listing
 
 ACCEPT_BURST = 32
 """Connections taken per readiness of a listening socket, so that a flood does not starve the streams."""
@@ -81,6 +82,7 @@ class Server:
         self.replaced = False
         "Draining, but another worker has our sockets: readiness of the gateway goes on."
         self.health = Health(self)
+        self.listing = Listing(self)
         self.refusals: Counter[str] = Counter()
         "Refusals before any exchange began, by reason."
         self.date_line = b""
