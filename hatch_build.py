@@ -26,6 +26,7 @@ BESIDE = (
 
 PLAIN = {
     "apis/chat_shapes.py", "apis/json_shapes.py", "apis/messages_shapes.py",  # msgspec's classes
+    "apis/media_shapes.py",
     "wire/any_key.py",  # a metaclass
     "providers/refusals.py",  # msgspec's classes; only refusals come here
     "core/settings.py", "core/snapshot.py", "core/entry.py",  # msgspec makes them from what crosses a channel: of

@@ -10,18 +10,24 @@ import re
 from collections.abc import Iterable
 from typing import Final, NamedTuple, cast
 
+from sluicegate.apis.audio_speech import AudioSpeech
+from sluicegate.apis.audio_transcriptions import AudioTranscriptions
+from sluicegate.apis.audio_translations import AudioTranslations
 from sluicegate.apis.base import FOUNDRY, Api
 from sluicegate.apis.chat_completions import ChatCompletions
 from sluicegate.apis.completions import Completions
 from sluicegate.apis.count_tokens import CountTokens
 from sluicegate.apis.embeddings import Embeddings
+from sluicegate.apis.images_edits import ImagesEdits
+from sluicegate.apis.images_generations import ImagesGenerations
 from sluicegate.apis.messages import Messages
 from sluicegate.apis.moderations import Moderations
 from sluicegate.apis.passing import Passing
 from sluicegate.wire.refusal import OPENAI
 
 _ROWS: tuple[Api, ...] = (
-    ChatCompletions(), Completions(), Embeddings(), Moderations(), Messages(), CountTokens(),
+    ChatCompletions(), Completions(), Embeddings(), Moderations(), Messages(), CountTokens(), ImagesGenerations(),
+    ImagesEdits(), AudioSpeech(), AudioTranscriptions(), AudioTranslations(),
 )  # fmt: skip
 
 APIS: Final[dict[str, Api]] = {row.name: row for row in _ROWS}

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar, Final, Protocol
 
 from sluicegate.core.events import Facts, Usage
@@ -87,3 +87,16 @@ class Api(Protocol):
 
     def tail(self, tail: bytes) -> Usage | None:
         """Usage from the last bytes of an answer too large to hold; Malformed when they cannot be its end."""
+
+
+class FormApi(Api, Protocol):
+    """A row that takes forms (`takes` is `form`): they are passed on while they are read."""
+
+    decides: ClassVar[frozenset[str]]
+    "Fields that are read, and may stand in a form once."
+    or_json: ClassVar[bool]
+    "It takes a JSON body, too."
+
+    def form(self, fields: Mapping[str, bytes], names: Sequence[str], size: int) -> Facts:
+        """What a form decides, with its `special`. `fields`: as far as they are known, `names`: of all its parts so
+        far, `size`: of the form, as far as that is known. Raises BadRequest."""

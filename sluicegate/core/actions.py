@@ -15,12 +15,18 @@ ABORT = 0.0
 
 
 class Read:
-    """Read the request body, `100 Continue` first where it was asked for. Answer: Body, Refused or Gone."""
+    """Read the request body, `100 Continue` first where it was asked for. Answer: Body, Refused or Gone.
 
-    __slots__ = ("max_bytes",)
+    `max_bytes`: of a body that is held, `upload`: of a form that is passed on while it is read. The Body of a form
+    comes when what decides is known; `whole`: when all of it is.
+    """
 
-    def __init__(self, max_bytes: int) -> None:
+    __slots__ = ("max_bytes", "upload", "whole")
+
+    def __init__(self, max_bytes: int, upload: int = 0, whole: bool = False) -> None:
         self.max_bytes = max_bytes
+        self.upload = upload
+        self.whole = whole
 
 
 class Ask:

@@ -30,7 +30,7 @@ class Usage:
     provider called the total.
     """
 
-    __slots__ = ("cache_write", "cached", "hour", "input", "output", "reasoning", "tier")
+    __slots__ = ("cache_write", "cached", "hour", "input", "media", "output", "reasoning", "tier")
 
     def __init__(
         self, input: int = 0, output: int = 0, cached: int = 0, cache_write: int = 0, reasoning: int = 0,
@@ -45,6 +45,9 @@ class Usage:
         "Of the service, as the answer says it: another one has another price. Empty: it did not say."
         self.hour = hour
         "How many of `cache_write` are kept for an hour, which has a price of its own."
+        self.media: Mapping[str, int] | None = None
+        "Of these tokens, those that have a price of their own (`audio_input`, `image_output` ...), and what is no"
+        " token at all (`image`, `character`); None: all of it is text. Classes are those of price books."
 
     @property
     def total_input(self) -> int:
@@ -66,11 +69,60 @@ class Usage:
         return "Usage(" + ", ".join(f"{n}={getattr(self, n)}" for n in _CLASSES) + ")"
 
 
+JSON: Final = "json"
+BYTES: Final = "bytes"
+TEXT: Final = "text"
+"""What an answer that is not streamed is, see Special."""
+
+
+class Special:
+    """In what a request differs from text in JSON, both ways."""
+
+    __slots__ = ("a_token", "answers", "expected", "form", "input_class", "once", "open", "output_class", "units")
+
+    def __init__(
+        self,
+        answers: str = JSON,
+        a_token: int = 4,
+        input_class: str = "",
+        output_class: str = "",
+        units: Mapping[str, int] | None = None,
+        expected: int | None = None,
+    ) -> None:
+        self.answers = answers
+        "JSON, BYTES (audio) or TEXT (subtitles), where the answer is not streamed."
+        self.a_token = a_token
+        "So many bytes of the answer are about a token of output, where nobody says how many there are."
+        self.input_class = input_class
+        self.output_class = output_class
+        "Of price books, for estimated tokens; empty: they are text."
+        self.units: Mapping[str, int] = {} if units is None else units
+        "What is billed besides tokens, known from the request: characters."
+        self.expected = expected
+        "Tokens of a whole answer that does not say, where its bytes tell nothing: images that are a URL."
+        self.form = False
+        "The body is a form that is passed on while it is read."
+        self.open = False
+        "Of such a form more is to come, other fields among it."
+        self.once = False
+        "What was passed on of it was more than is kept: it cannot be sent again."
+
+    def media(self, input: int, output: int) -> dict[str, int] | None:
+        """Usage.media of estimated tokens."""
+        found = dict(self.units)
+        if self.input_class:
+            found[self.input_class] = input
+        if self.output_class:
+            found[self.output_class] = output
+        return found or None
+
+
 class Facts:
     """What a request body decides: read once from its top-level fields, never from the rest."""
 
     __slots__ = (
-        "asked_usage", "best_of", "estimate", "images", "max_output", "media", "model", "n", "stream", "tools",
+        "asked_usage", "best_of", "estimate", "images", "max_output", "media", "model", "n", "special", "stream",
+        "tools",
     )  # fmt: skip
 
     def __init__(
@@ -100,6 +152,8 @@ class Facts:
         self.images = images
         self.asked_usage = asked_usage
         "The client itself asked for `stream_options.include_usage`: the usage chunk is its own, do not strip it."
+        self.special: Special | None = None
+        "None: the request and its answer are text in JSON."
 
 
 class AnswerFacts:
@@ -187,7 +241,8 @@ class Body:
 
 
 class Refused:
-    """The request itself cannot be accepted (too large, not JSON, too slow): answers `Read`."""
+    """The request itself cannot be accepted (too large, not JSON, too slow): answers `Read`, and `Send` where the rest
+    of a form that is passed on turned out so."""
 
     __slots__ = ("at", "message", "reason")
 

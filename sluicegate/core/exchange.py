@@ -67,7 +67,7 @@ def exchange(world: World) -> Exchange:
             return
         route = found
 
-    e = yield route.read if route else Read(routes.largest_body)
+    e = yield route.read if route else Read(routes.largest_body, routes.largest_upload)
     if type(e) is Gone:
         record.how = "gone"
         _refuse(world, record, e.at, "client.gone", "")
@@ -85,10 +85,9 @@ def exchange(world: World) -> Exchange:
             yield _refuse(world, record, e.at, found, _ROUTE[found])
             return
         route = found
-        if e.size > route.body_max:
-            yield _refuse(
-                world, record, e.at, "request.body_too_large", f"The body is larger than {route.body_max} bytes."
-            )
+        most = route.body_max if facts.special is None or not facts.special.form else route.body_upload
+        if e.size > most:
+            yield _refuse(world, record, e.at, "request.body_too_large", f"The body is larger than {most} bytes.")
             return
 
     if world.routes is not routes:  # another configuration came in force while the body did: it says who may do what
@@ -108,7 +107,19 @@ def exchange(world: World) -> Exchange:
 
     # Who uses the application that asks: for records, for limits that count each, for whoever stays on an arm.
     user = ""
+    special = facts.special
     if consumer.end_user:
+        if special is not None and special.open:  # it may stand behind the file
+            e = yield route.read_whole
+            if type(e) is Gone:
+                record.how = "gone"
+                _refuse(world, record, e.at, "client.gone", "")
+                return
+            if type(e) is Refused:
+                yield _refuse(world, record, e.at, e.reason, e.message)
+                return
+            facts = e.facts
+            special = facts.special
         user = end_user(e.fields.get(consumer.end_user))
         if user and route.by_user:
             found = routes.find(consumer, head.api, route.name, user)
@@ -126,6 +137,20 @@ def exchange(world: World) -> Exchange:
     policy = world.policies.find(consumer, route, head.api, key, now, each)
     if policy is not None:
         if policy.rules is not None:
+            if special is not None and special.open:  # so may what they are about
+                e = yield route.read_whole
+                if type(e) is Gone:
+                    record.how = "gone"
+                    _refuse(world, record, e.at, "client.gone", "")
+                    return
+                if type(e) is Refused:
+                    yield _refuse(world, record, e.at, e.reason, e.message)
+                    return
+                now = began = world.policies.clock(e.at)
+                facts = e.facts
+                special = facts.special
+                size = e.size
+                fields = e.fields
             try:
                 changes = _rules(policy.rules, fields, facts, record)
             except NotAllowed as refused:
@@ -187,7 +212,7 @@ def exchange(world: World) -> Exchange:
                     record.first = member.deployment.number
                 world.journal.admit(record)
             if member is None and onward is None:
-                onward = routes.onward(route, consumer, head.api, size)
+                onward = routes.onward(route, consumer, head.api, size, special is not None and special.form)
             if member is None and onward:
                 other = onward.pop(0)
                 if other.model.params:
@@ -271,13 +296,25 @@ def exchange(world: World) -> Exchange:
                     cause = attempt.cause = e.cause
                     attempt.sent = e.sent
                     if e.passed is not None:
-                        attempt.usage = Usage(facts.estimate, e.passed)
+                        attempt.usage = estimated(facts, e.passed)
+                elif type(e) is Refused:
+                    # What was being passed on turned out to be no request: nobody can have worked on it.
+                    record.how = "refused"
+                    attempt.cause = record.reason = e.reason
+                    attempt.sent = "some"
+                    record.status = REFUSALS[e.reason].status
+                    record.usage = Usage()
+                    record.estimated = True
+                    record.state = "settled"
+                    yield Reply(e.reason, e.message)
+                    return
                 else:
                     # The client left. What was sent upstream may be billed to us: book the prompt, flagged.
                     record.how = attempt.cause = "gone"
                     attempt.sent = e.sent
                     if e.sent != "nothing":
-                        record.usage = Usage(input=facts.estimate)
+                        half = special is not None and special.open  # of a form: nobody works on that
+                        record.usage = Usage() if half else estimated(facts, 0)
                         record.estimated = True
                         record.service_tier = _asked_tier(fields, changes)
                     record.state = "settled"
@@ -299,10 +336,15 @@ def exchange(world: World) -> Exchange:
                 record.trail.append(f"{member.label}: {cause}")
                 if retry and not head.repeatable and attempt.sent != "nothing":
                     break
+                if special is not None and special.once:
+                    record.trail.append("body.passed")
+                    break
                 if now >= deadline:
                     break
 
         reason, wait = _exhausted(seen, faults, now, facts.estimate, short)
+        if special is not None and special.once:
+            reason, wait = "pool.body_passed", None
         record.state = "settled"
         record.reason = reason
         record.status = REFUSALS[reason].status
@@ -344,6 +386,14 @@ def _rules(rules: Rules, fields: Mapping[str, Any], facts: Facts, record: UsageR
         return None
     record.trail.append(f"params: {', '.join(changes)}")
     return changes
+
+
+def estimated(facts: Facts, output: int) -> Usage:
+    """Usage that nobody said."""
+    usage = Usage(facts.estimate, output)
+    if facts.special is not None:
+        usage.media = facts.special.media(facts.estimate, output)
+    return usage
 
 
 def _platform(
@@ -441,6 +491,8 @@ _ROUTE = {
     "boundary.mismatch": "This gateway does not serve the boundary that your requests must stay in.",
 }
 _EXHAUSTED = {
+    "pool.body_passed": "The deployment could not take the upload, of which more had passed than the gateway keeps. "
+    "Please send it again.",
     "pool.throttled": "Every deployment of this model is at its rate limit. Please retry after the time named.",
     "pool.failed": "No deployment of this model could answer. The gateway tried the ones it may use.",
     "request.context_length": "The prompt is longer than any deployment of this model can take. Please shorten it.",

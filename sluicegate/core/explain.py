@@ -49,6 +49,7 @@ ADVICE: Final = {
     "limit.too_large": "It will never pass: ask for fewer tokens (max_tokens), or raise the limit.",
     "pool.throttled": "Wait for the time named. More capacity: another deployment, a second tier, or a fallback.",
     "pool.failed": "Look at the deployments above whose breakers are open: the cause of each stands there.",
+    "pool.body_passed": "Send it again, or raise body.max of the model: so much of an upload is kept.",
     "pool.empty": "Nobody is left in the pool: undrain a deployment, or declare one inside the consumer's boundary.",
 }
 """What to do about a refusal."""

@@ -171,6 +171,7 @@ class _Routes(Routes):
         self._by_name = live._by_name
         self._inside = live._inside
         self.largest_body = live.largest_body
+        self.largest_upload = live.largest_upload
         self._forked = forked
 
     def find(self, consumer: Consumer, operation: str, model: str, user: str = "") -> Route | str:

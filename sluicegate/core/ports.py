@@ -29,10 +29,55 @@ class Alike:
         "What the names come to, for whoever made this."
 
 
+class Taker(Protocol):
+    """Who writes what a Source gives."""
+
+    def pump(self) -> None:
+        """There may be more to take."""
+
+
+class Source(Protocol):
+    """A request body that is not all here yet, framed as the head of its call says."""
+
+    taker: Taker | None
+    "Told when there is more, or the end; None: nobody takes."
+
+    def take(self, most: int) -> bytes | None:
+        """What can be written now, about so much; empty: nothing yet. None: that was all."""
+
+    def rewind(self) -> bool:
+        """Begin anew. False: what it gave first is not there any more."""
+
+
+class Spool(Protocol):
+    """Where a body is kept on its way, in memory or on disk."""
+
+    size: int
+    "Bytes that came."
+
+    def add(self, chunk: bytes) -> None:
+        """Raises OSError when the disk is full."""
+
+    def read(self, at: int, most: int) -> bytes:
+        """What stands there: once something was forgotten, in order and once only."""
+
+    def forget(self, before: int) -> None:
+        """What stands before it is not asked for again, and of the rest each byte once."""
+
+    def close(self) -> None: ...
+
+
+class Flow(Protocol):
+    """Who sends a body, and can be told to wait."""
+
+    def hold(self) -> None: ...
+    def go_on(self) -> None: ...
+
+
 class Call:
     """One upstream request, ready to be written: the driver and the provider row made it, upstream/ only carries it."""
 
-    __slots__ = ("body", "connect_s", "head", "instance", "method", "repeatable")
+    __slots__ = ("body", "connect_s", "head", "instance", "method", "repeatable", "source")
 
     def __init__(
         self, instance: Instance, method: str, head: bytes, body: Chunk, connect_s: float, repeatable: bool
@@ -46,6 +91,8 @@ class Call:
         "Seconds for resolving, connecting and the TLS handshake, waiting for a handshake slot included."
         self.repeatable = repeatable
         "The API row allows a repeat: after a reused connection was reset before any response byte, once."
+        self.source: Source | None = None
+        "Where the body comes from, instead of `body`."
 
 
 class Sink(Protocol):

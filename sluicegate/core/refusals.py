@@ -50,6 +50,7 @@ REFUSALS: dict[str, Refusal] = {
     "request.content_type": Refusal(415, "unsupported_media_type", _REQUEST),
     "request.expect": Refusal(417, "expectation_failed", _REQUEST),
     "request.timeout": Refusal(408, "request_timeout", _REQUEST),
+    "request.invalid_form": Refusal(400, "invalid_form", _REQUEST),
     "request.invalid_json": Refusal(400, "invalid_json", _REQUEST),
     "request.duplicate_key": Refusal(400, "duplicate_key", _REQUEST),
     "request.too_many_keys": Refusal(400, "too_many_keys", _REQUEST),
@@ -67,6 +68,7 @@ REFUSALS: dict[str, Refusal] = {
     # members of the pool
     "pool.throttled": Refusal(429, "429", "rate_limit_error", True, 0.001, "upstream"),
     "pool.failed": Refusal(503, "service_unavailable", _SERVER, False, 1.0),
+    "pool.body_passed": Refusal(503, "service_unavailable", _SERVER, True, 1.0),
     "pool.empty": Refusal(503, "service_unavailable", _SERVER, False, 1.0),
     # ourselves
     "gateway.busy": Refusal(503, "service_unavailable", _SERVER, True, 1.0),

@@ -23,9 +23,9 @@ class Route:
     """A model bound to its pool: what an exchange needs to know after it was let in."""
 
     __slots__ = (
-        "_contexts", "arm", "arm_name", "arm_share", "attempts", "base", "body_max", "breaker", "by_user",
-        "long_context", "model", "name", "on_disconnect", "operations", "platform", "pool", "read", "relay",
-        "relay_stream", "throttle", "timed", "timeouts",
+        "_contexts", "arm", "arm_name", "arm_share", "attempts", "base", "body_max", "body_upload", "breaker",
+        "by_user", "long_context", "model", "name", "on_disconnect", "operations", "platform", "pool", "read",
+        "read_whole", "relay", "relay_stream", "throttle", "timed", "timeouts",
     )  # fmt: skip
 
     def __init__(self, model: Model, pool: Pool, arm: Route | None = None) -> None:
@@ -51,13 +51,15 @@ class Route:
         self.timeouts: Timeouts = model.timeouts
         self.on_disconnect: OnDisconnect = model.on_disconnect
         self.body_max = model.body_max
+        self.body_upload = model.body_upload
         self.breaker = model.breaker
         self.throttle = model.throttle
         self.long_context = model.spill.long_context
         self.platform = model.spill.platform
         self.timed = model.balance == "latency"
         # Actions that are the same for every request of the model.
-        self.read = Read(model.body_max)
+        self.read = Read(model.body_max, model.body_upload)
+        self.read_whole = Read(model.body_max, model.body_upload, True)
         notes = MIXED if model.mixed_versions else b""
         self.relay = Relay(model.on_disconnect.other, b"", (), notes, self.platform)
         self.relay_stream = Relay(model.on_disconnect.stream, b"", (), notes, self.platform)
@@ -87,12 +89,13 @@ def drawn(consumer: int, model: int, user: str = "") -> float:
 class Routes:
     """All models by public name: whole, and as each boundary that is served has them."""
 
-    __slots__ = ("_by_name", "_inside", "largest_body")
+    __slots__ = ("_by_name", "_inside", "largest_body", "largest_upload")
 
     def __init__(self, routes: dict[str, Route], inside: dict[str, dict[str, Route]] | None = None) -> None:
         self._by_name = routes
         self._inside = inside or {}
         self.largest_body = max((r.body_max for r in routes.values()), default=0)
+        self.largest_upload = max((r.body_upload for r in routes.values()), default=0)
         "Read limit where the body names the model; the route's own is checked once it is known."
 
     def find(self, consumer: Consumer, operation: str, model: str, user: str = "") -> Route | str:
@@ -116,13 +119,13 @@ class Routes:
             return route.arm
         return route
 
-    def onward(self, route: Route, consumer: Consumer, operation: str, size: int) -> list[Route]:
+    def onward(self, route: Route, consumer: Consumer, operation: str, size: int, upload: bool = False) -> list[Route]:
         """Where else a request may go when no member of its route can serve: from a rollout's arm to the model
         itself, then to other models, only those that are written down and that this consumer may use."""
         found = [] if route.base is None else [route.base]
         for name in route.model.fallback:
             other = self.find(consumer, operation, name)
-            if not isinstance(other, str) and size <= other.body_max:
+            if not isinstance(other, str) and size <= (other.body_upload if upload else other.body_max):
                 found.append(other)
         return found
 

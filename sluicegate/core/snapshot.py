@@ -85,6 +85,7 @@ class Model:
     "Attempts that may end in a fault; throttled answers do not count."
     on_disconnect: OnDisconnect = field(default_factory=OnDisconnect)
     body_max: int = 32 * 1024 * 1024
+    "Of a body that is held; of a form that is passed on, so much is kept to be sent again."
     balance: str = "least_tokens"
     "Inside a tier: least_tokens, weighted, round_robin, least_busy or latency."
     breaker: BreakerSpec = field(default_factory=BreakerSpec)
@@ -99,6 +100,8 @@ class Model:
     cuts: tuple[tuple[str, tuple[int, ...]], ...] = ()
     """For each boundary, the members inside it, in order. Empty numbers: its tenants are refused here; no boundary at
     all: nobody has one, and `deployments` holds for everybody."""
+    body_upload: int = 512 * 1024 * 1024
+    "Of a form that is passed on while it is read."
 
 
 @dataclass(frozen=True, slots=True)

@@ -25,7 +25,19 @@ from sluicegate.core.ports import Attempt, Call, Chunk, Downstream, Lender, Upst
 from sluicegate.core.settings import Timeouts
 from sluicegate.core.state import World
 from sluicegate.core.wheel import Wheel
-from sluicegate.drive.answer import DRAINING, GIVEN_UP, LARGE, REFUSAL, STREAM, WAITING, WHOLE, Answer
+from sluicegate.drive.answer import (
+    BLOB,
+    DRAINING,
+    FLOW,
+    GIVEN_UP,
+    LARGE,
+    REFUSAL,
+    STREAM,
+    WAITING,
+    WHOLE,
+    Answer,
+)
+from sluicegate.drive.upload import Upload, text_of
 from sluicegate.providers.base import Plan, Provider
 from sluicegate.wire.headers import SPILLOVER_TARGET, AnswerHead
 from sluicegate.wire.headers import answer as read_head
@@ -37,6 +49,7 @@ DRAIN_S: Final = 1.0
 PLANS: Final = 4096
 """Cached plans; a client can only vary the api-version, by a strict grammar, so this is never reached in earnest."""
 
+_JSON_LINE: Final = b"content-type: application/json\r\n"
 _NO_FIELDS: Final[Mapping[str, Any]] = {}
 _ERROR: Final = AnswerHead()
 """Of an error that we say for an upstream whose own is none of an API."""
@@ -95,6 +108,7 @@ class Drive:
         "__weakref__",
         "answer",
         "api",
+        "asking",
         "attempt",
         "bound",
         "broken",
@@ -126,6 +140,8 @@ class Drive:
         "ticket",
         "timed",
         "timeouts",
+        "unreadable",
+        "upload",
     )  # fmt: skip
 
     gen: Exchange
@@ -161,6 +177,8 @@ class Drive:
         self.notes = b""
         self.spent = 0.0
         "Seconds between events and the calls they led to."
+        self.asking = False
+        "The exchange waits for the keeper."
         self.timed = False
         "The client is told what the gateway added."
         "More lines of ours."
@@ -170,6 +188,10 @@ class Drive:
         self.paused_at = 0.0
         self.slot = -1
         self.raw: Chunk = b""
+        self.upload: Upload | None = None
+        "The body is a form, passed on while it is read."
+        self.unreadable: Refused | None = None
+        "Of such a form the rest turned out to be none, while the exchange was elsewhere."
 
     def __repr__(self) -> str:
         return f"Drive({self.api.name}, done={self.done}, relaying={self.relaying}, gone={self.gone})"
@@ -197,7 +219,26 @@ class Drive:
 
     def refuse_body(self, reason: str, message: str, now: float) -> None:
         """The request body cannot be read."""
-        self.event(self.ticket, Refused(now, reason, message))
+        refused = Refused(now, reason, message)
+        upload = self.upload
+        if upload is not None:
+            upload.stop()
+            if self.relaying and self.answer is not None:
+                self.give_up()
+                self.event(self.ticket, self.answer.interrupted(now, "cut", "stream.interrupted"))
+                return
+            if self.asking:  # it will be told when it comes to send
+                self.unreadable = refused
+                return
+            self.give_up()
+        self.event(self.ticket, refused)
+
+    def form_read(self, facts: Facts, fields: Mapping[str, Any], size: int, now: float) -> None:
+        """What decides of a form is known."""
+        self.facts = facts
+        self.fields = fields
+        self.last = now
+        self.event(self.ticket, Body(now, facts, size, fields))
 
     def left(self, now: float, how: How = "gone") -> None:
         """The client is gone (or was cut for not reading). Nothing is written to it from now on."""
@@ -270,6 +311,8 @@ class Drive:
         if self.answer is None or (self.answer.over and not self.relaying):
             e.sent = "nothing" if self.answer is None else "all"
             return e
+        if self.upload is not None and not self.upload.complete:
+            self.on_gone = ABORT  # the rest will not come
         if self.on_gone != ABORT and self.gone_due == inf:
             self.gone_due = e.at + self.on_gone
             if self.paused_at:
@@ -277,6 +320,8 @@ class Drive:
             self.bound.wheel.watch(self, self.gone_due)
             return None
         e.sent = "all" if self.attempt is None else self.attempt.sent
+        if self.upload is not None and not self.upload.complete and e.sent == "all":
+            e.sent = "some"
         self.give_up()
         if self.relaying:
             return self.answer.counted(e.at, self.gone_how)
@@ -296,7 +341,12 @@ class Drive:
         return PERFORM[type(action)](self, action)
 
     def perform_read(self, action: Read) -> Event | None:
-        self.down.read(action.max_bytes)
+        upload = self.upload
+        if upload is None:
+            self.down.read(action.max_bytes)
+        else:
+            self.down.read(action.upload)
+            upload.read(action.upload, self.head.path_model is not None, action.whole, self.bound.now())
         return None
 
     def perform_ask(self, action: Ask) -> Event | None:
@@ -304,9 +354,12 @@ class Drive:
         ticket = self.ticket
 
         def answered() -> None:
+            self.asking = False
             self.event(ticket, Answered(bound.now()))
 
+        self.asking = True
         if bound.lender is None or not bound.lender.ask(action.wants, answered):
+            self.asking = False
             return Answered(bound.now())
         return None
 
@@ -322,6 +375,8 @@ class Drive:
         facts = self.facts
         plan = bound.plan(member, api, self.head.api_version)
         asked = facts.stream and plan.usage and not facts.asked_usage
+        if self.upload is not None:
+            return self.send_form(action, self.upload, plan)
         body = api.body(self.raw, self.fields, facts, plan.model, plan.usage, action.changes)
         head = plan.head
         for name, value in self.head.headers:
@@ -329,11 +384,38 @@ class Drive:
                 head += b"%b: %b\r\n" % (name, value)
         head += b"content-length: %d\r\n\r\n" % len(body)
         call = Call(member.instance, api.method, head, body, times.connect, api.repeatable)
+        return self.start_call(call, asked, action.deadline, now)
+
+    def send_form(self, action: Send, upload: Upload, plan: Plan) -> Event | None:
+        """Send what there is of a form, and the rest as it comes."""
+        now = self.bound.now()
+        if self.unreadable is not None:
+            return self.unreadable
+        member, route, api = action.member, action.route, self.api
+        values = {} if plan.model is None else {"model": plan.model.encode()}
+        for name, value in (action.changes or {}).items():
+            values[name] = text_of(value)
+        source = upload.begin(route.body_upload, route.body_max, values, now)
+        length = source.length()
+        head = plan.head.replace(
+            _JSON_LINE, b"content-type: multipart/form-data; boundary=%b\r\n" % upload.form.boundary
+        )
+        for name_, value_ in self.head.headers:
+            if name_ != SPILLOVER_TARGET or route.lets_spill(member, value_):
+                head += b"%b: %b\r\n" % (name_, value_)
+        head += b"transfer-encoding: chunked\r\n\r\n" if length is None else b"content-length: %d\r\n\r\n" % length
+        call = Call(member.instance, api.method, head, b"", self.timeouts.connect, api.repeatable)
+        call.source = source
+        return self.start_call(call, False, action.deadline, now)
+
+    def start_call(self, call: Call, asked: bool, deadline: float, now: float) -> Event | None:
+        """Put a call on its way."""
+        bound = self.bound
         self.answer = answer = Answer(self, self.ticket, asked)
         self.spent += now - self.last
         self.last = now
-        self.deadline = action.deadline
-        self.first_due = now + times.first_byte
+        self.deadline = deadline
+        self.first_due = now + self.timeouts.first_byte
         attempt = bound.upstream.start(call, answer)
         if not answer.over:
             self.attempt = attempt
@@ -351,7 +433,7 @@ class Drive:
         if action.platform:
             self.notes += answer.spillover()
         self.timed = action.timed
-        if answer.mode == WHOLE or answer.mode == REFUSAL:
+        if answer.mode == WHOLE or answer.mode == REFUSAL or answer.mode == BLOB:
             return (
                 answer.counted(self.last, self.gone_how if self.gone else "done")
                 if answer.status == 200
@@ -368,6 +450,10 @@ class Drive:
             out = b"".join(held) if len(held) != 1 else held[0]
             answer.held = []
             length = None
+        elif answer.mode == FLOW:
+            out = b"".join(held)
+            answer.held = []
+            length = head.length
         else:
             out = b"".join(held)
             length = head.length
@@ -396,6 +482,8 @@ class Drive:
         answer = self.answer
         self.raw = b""
         self.fields = _NO_FIELDS
+        if self.upload is not None:
+            self.upload.stop()
         if self.attempt is None:
             if self.slot >= 0:
                 bound.wheel.drop(self)
@@ -479,8 +567,11 @@ class Drive:
         due = min(self.deadline, self.gone_due)
         if self.paused_at:
             return due
-        if self.relaying or answer.mode in (WHOLE, REFUSAL, LARGE):
+        if self.relaying or answer.mode in (WHOLE, REFUSAL, LARGE, BLOB, FLOW):
             return min(due, self.last + self.timeouts.idle)
+        if self.upload is not None:  # as long as it goes on, or the client is slow, the upstream is not
+            waits = not self.upload.unsent() and not self.upload.complete
+            return min(due, (now if waits else self.upload.moved_at) + self.timeouts.first_byte)
         return min(due, self.first_due)
 
     def watch_idle(self) -> None:

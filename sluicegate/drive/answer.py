@@ -2,6 +2,10 @@
 
 Not streamed and small: the whole answer, complete and well formed. Streamed: the first complete event that is not an
 error. Until then whatever is wrong with it is a failure that another member can make good, unseen by the client.
+
+Bytes that are no JSON (audio, subtitles) prove nothing by their form: they are complete if their framing says so, and
+an answer without framing is not. With a length they are held like JSON; in chunks, as an upstream sends that makes
+them while it sends, they are relayed from the first one on.
 """
 
 from __future__ import annotations
@@ -9,7 +13,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Final
 
 from sluicegate.apis.base import Malformed
-from sluicegate.core.events import AnswerFacts, Ended, Failed, How, Responded, Sent, Usage
+from sluicegate.core.events import BYTES, JSON, TEXT, AnswerFacts, Ended, Failed, How, Responded, Sent, Usage
+from sluicegate.core.exchange import estimated
 from sluicegate.core.ports import Alike, Headers, Meter, Terminal
 from sluicegate.wire.headers import AnswerHead, pairs
 from sluicegate.wire.headers import answer as read_head
@@ -37,6 +42,8 @@ LARGE: Final = 2
 STREAM: Final = 3
 REFUSAL: Final = 4
 DRAINING: Final = 5
+BLOB: Final = 6
+FLOW: Final = 7
 
 CAUSES: Final = {
     "eof": "answer.truncated",
@@ -45,6 +52,10 @@ CAUSES: Final = {
     "malformed": "answer.http",
 }
 """How an attempt ended, from the upstream port, as causes of records; `connect.*` are causes as they are."""
+
+_OCTETS: Final = frozenset((b"application/octet-stream", b"binary/octet-stream", b"application/ogg"))
+_NO_TEXT: Final = frozenset((b"text/html", b"text/event-stream"))
+_SUBTITLES: Final = frozenset((b"application/x-subrip", b"application/octet-stream"))
 
 CUT_MESSAGES: Final = {
     "stream.interrupted": "The model's answer broke off. What was received so far is incomplete.",
@@ -106,10 +117,14 @@ class Answer:
             if head.content_type == b"text/event-stream":
                 self.mode = STREAM
                 self.meter = drive.api.meter(drive.facts, self.asked)
+            elif drive.facts.special is not None and head.content_type == b"application/json":
+                self.mode = WHOLE  # a model that streams nothing does not mind being asked to
             else:
                 self.fail("answer.content_type", now)
         elif head.content_type == b"application/json":
             self.mode = WHOLE
+        elif self.is_special(head.content_type):
+            self.mode = BLOB if head.length is not None and head.length <= WHOLE_BYTES else FLOW
         else:
             self.fail("answer.content_type", now)
 
@@ -153,6 +168,18 @@ class Answer:
                 self.keep_tail()
                 if not drive.gone and not drive.down.data(chunk):
                     drive.pause(now)
+        elif mode == BLOB:
+            self.held.append(chunk)
+            self.size += len(chunk)
+        elif mode == FLOW:
+            self.size += len(chunk)
+            if drive.relaying:
+                if not drive.gone and not drive.down.data(chunk):
+                    drive.pause(now)
+            else:
+                self.held.append(chunk)
+                if len(self.held) == 1:
+                    drive.event(self.ticket, Responded(now, 200, self.fine(), False))
         elif mode == REFUSAL:
             if self.size < REFUSAL_BYTES:
                 self.held.append(chunk)
@@ -193,6 +220,17 @@ class Answer:
         elif mode == LARGE:
             if drive.relaying:
                 drive.event(self.ticket, self.ended(now))
+        elif mode in (BLOB, FLOW):
+            if drive.relaying:
+                drive.event(self.ticket, self.ended(now))
+            elif how != "done":
+                cause = "answer.truncated" if how == "eof" else CAUSES.get(how, how)
+                drive.event(self.ticket, Failed(now, cause, "all", self.passed()))
+            elif not self.size:
+                drive.event(self.ticket, Failed(now, "answer.empty", "all", 0))
+            elif mode == BLOB:
+                drive.event(self.ticket, Responded(now, 200, self.fine(), True))
+            # else: responded, not relayed yet; perform_relay asks again
         elif mode == REFUSAL:
             bound = drive.bound
             assert drive.member is not None
@@ -207,6 +245,18 @@ class Answer:
             drive.event(self.ticket, Failed(now, cause, sent, 0 if sent == "all" else None))
 
     # ------------------------------------------------------------------ helpers
+
+    def is_special(self, content_type: bytes) -> bool:
+        """Whether this is what an operation answers that answers no JSON."""
+        special = self.drive.facts.special
+        if special is None or special.answers == JSON:
+            return False
+        kind = content_type.partition(b"/")[0]
+        if special.answers == BYTES:
+            return kind == b"audio" or content_type in _OCTETS
+        if special.answers == TEXT and content_type not in _NO_TEXT:
+            return kind == b"text" or content_type in _SUBTITLES
+        return False
 
     def whole(self) -> bytes:
         """The body held so far, in one piece."""
@@ -228,11 +278,16 @@ class Answer:
         """Output tokens that came, about; None before there is an answer of a model, and of refusals."""
         if self.meter is not None:
             passed = self.meter.delivered
-        elif self.mode == WHOLE or self.mode == LARGE:
-            passed = self.size // 4
+        elif self.mode != WAITING and self.mode != REFUSAL:
+            passed = self.size // self.a_token()
         else:
             return None
         return 0 if self.drive.facts.max_output == 0 else passed
+
+    def a_token(self) -> int:
+        """Bytes of the answer that are about a token."""
+        special = self.drive.facts.special
+        return 4 if special is None else special.a_token
 
     def keep_tail(self) -> None:
         """Keep the last TAIL_BYTES of a large answer, join seldom."""
@@ -269,6 +324,11 @@ class Answer:
     def ended(self, now: float) -> Ended:
         """The HTTP message is over while we relay: is the answer?"""
         drive = self.drive
+        if self.mode == FLOW:
+            if self.over == "done":
+                return self.counted(now, drive.gone_how if drive.gone else "done")
+            drive.broken = True
+            return self.counted(now, "cut")
         if self.mode == LARGE:
             if self.over in ("done", "eof"):
                 try:
@@ -301,7 +361,7 @@ class Answer:
         meter = self.meter
         if meter is None:
             usage, first = self.usage, None
-            passed = self.size // 4
+            passed = self.size // self.a_token()
         else:
             usage, first = meter.usage, meter.first_token_at
             passed = meter.delivered
@@ -309,6 +369,9 @@ class Answer:
         if usage is not None:
             if tier:
                 usage.tier = tier
+            special = self.drive.facts.special
+            if special is not None and special.units:
+                usage.media = {**special.units, **(usage.media or {})}
             return Ended(now, usage, how, False, first)
         if how == "done" and self.drive.api.unmetered:
             return Ended(now, None, how, False, first)
@@ -318,4 +381,9 @@ class Answer:
         if said is not None:  # only the answer is a guess
             said.output = max(passed, said.output)
             return Ended(now, said, how, True, first)
-        return Ended(now, Usage(self.drive.facts.estimate, passed, tier=tier), how, True, first)
+        special = self.drive.facts.special
+        if special is not None and special.expected is not None and how == "done":
+            passed = special.expected
+        usage = estimated(self.drive.facts, passed)
+        usage.tier = tier
+        return Ended(now, usage, how, True, first)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+from collections import deque
 from mmap import ACCESS_READ, mmap
 from tempfile import TemporaryFile
 from typing import IO
@@ -59,3 +61,68 @@ class BodyBuffer:
             self._file.close()
             self._file = None
         self._chunks = []
+
+
+class Spool:
+    """A form on its way through (core/ports.py): all of it can be read again, from memory or a file without a name,
+    until something is forgotten; then it is a queue."""
+
+    __slots__ = ("_begin", "_file", "_memory", "_queue", "size")
+
+    def __init__(self) -> None:
+        self.size = 0
+        self._memory = bytearray()
+        self._file: IO[bytes] | None = None
+        self._queue: deque[bytes] | None = None
+        self._begin = 0
+        "Of the form, the offset of what is queued."
+
+    def add(self, chunk: bytes) -> None:
+        """One more piece. Raises OSError when the disk is full."""
+        self.size += len(chunk)
+        if self._queue is not None:
+            self._queue.append(chunk)
+        elif self._file is not None:
+            self._file.write(chunk)
+        elif self.size > SPILL_BYTES:
+            self._file = TemporaryFile(prefix="sluicegate-form-", buffering=0)  # noqa: SIM115 - lives as it does
+            self._file.write(self._memory)
+            self._file.write(chunk)
+            self._memory = bytearray()
+        else:
+            self._memory += chunk
+
+    def read(self, at: int, most: int) -> bytes:
+        """Of what is there; less than `most` where a piece ends."""
+        queue = self._queue
+        if queue is not None:
+            while queue and self._begin + len(queue[0]) <= at:
+                self._begin += len(queue.popleft())
+            if not queue:
+                return b""
+            skip = at - self._begin
+            return queue[0][skip : skip + most]
+        if self._file is not None:
+            return os.pread(self._file.fileno(), most, at)
+        return bytes(self._memory[at : at + most])
+
+    def forget(self, before: int) -> None:
+        """From here on each byte is read once."""
+        if self._queue is None:
+            queue: deque[bytes] = deque()
+            at = before
+            while at < self.size:
+                piece = self.read(at, SPILL_BYTES)
+                queue.append(piece)
+                at += len(piece)
+            self.close()
+            self._queue = queue
+            self._begin = before
+
+    def close(self) -> None:
+        """Forget everything."""
+        if self._file is not None:
+            self._file.close()
+            self._file = None
+        self._memory = bytearray()
+        self._queue = None

@@ -13,17 +13,20 @@ import re
 import select
 from math import inf
 from random import random
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, cast
 
 import httptools
 
+from sluicegate.apis.base import FormApi
 from sluicegate.core.caller import Shown
 from sluicegate.core.events import Head
 from sluicegate.drive import Drive
-from sluicegate.edge.body import SPILL_BYTES, BodyBuffer
+from sluicegate.drive.upload import Upload
+from sluicegate.edge.body import SPILL_BYTES, BodyBuffer, Spool
 from sluicegate.edge.fields import bare_key, meaning_of, read_lines
 from sluicegate.edge.request import Request
 from sluicegate.wire.headers import CREDENTIAL_HEADERS, REQUEST_MAY_PASS
+from sluicegate.wire.multipart import BadForm, boundary_of, is_form
 from sluicegate.wire.refusal import refusal
 
 if TYPE_CHECKING:
@@ -401,6 +404,8 @@ class Connection:
         """The next request may have the same head: keep what is before and after the digits of its length."""
         if not request.keep_alive or self.upgrade or request.encoding or request.expect or request.http10:
             return
+        if is_form(request.content_type):  # not taken as a whole
+            return
         length = _LENGTH.search(head)
         if length is not None and len(head) <= LIKE_BYTES:
             request.before, request.after = head[: length.start(1)], head[length.end(1) :]
@@ -413,6 +418,9 @@ class Connection:
         drive = request.drive
         if drive is not None and not request.reading:
             return  # refused already: what follows is thrown away
+        if request.upload is not None:
+            request.upload.feed(chunk, self.last)
+            return
         body = request.body
         if body is None:
             if request.only is None and len(chunk) == request.content_length and len(chunk) <= SPILL_BYTES:
@@ -508,11 +516,24 @@ class Connection:
             self.refuse(request, "request.content_encoding", "Send the body without Content-Encoding.")
             return
         kind = request.content_type
-        if kind and kind != b"application/json" and not kind[:16].lower().startswith(b"application/json"):
-            self.refuse(request, "request.content_type", "This operation takes Content-Type: application/json.")
-            return
         api = match.api
+        boundary = b""
+        if kind and kind != b"application/json" and not kind[:16].lower().startswith(b"application/json"):
+            if api.takes != "form" or not is_form(kind):
+                self.refuse(request, "request.content_type", f"This operation takes Content-Type: {_TAKES[api.takes]}.")
+                return
+            try:
+                boundary = boundary_of(kind)
+            except BadForm as bad:
+                self.refuse(request, bad.reason, bad.message)
+                return
+        elif api.takes == "form" and not (kind and cast(FormApi, api).or_json):
+            self.refuse(request, "request.content_type", f"This operation takes Content-Type: {_TAKES[api.takes]}.")
+            return
         request.drive = drive = Drive(server.bound, api, request)
+        if boundary:
+            length = request.content_length
+            drive.upload = request.upload = Upload(drive, boundary, length, Spool(), request)
         drive.start(
             Head(
                 self.last,
@@ -642,6 +663,8 @@ class Connection:
         if request is not None:
             if not request.headers_done:
                 return self.since + settings.head_s
+            if self.reading_paused:  # we let it wait
+                return now + settings.body_s
             return min(self.last + settings.body_s, self.since + settings.body_total_s)
         if self.active is not None:
             return now + settings.keep_alive_s
@@ -705,6 +728,10 @@ class _End:
 def _length(value: bytes) -> int:
     return int(value) if value.isdigit() and len(value) <= 18 else _BAD_LENGTH
 
+
+_TAKES: Final = {
+    "json": "application/json", "form": "multipart/form-data", "nothing": "application/json, or none",
+}  # fmt: skip
 
 _ROUTE = {
     "route.path": "Resource not found. This gateway has no operation at this path.",

@@ -13,6 +13,7 @@ from sluicegate.wire.headers import STATUS_LINES
 if TYPE_CHECKING:
     from sluicegate.apis import Match
     from sluicegate.drive import Drive
+    from sluicegate.drive.upload import Upload
     from sluicegate.edge.http1 import Connection
 
 NOTHING_SHOWN = Shown(())
@@ -28,7 +29,7 @@ class Request:
         "after", "answered", "before", "body", "chunked", "close_after", "complete", "conn", "content_length",
         "content_type", "credentials", "drive", "encoding", "expect", "forward", "head_length", "headers_done",
         "http10", "keep_alive", "match", "max_bytes", "method", "only", "pending", "reading", "refused",
-        "retries", "te", "url",
+        "retries", "te", "upload", "url",
     )  # fmt: skip
 
     def __init__(self, conn: Connection) -> None:
@@ -59,6 +60,8 @@ class Request:
         self.only: bytes | None = None
         "The whole body, when it came in one piece."
         self.body: BodyBuffer | None = None
+        self.upload: Upload | None = None
+        "The body is a form, passed on while it is read."
         self.max_bytes = 0
         self.reading = False
         "The exchange asked for the body."
@@ -80,7 +83,7 @@ class Request:
         if self.content_length > max_bytes:
             self.too_large()
             return
-        if self.complete:
+        if self.complete and self.upload is None:
             self.deliver()
         elif self.expect:
             self.conn.transport.write(b"HTTP/1.1 100 Continue\r\n\r\n")
@@ -89,6 +92,9 @@ class Request:
     def deliver(self) -> None:
         """The body is complete and asked for: hand it over, once."""
         self.reading = False
+        if self.upload is not None:
+            self.upload.ended(self.conn.last)
+            return
         body = self.body
         self.body = None
         if self.drive is not None:
@@ -107,6 +113,23 @@ class Request:
                 f"The request body is larger than the {self.max_bytes} bytes this gateway accepts.",
                 self.conn.server.now(),
             )
+
+    def hold(self) -> None:
+        """Take no more of the body for now. While a connection is not read, nobody hears that its client left: it
+        comes out with the next byte, and the upstream's own times bound the wait."""
+        conn = self.conn
+        if not conn.reading_paused and not conn.lost:
+            conn.reading_paused = True
+            conn.transport.pause_reading()
+
+    def go_on(self) -> None:
+        """Take the rest of it."""
+        conn = self.conn
+        if conn.reading_paused and not conn.lost:
+            conn.reading_paused = False
+            conn.transport.resume_reading()
+            conn.last = now = conn.server.now()
+            conn.server.wheel.watch(conn, now + conn.server.settings.body_s)
 
     def head(self, status: int, headers: bytes, length: int | None) -> None:
         """Begin the answer; kept until its first bytes so that one write carries both."""

@@ -236,6 +236,7 @@ class Compiler:
             attempts=retry.attempts if retry else plain.attempts,
             on_disconnect=settings.OnDisconnect(leaving.stream, leaving.other) if leaving else plain.on_disconnect,
             body_max=body.max if body else plain.body_max,
+            body_upload=body.upload if body else plain.body_upload,
             balance=spec.balance or defaults.balance or plain.balance,
             breaker=BreakerSpec(breaker.faults, breaker.share, breaker.within, breaker.open)
             if breaker

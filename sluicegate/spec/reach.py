@@ -58,10 +58,10 @@ class DefaultRetrySpec(RetrySpec):
 class BodySpec:
     """How large a request may be."""
 
-    later: ClassVar = ("upload",)
-
     max: Annotated[int, Bytes(1024, 2**30)] = _M.body_max
-    "The body of a request."
+    "A body that is held; of an upload that is passed on while it comes, so much is kept to be sent to another member."
+    upload: Annotated[int, Bytes(1024, 2**34)] = _M.body_upload
+    "A form with files in it, as transcriptions and edits of images send."
 
 
 @dataclass(frozen=True, slots=True)

@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 import httptools
 
 from sluicegate.core.events import Sent
-from sluicegate.core.ports import Alike, Chunk
+from sluicegate.core.ports import Alike, Chunk, Source
 from sluicegate.upstream.attempt import Attempt
 from sluicegate.wire.headers import pairs
 
@@ -59,7 +59,7 @@ class Connection:
     __slots__ = (
         "attempt", "bad", "complete", "fed", "fields", "head", "headed", "interim", "interim_bytes", "keep", "kept",
         "left", "now", "on_body", "on_header", "parser", "parts", "pool", "put", "rest", "retire_at", "room", "served",
-        "since", "slot", "state", "status", "surplus", "transport", "write_paused",
+        "since", "slot", "source", "state", "status", "surplus", "transport", "write_paused",
     )  # fmt: skip
 
     transport: asyncio.Transport
@@ -87,6 +87,8 @@ class Connection:
         "Idle since; 0: never was."
         self.rest: memoryview | None = None
         "What is left to write of a large body."
+        self.source: Source | None = None
+        "Where the rest of a body comes from that is not all here."
         self.write_paused = False
         self.slot = -1
         self.reset()
@@ -130,7 +132,12 @@ class Connection:
             self.transport.pause_reading()
         call = attempt.call
         body = call.body
-        if len(body) <= JOIN_BYTES:
+        if call.source is not None:
+            self.source = call.source
+            self.source.taker = self
+            self.put(call.head)
+            self.pump()
+        elif len(body) <= JOIN_BYTES:
             self.put(call.head + body)
         else:
             view = memoryview(body)
@@ -147,6 +154,9 @@ class Connection:
     def pump(self) -> None:
         """Write on while the socket takes it, but let others have a turn now and then."""
         size = self.piece_bytes
+        if self.source is not None:
+            self.draw(self.source, size)
+            return
         for _ in range(PUMP_BYTES // size):
             rest = self.rest
             if rest is None or self.write_paused or self.transport.is_closing():
@@ -156,9 +166,25 @@ class Connection:
         if self.rest is not None:
             self.pool.client.loop.call_soon(self.pump)
 
+    def draw(self, source: Source, size: int) -> None:
+        """The same for a body that is not all here."""
+        for _ in range(PUMP_BYTES // size):
+            if self.write_paused or self.transport.is_closing():
+                return
+            piece = source.take(size)
+            if piece is None:
+                self.source = source.taker = None
+                return
+            if not piece:
+                return  # it says when there is more
+            self.put(piece)
+            if self.source is not source:
+                return
+        self.pool.client.loop.call_soon(self.pump)
+
     def written(self) -> bool:
         """The socket took the whole request."""
-        return self.rest is None and not self.transport.get_write_buffer_size()
+        return self.rest is None and self.source is None and not self.transport.get_write_buffer_size()
 
     def sent(self) -> Sent:
         """Of the request under way. Once it was begun, nobody can prove that nothing of it left."""
@@ -170,6 +196,8 @@ class Connection:
             state, self.state = self.state, CLOSED
             self.attempt = None
             self.rest = None
+            if self.source is not None:
+                self.source = self.source.taker = None
             if state != OPENING or self.put is not None:
                 self.transport.abort()
             self.pool.left(self, state)
@@ -245,7 +273,8 @@ class Connection:
             return
         sent = self.sent()
         kept = self.served > 1 or self.since > 0
-        if kept and not fed and attempt.call.repeatable:
+        source = attempt.call.source
+        if kept and not fed and attempt.call.repeatable and (source is None or source.rewind()):
             attempt.detach()
             self.drop()
             self.pool.repeat(attempt)

@@ -37,9 +37,12 @@ class Endless(Exception):
 class Assembler:
     """Bytes in, complete events out."""
 
-    __slots__ = ("_cr", "_fresh", "_idle_bytes", "_idle_events", "_tail", "held", "passing", "plain", "started")
+    __slots__ = (
+        "_cr", "_fresh", "_held_most", "_idle_bytes", "_idle_events", "_tail", "held", "passing", "plain", "started",
+    )  # fmt: skip
 
-    def __init__(self) -> None:
+    def __init__(self, held_most: int = HELD_MOST) -> None:
+        self._held_most = held_most
         self.held = bytearray()
         "The beginning of an event that is not complete yet."
         self.passing = 0
@@ -76,7 +79,7 @@ class Assembler:
             del held[:begin]
         elif begin < len(chunk):
             held += chunk[begin:]
-        if len(held) > HELD_MOST:
+        if len(held) > self._held_most:
             self._let_go(out)
         self.plain = self.started and not held and not self.passing
         return out

@@ -10,11 +10,12 @@ import json
 import sys
 from collections import Counter
 from dataclasses import replace
-from typing import Any
+from typing import Any, cast
 
 import pytest
 
 from sluicegate.apis import APIS, Paths
+from sluicegate.apis.base import FormApi
 from sluicegate.core.limits.base import LimitSpec
 from sluicegate.core.params import ParamSpec
 from sluicegate.core.snapshot import ConsumerEntry, Directory, TenantEntry
@@ -284,8 +285,8 @@ def test_abuse_65_tools_count_as_the_text_they_are():
 
 UNMETERED = [
     "/openai/v1/embeddings", "/v1/embeddings", "/openai/deployments/chat/embeddings?api-version=2024-10-21",
-    "/openai/v1/completions", "/openai/v1/images/generations", "/openai/deployments/chat/images/generations?api-version=2024-10-21",
-    "/openai/v1/audio/transcriptions", "/openai/deployments/chat/audio/speech?api-version=2024-10-21", "/openai/v1/realtime?model=chat",
+    "/openai/v1/completions", "/openai/v1/images/variations", "/openai/deployments/chat/images/variations?api-version=2024-10-21",
+    "/openai/v1/audio/voices", "/openai/deployments/chat/audio/voice_consents?api-version=2024-10-21", "/openai/v1/realtime?model=chat",
     "/openai/v1/batches", "/openai/v1/files", "/openai/v1/responses", "/openai/v1/responses/resp_1", "/openai/v1/assistants",
     "/openai/v1/threads/runs", "/openai/v1/fine_tuning/jobs", "/openai/v1/vector_stores", "/openai/v1/evals",
 ]  # fmt: skip
@@ -311,6 +312,16 @@ def test_abuse_65_every_operation_estimates_what_comes_in_and_reads_what_was_use
     facts = row.facts(row.fields(asked), len(asked))
     assert 900 < facts.estimate < 1200
     assert row.meter(facts, True).usage is None, "not said is not 0"
+
+
+def test_abuse_65_forms_are_estimated_by_what_is_in_them():
+    sound, form = 1_600_000, {"model": b"chat", "prompt": b"word " * 190}  # 100 seconds of mp3
+    rows = {name: cast(FormApi, row) for name, row in APIS.items() if row.takes == "form"}
+    assert set(rows) == {"audio_transcriptions", "audio_translations", "images_edits"}
+    for row in rows.values():
+        facts = row.form(form, ["model", "prompt", "image"], sound)
+        assert 900 < facts.estimate < 1200
+        assert row.meter(facts, False).usage is None, "not said is not 0"
 
 
 # ---------------------------------------------------------------------- 66, 69: other doors, other names

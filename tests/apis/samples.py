@@ -15,6 +15,8 @@ ASKED: dict[str, dict[str, Any]] = {
     "chat_completions": {"model": "chat", "stream": True, "messages": MESSAGES},
     "completions": {"model": "chat", "stream": True, "prompt": WORDS},
     "embeddings": {"model": "chat", "input": [WORDS[:2000], WORDS[2000:]]},
+    "images_generations": {"model": "chat", "stream": True, "prompt": WORDS},
+    "audio_speech": {"model": "chat", "stream_format": "sse", "input": WORDS},
 }
 
 

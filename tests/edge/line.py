@@ -49,9 +49,26 @@ class Attempt:
         self.clock = clock
         self.bytes = call.head + bytes(call.body)
         self.sent = "all"
+        self.stuck = False
+        "The upstream takes nothing more."
         self.over = False
         self.paused = False
         self.cancelled = False
+        if call.source is not None:
+            self.sent = "some"
+            call.source.taker = self
+            self.pump()
+
+    def pump(self) -> None:
+        """More of the body may be here."""
+        while not self.stuck and not self.over and self.call.source.taker is self:
+            piece = self.call.source.take(64 * 1024)
+            if piece is None:
+                self.sent = "all"
+                return
+            if not piece:
+                return
+            self.bytes += piece
 
     def pause(self) -> None:
         self.paused = True
@@ -62,6 +79,8 @@ class Attempt:
     def cancel(self) -> None:
         assert not self.over
         self.over = self.cancelled = True
+        if self.call.source is not None:
+            self.call.source.taker = None
 
     def answer(self, body: bytes = ANSWER, status: int = 200, headers: Any = JSON) -> None:
         """All of it at once."""

@@ -13,10 +13,12 @@ import pytest
 
 from sluicegate.apis import APIS, Paths
 from sluicegate.core.events import Usage
+from sluicegate.core.exchange import estimated
 from sluicegate.core.secret import Secret
 from sluicegate.core.snapshot import Auth, Deployment, Instance
 from sluicegate.providers import PROVIDERS
 from sluicegate.wire.headers import REQUEST_PASS, STATUS_LINES, answer
+from sluicegate.wire.multipart import Form, boundary_of, edited, edits, is_form
 from tests.attributes import attributes
 
 HERE = Path(__file__).parent
@@ -50,15 +52,27 @@ def outcome(case: Path) -> dict[str, bytes]:
     assert not isinstance(match, str) and match.api.name == api_name
     api, provider = match.api, PROVIDERS[provider_name]
     plan = provider.plan(api, DEPLOYMENT, INSTANCES[provider_name], match.api_version)
-    fields = api.fields(body)
-    facts = api.facts(fields, len(body))
     passed = b"".join(b"%b: %b\r\n" % (n.lower(), v) for n, v in headers if n.lower() in REQUEST_PASS)
-    up = plan.head + passed + b"\r\n" + bytes(api.body(body, fields, facts, plan.model, plan.usage))
+    kind = {n.lower(): v for n, v in headers}[b"content-type"]
+    if is_form(kind):
+        form = Form(boundary_of(kind), api.decides)  # type: ignore[attr-defined]
+        form.feed(body)
+        form.end()
+        facts = api.form(form.fields, form.names, len(body))  # type: ignore[attr-defined]
+        model = {} if plan.model is None else {"model": plan.model.encode()}
+        up_head = plan.head.replace(b"content-type: application/json", b"content-type: " + kind)
+        up = up_head + passed + b"\r\n" + edited(body, edits(form, model))
+    else:
+        fields = api.fields(body)
+        facts = api.facts(fields, len(body))
+        up = plan.head + passed + b"\r\n" + bytes(api.body(body, fields, facts, plan.model, plan.usage))
 
     line, headers, body = http((case / "upstream_response").read_bytes())
     status = int(line.split(b" ")[1])
     head = answer(headers)
-    said: dict[str, Any] = {"facts": {name: getattr(facts, name) for name in attributes(facts)}}
+    said: dict[str, Any] = {"facts": {n: getattr(facts, n) for n in attributes(facts) if n != "special"}}
+    if facts.special is not None:
+        said["special"] = {name: getattr(facts.special, name) for name in attributes(facts.special)}
     if status != 200:
         refusal = provider.refusal(status, headers, body, WALL)
         said["refusal"] = {name: getattr(refusal, name) for name in attributes(refusal)}
@@ -69,6 +83,10 @@ def outcome(case: Path) -> dict[str, bytes]:
         said |= {"usage": counts(meter.usage), "end": meter.end(), "error": meter.error, "delivered": meter.delivered}
         if meter.tier:
             said["tier"] = meter.tier
+    elif head.content_type != b"application/json":
+        size = len(body) // facts.special.a_token if facts.special is not None else 0
+        said["usage"] = counts(estimated(facts, size))
+        down = body
     else:
         said["usage"] = counts(api.answer(body))
         down = body
@@ -87,11 +105,9 @@ def http(message: bytes) -> tuple[bytes, list[tuple[bytes, bytes]], bytes]:
 
 
 def counts(usage: Usage | None) -> dict[str, int] | None:
-    return (
-        None
-        if usage is None
-        else {n: v for n in attributes(usage) if (v := getattr(usage, n)) or n not in ("tier", "hour")}
-    )
+    if usage is None:
+        return None
+    return {n: v for n in attributes(usage) if (v := getattr(usage, n)) or n not in ("tier", "hour", "media")}
 
 
 @pytest.mark.parametrize("case", CASES, ids=lambda c: "/".join(c.parts[-3:]))
