@@ -105,15 +105,17 @@ async def ask_all(url: str, jobs: Sequence[Job], at_once: int = 8) -> list[Said]
     return said
 
 
-def node(command: str, url: str, given: Any = None, ca: Path | None = None, timeout: float = 280) -> list[Any]:
-    """One run of the Node script: `given` goes in as JSON, the lines it prints come back."""
+def node(
+    command: str, url: str, given: Any = None, ca: Path | None = None, timeout: float = 280, script: str = "ask.mjs"
+) -> list[Any]:
+    """One run of a Node script: `given` goes in as JSON, the lines it prints come back."""
     program = shutil.which("node")
     assert program, "no node on PATH: run the tests by ./dev test, which brings one"
     env = {**os.environ, "GATEWAY": url, "KEY": KEY, "VERSION": VERSION}
     if ca is not None:
         env["NODE_EXTRA_CA_CERTS"] = str(ca)
     done = subprocess.run(
-        [program, str(NODE / "ask.mjs"), command], input=json.dumps(given), env=env, capture_output=True, text=True,
+        [program, str(NODE / script), command], input=json.dumps(given), env=env, capture_output=True, text=True,
         timeout=timeout, check=False,
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
