@@ -11,9 +11,11 @@ from collections.abc import Callable
 from typing import Any, Final, NamedTuple, Protocol
 
 from sluicegate.sim.answer import Answer, Claim
+from sluicegate.sim.azure.audio import Heard, Speech, wrong_heard, wrong_speech
 from sluicegate.sim.azure.chat import Chat, wrong_chat
 from sluicegate.sim.azure.completions import Completion, wrong_completion
 from sluicegate.sim.azure.embeddings import Embedding, wrong_embedding
+from sluicegate.sim.azure.images import Edits, Images, wrong_edits, wrong_images
 from sluicegate.sim.azure.moderations import Moderation, wrong_moderation
 from sluicegate.sim.azure.request import Request
 from sluicegate.sim.spec import DeploymentSpec
@@ -55,5 +57,12 @@ OPERATIONS: Final[dict[str, Operation]] = {
     "/chat/completions": Operation(Chat, wrong_chat, "ChatCompletions_Create", b"chatcmpl-", "chat"),
     "/completions": Operation(Completion, wrong_completion, "Completions_Create", b"cmpl-", "completions"),
     "/embeddings": Operation(Embedding, wrong_embedding, "Embeddings_Create", b"embd-", "embeddings"),
+    "/images/generations": Operation(Images, wrong_images, "ImageGenerations_Create", b"img-", "images.generations"),
+    "/images/edits": Operation(Edits, wrong_edits, "ImageEdits_Create", b"img-", "images.edits"),
+    "/audio/speech": Operation(Speech, wrong_speech, "AudioSpeech_Create", b"spch-", "audio.speech"),
+    "/audio/transcriptions": Operation(
+        Heard, wrong_heard, "AudioTranscriptions_Create", b"trsc-", "audio.transcriptions"
+    ),
+    "/audio/translations": Operation(Heard, wrong_heard, "AudioTranslations_Create", b"trsl-", "audio.translations"),
     "/moderations": Operation(Moderation, wrong_moderation, "Moderations_Create", b"modr-", "moderations", azure=False),
 }

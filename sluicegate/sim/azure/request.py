@@ -8,6 +8,8 @@ from typing import Any, Final
 
 import msgspec
 
+from sluicegate.sim.azure.forms import document as form
+
 Headers = list[tuple[bytes, bytes]]
 
 _DATED: Final = re.compile(r"/openai/deployments/([^/]+)(/.+)")
@@ -61,9 +63,10 @@ class Request:
         return None
 
     def read(self) -> bool:
-        """Decode the body; False when it is no JSON object."""
+        """Decode the body; False when it is neither a JSON object nor a form."""
+        kind = self.header(b"content-type") or b""
         try:
-            document = msgspec.json.decode(self.body)
+            document = form(kind, self.body) if kind[:10].lower() == b"multipart/" else msgspec.json.decode(self.body)
         except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
             return False
         if not isinstance(document, dict):
