@@ -100,10 +100,11 @@ def test_what_the_feature_table_claims_is_shown_by_a_test_that_exists():
 
 
 def configurations() -> list[tuple[str, str]]:
-    """Whole documents of the configuration language in Markdown: they begin with their version."""
+    """Whole documents of the configuration language in Markdown: YAML that says its version."""
     found = []
     for page in pages():
-        blocks = re.findall(r"^```yaml\n(version:.*?)^```", page.read_text("utf-8"), re.MULTILINE | re.DOTALL)
+        blocks = re.findall(r"^```yaml[^\n]*\n(.*?)^```", page.read_text("utf-8"), re.MULTILINE | re.DOTALL)
+        blocks = [block for block in blocks if re.search(r"^version:", block, re.MULTILINE)]
         found += [(f"{page.relative_to(ROOT)}, {number}", block) for number, block in enumerate(blocks, 1)]
     return found
 
@@ -114,7 +115,8 @@ def test_every_configuration_that_the_docs_show_can_be_loaded(tmp_path):
     for where, text in shown:
         path = tmp_path / "gateway.yaml"
         path.write_text(text)
-        secrets = {name: f"{name}-0123456789abcdef0123456789abcdef" for name in re.findall(r"\$\{env:(\w+)", text)}
+        secrets = {name: f"{name}-0123456789abcdef0123456789abcdef" for name in re.findall(r"\$\{env:(\w+)\}", text)}
+        secrets |= {name: f"https://{name[8:9]}.example" for name in secrets if name.endswith("_URL")}
         loaded = load_file(str(path), secrets, sorted(APIS), start=False)
         assert loaded.snapshot, f"{where}: {[(p.place.line, p.what, p.hint) for p in loaded.problems]}"
 
@@ -215,7 +217,7 @@ def locked(lock: str) -> dict[str, str]:
 
 
 def test_every_locked_package_has_a_version_and_hashes():
-    for lock in ("core", "dev", "bench", "node", "lock"):
+    for lock in ("core", "dev", "build", "docs", "bench", "node", "lock"):
         for name, block in locked(lock).items():
             assert re.match(r"[\w.-]+==\S+", block) and "--hash=sha256:" in block, f"{lock}.lock: {name}"
 
@@ -230,7 +232,7 @@ def test_the_locks_hold_what_pyproject_asks_for():
 
 def test_the_locks_agree():
     dev = locked("dev")
-    for lock in ("core", "bench", "node", "lock"):
+    for lock in ("core", "build", "docs", "bench", "node", "lock"):
         for name, block in locked(lock).items():
             if name in dev:
                 assert block.split()[0] == dev[name].split()[0], f"{lock}.lock and dev.lock differ about {name}"
