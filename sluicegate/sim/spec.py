@@ -12,7 +12,7 @@ import msgspec
 
 from sluicegate.sim.azure.facts import PROVISIONED, ptu
 
-Kind = Literal["azure_openai", "openai_compatible"]
+Kind = Literal["azure_openai", "openai_compatible", "foundry", "anthropic"]
 Mode = Literal["up", "down", "stall"]
 
 
@@ -100,7 +100,7 @@ class InstanceSpec(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     "0: any free port."
     tls: bool = False
     v1: bool = True
-    "Has /openai/v1 (azure_openai only)."
+    "Has /openai/v1 (azure_openai and foundry)."
     cookies: bool = False
     "Answers with Set-Cookie."
     mode: Mode = "up"

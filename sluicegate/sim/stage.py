@@ -167,11 +167,11 @@ class Stage:
         self, content: str | bytes = "hello", *, stream: bool = False, room: int | None = None,
         key: bytes | None = None, consumer: str = "", model: str = "", api_version: str | None = "2024-10-21",
         headers: Sequence[tuple[bytes, bytes]] = (), retry: int = 0,
-        over: Callable[[Client], None] | None = None, **fields: Any,
+        over: Callable[[Client], None] | None = None, api: str = "chat_completions", **fields: Any,
     ) -> Client:  # fmt: skip
         """A request, now. `content`: the user's message, or a whole body as bytes; `api_version` None: undated;
         `consumer`, `model`: by name, the first if not given; `key`: another than the consumer's own; `headers`: those
-        that go up; `retry`: how often an SDK asked the same before."""
+        that go up; `retry`: how often an SDK asked the same before; `api`: the operation."""
         model = model or self.snapshot.models[0].name
         if isinstance(content, str):
             document = {"model": model, "messages": [{"role": "user", "content": content}], **fields}
@@ -181,12 +181,12 @@ class Stage:
         self.asked += 1
         shown = Shown([key]) if key is not None else self._shown[consumer or self.directory.consumers[0].name]
         client = Client(self, content, room, over)
-        client.drive = Drive(self.bound, APIS["chat_completions"], client)
+        client.drive = Drive(self.bound, APIS[api], client)
         chance = (self.asked * 0.6180339887) % 1.0
         path_model = model if api_version else None
         client.drive.start(
             Head(
-                self.clock.now(), f"{self.asked:032x}", "chat_completions", path_model, api_version, shown, headers,
+                self.clock.now(), f"{self.asked:032x}", api, path_model, api_version, shown, headers,
                 "127.0.0.1", chance, retries=retry,
             )
         )  # fmt: skip
@@ -237,15 +237,15 @@ def snapshot_of(upstream: SimUpstream, **model: Any) -> Snapshot:
     instances: list[Instance] = []
     deployments: list[Deployment] = []
     for number, (name, behind) in enumerate(upstream.behind.items()):
-        azure = behind.spec.kind == "azure_openai"
         auth = Auth("key", Secret(behind.key))
-        base = "" if azure else "/v1"
+        base = "/v1" if behind.spec.kind == "openai_compatible" else ""
         instances.append(Instance(number, name, behind.spec.kind, "http", "127.0.0.1", 80, base, auth))
         for label, spec in behind.spec.deployments.items():
             tier = 0 if spec.sku.endswith(PROVISIONED) else 1
             deployments.append(Deployment(len(deployments), label, number, spec.model, spec.version, spec.sku, tier))
     order = tuple(d.number for d in sorted(deployments, key=lambda d: d.tier))
-    models = (Model(1, "chat", order, ("chat_completions",), **model),)
+    operations = model.pop("operations", ("chat_completions",))
+    models = (Model(1, "chat", order, operations, **model),)
     return Snapshot("0" * 12, Gateway(), tuple(instances), tuple(deployments), models)
 
 
@@ -271,7 +271,6 @@ def fleet_of(snapshot: Snapshot) -> dict[str, Any]:
                 longest = d.max_input or d.window
                 if longest:
                     made["max_input"] = longest
-        kind = "azure_openai" if instance.provider == "azure_openai" else "openai_compatible"
-        found = {"kind": kind, "region": instance.region or "westeurope", "deployments": deployments}
+        found = {"kind": instance.provider, "region": instance.region or "westeurope", "deployments": deployments}
         instances[instance.name] = found if instance.auth.secret is not None else {**found, "keyless": True}
     return {"instances": instances}

@@ -53,6 +53,18 @@ class HeaderBook:
             if deployment is not None:
                 headers += [(k.encode(), v.encode()) for k, v in deployment.headers.items()]
             return headers, request_id.decode()
+        if self._spec.kind == "anthropic":
+            own: Headers = [
+                (b"request-id", b"req_011" + request_id.replace(b"-", b"")[:21]),
+                (b"anthropic-organization-id", b"00000000-0000-4000-8000-000000000002"),
+                (b"via", b"1.1 google"),
+                (b"server", b"cloudflare"),
+                (b"cf-ray", b"9a1b2c3d4e5f-FRA"),
+                (b"set-cookie", b"_cfuvid=upstream-secret; Path=/; HttpOnly; Secure"),
+            ]
+            if deployment is not None:
+                own += [(k.encode(), v.encode()) for k, v in deployment.headers.items()]
+            return own, own[0][1].decode()
         static = self._static.get(name)
         if static is None:
             static = self._static[name] = self._fixed(name, deployment)

@@ -16,12 +16,29 @@ from sluicegate.sim.azure import refusals
 from sluicegate.sim.azure.capacity import SHOWN, UNSAID, Capacity, Provisioned, Standard, capacity
 from sluicegate.sim.azure.facts import PROVISIONED, families, ptu
 from sluicegate.sim.azure.headers import HeaderBook
+from sluicegate.sim.azure.inference import unknown
 from sluicegate.sim.azure.listing import listing
+from sluicegate.sim.azure.messages import in_its_words, limits
 from sluicegate.sim.azure.operations import OPERATIONS, Operation, Said
-from sluicegate.sim.azure.request import COMPATIBLE, DATED, V1, Request, is_date
+from sluicegate.sim.azure.request import (
+    ANTHROPIC,
+    COMPATIBLE,
+    DATED,
+    MESSAGES,
+    MODELS,
+    V1,
+    Request,
+    is_date,
+)
 from sluicegate.sim.faults import FaultBook
 from sluicegate.sim.ledger import Entry, Ledger
 from sluicegate.sim.spec import DeploymentSpec, InstanceSpec, changed
+
+SURFACES: Final = {
+    "azure_openai": (DATED, V1), "openai_compatible": (COMPATIBLE,), "foundry": (V1, MODELS, ANTHROPIC),
+    "anthropic": (MESSAGES, ANTHROPIC),
+}  # fmt: skip
+"""Families of URLs of each kind of instance."""
 
 SPILLED: Final = frozenset({429, 500, 503})
 """What the platform's own spillover catches; besides these, a prompt that is too long."""
@@ -125,6 +142,8 @@ class Instance:
                 left = min(a, c), min(b, d)
         headers, entry.id = self.book.of(request.deployment, deployment, request, self.served, left)
         answer.headers = [*answer.headers, *headers]
+        if self.spec.kind == "anthropic":
+            answer.headers += limits(deployment, left, wall)
         if deployment is not None and deployment.sku.endswith(PROVISIONED):
             used = deployment.utilisation
             if used is None and own is not None:
@@ -140,12 +159,18 @@ class Instance:
 
     def _honest(self, request: Request, readable: bool, entry: Entry, now: float, wall: float) -> Answer:
         """Without faults."""
+        return in_its_words(request, self._plainly(request, readable, entry, now, wall))
+
+    def _plainly(self, request: Request, readable: bool, entry: Entry, now: float, wall: float) -> Answer:
+        """In the words of Azure, and of OpenAI."""
         compatible = self.spec.kind == "openai_compatible"
-        if not request.surface or (request.surface == COMPATIBLE) != compatible:
+        if request.surface not in SURFACES[self.spec.kind]:
             return refusals.no_resource()
         operation = OPERATIONS.get(request.operation) if request.method == "POST" else None
         listed = request.method == "GET" and request.operation.startswith("/models")
-        if not listed and (operation is None or not (compatible or operation.azure)):
+        if not listed and (operation is None or not operation.lies(request.surface)):
+            return refusals.no_resource()
+        if request.surface == MODELS and not is_date(request.api_version):
             return refusals.no_resource()
         if request.surface == DATED and not is_date(request.api_version):
             return refusals.no_resource()
@@ -166,7 +191,9 @@ class Instance:
         known = families(deployment.model)
         if known and operation.family not in known:
             return refusals.not_supported(operation.called, deployment.model)
-        wrong = operation.wrong(request)
+        wrong = unknown(request) if request.surface == MODELS else None
+        if wrong is None:
+            wrong = operation.wrong(request)
         if wrong is not None:
             return wrong
         return self._spoken(operation, request, deployment, entry, now, wall)
@@ -179,7 +206,8 @@ class Instance:
             refused = _lacking(own, shared, deployment, now, wall, request, operation)
             if refused is not None:
                 return refused
-        chat = operation.make(request.document, request.body, deployment, self.spec.kind == "azure_openai", self.seed)
+        azure = self.spec.kind != "openai_compatible"
+        chat = operation.make(request.document, request.body, deployment, azure, self.seed)
         claim = chat.claim
         request.estimate = claim.prompt + (UNSAID if chat.cap is None else chat.cap) * chat.choices
         if "too_long" in chat.marks:
@@ -207,14 +235,18 @@ class Instance:
         return chat.answer(identity, wall, speed)
 
     def _authorized(self, request: Request, compatible: bool) -> bool:
-        """Azure takes the key in either header, OpenAI's dialect only as a bearer token."""
+        """Azure takes the key in either header, OpenAI's dialect only as a bearer token; Anthropic's in one of its own,
+        which Foundry takes, too."""
         if self.spec.keyless:
             return True
-        key, bearer = request.header(b"api-key"), request.header(b"authorization")
-        if compatible:
-            return bearer is not None and compare_digest(bearer, self._keys[1])
-        if key is not None:
-            return compare_digest(key, self._keys[0])
+        bearer = request.header(b"authorization")
+        own = () if compatible else (b"x-api-key",) if self.spec.kind == "anthropic" else (b"api-key",)
+        if request.surface == ANTHROPIC:
+            own = (b"x-api-key", *own)
+        for name in own:
+            key = request.header(name)
+            if key is not None:
+                return compare_digest(key, self._keys[0])
         return bearer is not None and compare_digest(bearer, self._keys[1])
 
 

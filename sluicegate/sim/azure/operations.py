@@ -16,8 +16,9 @@ from sluicegate.sim.azure.chat import Chat, wrong_chat
 from sluicegate.sim.azure.completions import Completion, wrong_completion
 from sluicegate.sim.azure.embeddings import Embedding, wrong_embedding
 from sluicegate.sim.azure.images import Edits, Images, wrong_edits, wrong_images
+from sluicegate.sim.azure.messages import Count, Message, wrong_count, wrong_message
 from sluicegate.sim.azure.moderations import Moderation, wrong_moderation
-from sluicegate.sim.azure.request import Request
+from sluicegate.sim.azure.request import ANTHROPIC, COMPATIBLE, DATED, MESSAGES, MODELS, V1, Request
 from sluicegate.sim.spec import DeploymentSpec
 
 
@@ -51,12 +52,24 @@ class Operation(NamedTuple):
     "The model book's word for models that can do it; a model that the book does not know can do everything."
     azure: bool = True
     "Azure OpenAI has it, too."
+    inference: bool = False
+    "Foundry's inference API has it, too."
+    anthropic: bool = False
+    "It is one of Anthropic's, and nobody else's."
+
+    def lies(self, surface: str) -> bool:
+        """Whether this surface has it."""
+        if self.anthropic:
+            return surface in (ANTHROPIC, MESSAGES)
+        if surface in (DATED, V1):
+            return self.azure
+        return surface == COMPATIBLE or (surface == MODELS and self.inference)
 
 
 OPERATIONS: Final[dict[str, Operation]] = {
-    "/chat/completions": Operation(Chat, wrong_chat, "ChatCompletions_Create", b"chatcmpl-", "chat"),
+    "/chat/completions": Operation(Chat, wrong_chat, "ChatCompletions_Create", b"chatcmpl-", "chat", inference=True),
     "/completions": Operation(Completion, wrong_completion, "Completions_Create", b"cmpl-", "completions"),
-    "/embeddings": Operation(Embedding, wrong_embedding, "Embeddings_Create", b"embd-", "embeddings"),
+    "/embeddings": Operation(Embedding, wrong_embedding, "Embeddings_Create", b"embd-", "embeddings", inference=True),
     "/images/generations": Operation(Images, wrong_images, "ImageGenerations_Create", b"img-", "images.generations"),
     "/images/edits": Operation(Edits, wrong_edits, "ImageEdits_Create", b"img-", "images.edits"),
     "/audio/speech": Operation(Speech, wrong_speech, "AudioSpeech_Create", b"spch-", "audio.speech"),
@@ -65,4 +78,6 @@ OPERATIONS: Final[dict[str, Operation]] = {
     ),
     "/audio/translations": Operation(Heard, wrong_heard, "AudioTranslations_Create", b"trsl-", "audio.translations"),
     "/moderations": Operation(Moderation, wrong_moderation, "Moderations_Create", b"modr-", "moderations", azure=False),
+    "/messages": Operation(Message, wrong_message, "Messages_Create", b"msg_01", "messages", anthropic=True),
+    "/messages/count_tokens": Operation(Count, wrong_count, "Messages_Count", b"", "messages", anthropic=True),
 }

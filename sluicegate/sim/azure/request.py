@@ -16,9 +16,12 @@ _DATED: Final = re.compile(r"/openai/deployments/([^/]+)(/.+)")
 _V1: Final = "/openai/v1"
 _COMPATIBLE: Final = "/v1"
 _RESOURCE: Final = "/openai"
+_BASES: Final = (("/models", "models"), ("/anthropic/v1", "anthropic"))
 _DATE: Final = re.compile(r"\d{4}-\d{2}-\d{2}(-preview)?")
 
 DATED, V1, COMPATIBLE = "dated", "v1", "compatible"
+MODELS, ANTHROPIC, MESSAGES = "models", "anthropic", "messages"
+"""Foundry's inference API, Anthropic's operations in Foundry, and at home."""
 
 
 class Request:
@@ -88,6 +91,11 @@ def _read_target(target: str) -> tuple[str, str | None, str, str, str]:
             version = pair[12:]
     if path.startswith(_V1 + "/"):
         return path, version, V1, "", path[len(_V1) :]
+    for base, surface in _BASES:
+        if path.startswith(base + "/"):
+            return path, version, surface, "", path[len(base) :]
+    if path.startswith(_COMPATIBLE + "/messages"):
+        return path, version, MESSAGES, "", path[len(_COMPATIBLE) :]
     if path.startswith(_COMPATIBLE + "/"):
         return path, version, COMPATIBLE, "", path[len(_COMPATIBLE) :]
     match = _DATED.fullmatch(path)

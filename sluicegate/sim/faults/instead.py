@@ -10,6 +10,7 @@ import msgspec
 
 from sluicegate.sim.answer import Answer, Piece
 from sluicegate.sim.azure import refusals
+from sluicegate.sim.azure.messages import in_its_words
 from sluicegate.sim.azure.refusals import Reason, RetryForm
 from sluicegate.sim.azure.request import Request
 from sluicegate.sim.faults.base import Fault
@@ -48,13 +49,13 @@ class Status(Fault, tag="status"):
 
     def act(self, answer: Answer, request: Request, age_s: float, wall: float) -> Answer:
         if self.shape:
-            other = _SHAPES[self.shape](request)
+            other = in_its_words(request, _SHAPES[self.shape](request))
         elif self.text is not None:
             other = Answer(self.status, [refusals.JSON], [(0.0, self.text.encode())])
         elif self.json is not msgspec.UNSET:
             other = refusals.refusal(self.status, self.json)
         else:
-            other = refusals.server_error(self.status)
+            other = in_its_words(request, refusals.server_error(self.status))
         for name, value in self.headers.items():
             other.set_header(name.encode(), value.encode("latin-1"))
         if self.early or self.close:
@@ -90,7 +91,9 @@ class Throttle(Fault, tag="throttle"):
         wait_s = self.wait_s
         if wait_s is None:
             wait_s = 10.0 if self.for_s is None else max(0.001, self.for_s - age_s)
-        other = refusals.throttled(wait_s, wall, self.reason, self.form, request.api_version)
+        other = in_its_words(
+            request, refusals.throttled(wait_s, wall, self.reason, self.form, request.api_version)
+        )  # fmt: skip
         if self.early:
             other.ending = "fin"
         return _instead(answer, other)

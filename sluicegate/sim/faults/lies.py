@@ -7,12 +7,15 @@ from typing import Literal
 
 from sluicegate.sim.answer import Answer, Piece
 from sluicegate.sim.azure.chat import DONE, encode
-from sluicegate.sim.azure.request import Request
+from sluicegate.sim.azure.messages import STOP
+from sluicegate.sim.azure.request import ANTHROPIC, MESSAGES, Request
 from sluicegate.sim.faults.base import Fault
 
 _MODEL = re.compile(rb'"model":"[^"]+"')
 _USAGE = re.compile(rb',?"usage":\{(?:[^{}]|\{[^{}]*\})*\}')
-_COUNT = {name: re.compile(rb'"%b":-?\d+' % name) for name in (b"prompt_tokens", b"completion_tokens", b"total_tokens")}
+_COUNT = {name: re.compile(rb'"%b":-?\d+' % name) for name in (
+    b"prompt_tokens", b"completion_tokens", b"total_tokens", b"input_tokens", b"output_tokens",
+)}  # fmt: skip
 
 
 class ContentType(Fault, tag="content_type"):
@@ -54,13 +57,17 @@ class ErrorEvent(Fault, tag="error_event"):
 
     def act(self, answer: Answer, request: Request, age_s: float, wall: float) -> Answer:
         error = encode({"error": {"message": self.message, "type": "server_error", "param": None, "code": self.code}})
+        name = b""
+        if request.surface in (ANTHROPIC, MESSAGES):
+            error = encode({"type": "error", "error": {"type": self.code, "message": self.message}})
+            name = b"event: error\n"
         if not answer.stream:
             answer.replace_body(error)
             return answer
         events = answer.events()[: self.after]
-        events.append((0.0 if events else answer.events()[0][0], b"data: " + error + b"\n\n"))
+        events.append((0.0 if events else answer.events()[0][0], name + b"data: " + error + b"\n\n"))
         if self.done:
-            events.append((0.0, DONE))
+            events.append((0.0, STOP if name else DONE))
         answer.pieces = events
         answer.usage_piece = -1
         return answer
@@ -85,7 +92,7 @@ class Drop(Fault, tag="drop"):
 def _what(piece: Piece, usage: bool) -> str:
     if usage:
         return "usage"
-    if piece[1] == DONE:
+    if piece[1] == DONE or piece[1] == STOP:
         return "done"
     return "finish" if b'"finish_reason":"' in piece[1] else ""
 
@@ -124,7 +131,10 @@ class Usage(Fault, tag="usage"):
         claim = answer.claim
         prompt = self.prompt if self.prompt is not None else claim.prompt if claim else 0
         completion = self.completion if self.completion is not None else claim.completion if claim else 0
-        forged = {b"prompt_tokens": prompt, b"completion_tokens": completion, b"total_tokens": prompt + completion}
+        forged = {
+            b"prompt_tokens": prompt, b"completion_tokens": completion, b"total_tokens": prompt + completion,
+            b"input_tokens": prompt, b"output_tokens": completion,
+        }  # fmt: skip
         for name, count in forged.items():
             data = _COUNT[name].sub(b'"%b":%d' % (name, count), data)
         events[index] = (after, data)
