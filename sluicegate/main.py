@@ -10,12 +10,21 @@ import asyncio
 import importlib
 import os
 from collections.abc import Callable, Sequence
+from difflib import get_close_matches
 from functools import partial
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
+from click.shell_completion import CompletionItem
+
+from sluicegate import __version__
 
 if TYPE_CHECKING:
+    from sluicegate.admin.base import Route
+    from sluicegate.core.booked import Settled
+    from sluicegate.core.entry import Entry
+    from sluicegate.keeper.keeper import Compiled
+    from sluicegate.link.counters import Samples
     from sluicegate.spec.load import Loaded
     from sluicegate.stores.sqlite.reader import Reader
 
@@ -23,20 +32,22 @@ VERBS = {
     "serve": "Carry traffic until SIGTERM.",
     "check": "Say everything that is wrong with a configuration.",
     "diff": "What a configuration would change.",
-    "key": "Make a key for a consumer.",
+    "apply": "Put a configuration in force on a running gateway.",
+    "key": "Make, list and revoke keys.",
     "config": "Rewrite a file of an older version of the language.",
     "status": "How the running gateway is.",
     "pools": "Which deployments serve which model, and how they are.",
     "explain": "Where a request would go now, and why.",
     "usage": "What was used, and what it cost.",
-    "requests": "The last requests, or one in full.",
+    "requests": "The last requests, one in full, or all as they end.",
     "drain": "Give a deployment no new calls.",
     "undrain": "Bring a drained deployment back.",
     "reload": "Load the configuration again.",
     "restart": "Replace the workers, one at a time.",
     "demo": "Simulated deployments, a gateway in front of them, requests to try.",
     "simulate": "A simulated Azure OpenAI to point a gateway at.",
-    "schema": "Print the JSON schema of a configuration.",
+    "schema": "Print the JSON schema of a configuration, and other references.",
+    "completion": "Teach a shell our verbs and options.",
     "version": "Print the version.",
 }
 
@@ -57,8 +68,14 @@ class Verbs(click.Group):
         self, ctx: click.Context, args: list[str]
     ) -> tuple[str | None, click.Command | None, list[str]]:
         if args and args[0] not in VERBS and not args[0].startswith("-"):
-            raise click.UsageError(f'there is no verb "{args[0]}". The verbs: {", ".join(VERBS)}', ctx)
+            near = get_close_matches(args[0], VERBS, 1)
+            meant = f" Did you mean {near[0]}?" if near else ""
+            raise click.UsageError(f'there is no verb "{args[0]}".{meant} The verbs: {", ".join(VERBS)}', ctx)
         return super().resolve_command(ctx, args)
+
+    def shell_complete(self, ctx: click.Context, incomplete: str) -> list[CompletionItem]:
+        found = [CompletionItem(name, help=what) for name, what in VERBS.items() if name.startswith(incomplete)]
+        return found + [o for o in click.Command.shell_complete(self, ctx, incomplete) if incomplete.startswith("-")]
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         with formatter.section("Verbs"):
@@ -68,11 +85,15 @@ class Verbs(click.Group):
 class Live:
     """What verbs need of the living house, handed in."""
 
-    def serve(self, loaded: Loaded, compile_: Callable[[], Loaded], files: Sequence[str]) -> int:
+    def serve(
+        self, loaded: Loaded, compile_: Callable[[], Loaded], files: Sequence[str], sent: Compiled | None = None
+    ) -> int:
         """Be the keeper until told to leave. The exit status."""
+        from sluicegate.admin.ledger import Tail
+        from sluicegate.admin.plane import Beside as Shown
         from sluicegate.admin.plane import Plane
         from sluicegate.core.booked import Unusable
-        from sluicegate.keeper import drained
+        from sluicegate.keeper import drained, revoked
         from sluicegate.keeper.facts import facts
         from sluicegate.keeper.home import Home, Taken
         from sluicegate.keeper.keeper import Beside, Keeper, say
@@ -82,7 +103,7 @@ class Live:
         from sluicegate.link.counters import Board
         from sluicegate.stores.sqlite.ledger import Ledger
         from sluicegate.stores.sqlite.schema import LEDGER
-        from sluicegate.telemetry import prometheus
+        from sluicegate.telemetry import accesslog, prometheus
         from sluicegate.telemetry.accesslog import AccessLog
 
         assert loaded.snapshot is not None
@@ -90,6 +111,7 @@ class Live:
         try:
             home = Home(gateway.data)
             drained.load(gateway.data)
+            revoked.load(gateway.data)
             sockets = listen(gateway.listen, gateway.workers, shared=bool(home.orphans))
         except (CannotListen, Taken, ValueError) as e:
             raise click.ClickException(str(e)) from None
@@ -101,22 +123,63 @@ class Live:
             with anonymous("counters") as shared:
                 board = Board(shared.fileno(), regions(gateway.workers))
 
+                def samples() -> Samples:
+                    return board.read(keeper.supervisor.live_regions())
+
                 def page() -> str:
-                    return prometheus.render(board.read(keeper.supervisor.live_regions()), facts(keeper, mover))
+                    return prometheus.render(samples(), facts(keeper, mover))
+
+                tail = Tail()
+
+                def settled(records: Sequence[Settled]) -> None:
+                    log.settled(records)
+                    if tail.wanted:
+                        tail.take([
+                            accesslog.encoded(accesslog.line(r, keeper.consumer(r.consumer), keeper.deployment))
+                            for r in records
+                        ])  # fmt: skip
+
+                def refused(entries: Sequence[Entry]) -> None:
+                    if tail.wanted:
+                        tail.take(
+                            [accesslog.encoded(accesslog.refused(e, keeper.consumer(e.consumer))) for e in entries]
+                        )
 
                 log = AccessLog(lambda number: keeper.consumer(number), lambda number: keeper.deployment(number))
                 mover = Moving(
                     os.path.join(gateway.data, "journal"), partial(Ledger, os.path.join(gateway.data, LEDGER)),
-                    (Unusable,), gateway.retention, say, on_moved=log.settled, tariffs=lambda: keeper.tariffs(),
+                    (Unusable,), gateway.retention, say, on_moved=settled, tariffs=lambda: keeper.tariffs(),
                 )  # fmt: skip
-                beside: list[Beside] = [mover, Plane(page, prometheus.CONTENT_TYPE)]
-                keeper = Keeper(loaded, home, sockets, compile_, files, beside, shared.fileno(), log)
+                shown = Shown(page, prometheus.CONTENT_TYPE, samples, self.ledger, tail)
+                beside: list[Beside] = [mover, Plane(shown)]
+                keeper = Keeper(loaded, home, sockets, compile_, files, beside, shared.fileno(), log, sent)
+                keeper.on_refused.append(refused)
                 return await keeper.run()
 
         try:
             return asyncio.run(run())
         finally:
             home.close()
+
+    def admin_page(self) -> str:
+        """The reference page of the management API."""
+        from sluicegate.admin.page import page
+
+        return page(self._routes())
+
+    def openapi(self) -> dict[str, Any]:
+        """The management API as OpenAPI 3.1."""
+        from sluicegate.admin.openapi import document
+
+        return document(self._routes(), __version__)
+
+    def _routes(self) -> list[Route]:
+        """Of the management API, with nobody behind them."""
+        from sluicegate.admin.plane import Beside, every
+        from sluicegate.telemetry import prometheus
+
+        nobody: Any = None
+        return every(nobody, Beside(lambda: "", prometheus.CONTENT_TYPE, dict, lambda data: None))
 
     def ledger(self, data: str) -> Reader:
         """The ledger of a folder, to read. Raises Unusable."""
@@ -131,6 +194,8 @@ class Live:
 def program(ctx: click.Context) -> None:
     """A self-hosted gateway in front of Azure OpenAI deployments."""
     ctx.obj = Live()
+    if os.environ.get("NO_COLOR"):
+        ctx.color = False
 
 
 def main() -> None:

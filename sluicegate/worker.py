@@ -17,7 +17,7 @@ import ssl
 import sys
 import time
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from random import random
 from typing import Any
 
@@ -122,6 +122,10 @@ class Worker:
         "Called with each turn of the wheel."
         self.on_refused: Callable[[list[Entry]], None] | None = None
         "Who wants to know of requests that were refused (the access log, in the keeper)."
+        self.revoked: set[bytes] = set()
+        "Digests of keys that nobody gets in with, whatever a configuration says."
+        self._watched = 0.0
+        "Until then somebody looks at refused requests."
         self._states: dict[str, str] = {}
         "Of deployments, as the counters have them."
         self._counted: Counter[str] = Counter()
@@ -198,13 +202,23 @@ class Worker:
     def tell_refused(self) -> None:
         """Twenty times a second, and only when somebody wants to know."""
         refused, self.counting.refused = self.counting.refused, []
+        if self._watched and time.monotonic() > self._watched:
+            self._watched = 0.0
+            self.listen_for_refused()
         if refused and self.on_refused is not None:
             offset = time.time() - time.monotonic()
             self.on_refused([entry(record, offset) for record in refused])
 
+    def watch_refused(self, for_s: float) -> bool:
+        """For so long somebody looks at requests as they end: tell of refused ones, too."""
+        self._watched = time.monotonic() + for_s
+        self.listen_for_refused()
+        return True
+
     def listen_for_refused(self) -> None:
-        """As the configuration in force says."""
-        wanted = self.on_refused is not None and bool(self.snapshot.gateway.telemetry.access_log)
+        """As the configuration in force says, or whoever watches."""
+        watched = time.monotonic() < self._watched
+        wanted = self.on_refused is not None and (watched or bool(self.snapshot.gateway.telemetry.access_log))
         if not wanted:
             self.counting.refused = None
         elif self.counting.refused is None:
@@ -230,6 +244,15 @@ class Worker:
         """The name of a consumer. Looks at all of them: for a place that is kept."""
         return self.world.callers.name(number) or f"#{number}"
 
+    def revoke(self, digests: Sequence[str]) -> bool:
+        """Nobody gets in any more with keys that have these digests (hex). A request whose body is on its way is asked
+        again who it is; what is being answered goes on."""
+        new = {bytes.fromhex(d) for d in digests} - self.revoked
+        if new:
+            self.revoked |= new
+            self.adopt(self.snapshot, self.world.callers, self.server.tls)
+        return True
+
     def prepare(self, snapshot: Snapshot) -> ssl.SSLContext | None:
         """What can fail about a new configuration, done before anything changes. Raises OSError (ssl.SSLError is one)
         or LookupError."""
@@ -247,6 +270,8 @@ class Worker:
             self.counters.cells[self.counters.row(DEPLOYMENT_IN_FLIGHT, label)] = 0
         self._states.clear()
         gone = {i.number for i in self.snapshot.instances} - {i.number for i in snapshot.instances}
+        if self.revoked:
+            callers = callers.altered(Change(tuple(self.revoked), ()))
         world.adopt(snapshot, callers)
         self.snapshot = snapshot
         self.bound.adopted()
@@ -317,6 +342,8 @@ class Told:
             "pools": lambda _: worker.pools(),
             "alive": lambda _: True,
             "explain": worker.explain,
+            "revoke": worker.revoke,
+            "watch": worker.watch_refused,
         }
         "Who answers a query, by what is asked."
         self.borrower: Borrower | None = None

@@ -1,10 +1,20 @@
-"""What the admin plane needs of the keeper, and how a resource answers."""
+"""What the admin plane needs of the keeper, how a resource is declared, and how it answers.
+
+A `Route` is the whole truth about a path: who may use it, what it takes, what it answers. The server obeys it, the
+OpenAPI document and the reference page are made from it.
+"""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Any, NamedTuple, Protocol
+
+OPEN = ""
+"""The role of paths that need no credential."""
+
+BODY_BYTES = 256 * 1024
 
 
 class Reply(NamedTuple):
@@ -13,20 +23,69 @@ class Reply(NamedTuple):
     status: int
     body: bytes
     content_type: str = "application/json"
+    headers: tuple[tuple[str, str], ...] = ()
 
 
-Handler = Callable[..., Awaitable[Reply]]
-"""Gets the parts of the path that stand for something."""
+class Stream(NamedTuple):
+    """An answer without an end."""
+
+    pieces: AsyncIterator[bytes]
+    content_type: str = "text/event-stream"
 
 
-class Taking(NamedTuple):
-    """A handler that gets the request's body after the parts of the path."""
+class Who(NamedTuple):
+    """Whoever asks."""
 
+    name: str
+    role: str
+
+
+class Asked(NamedTuple):
+    """A request, read by its route."""
+
+    who: Who
+    path: tuple[str, ...]
+    "The parts of the path that stand for something."
+    query: Any = None
+    body: Any = None
+
+
+class Wrong(Exception):
+    """Something is wrong with the request: status, and what to do about it."""
+
+    def __init__(self, status: int, message: str) -> None:
+        super().__init__(message)
+        self.status = status
+        self.message = message
+
+
+Handler = Callable[[Asked], Awaitable[Any]]
+"""Returns a Reply, a Stream, or a value that becomes JSON with status 200. Raises Wrong."""
+
+
+@dataclass(frozen=True, slots=True)
+class Route:
+    """One method of one path; `{name}` stands for one segment."""
+
+    method: str
+    path: str
+    role: str
+    "The least that is needed: viewer, operator, or nothing."
     handler: Handler
-
-
-Table = dict[tuple[str, str], Handler | Taking]
-"""Method and path; `{}` stands for one segment."""
+    summary: str
+    "What it does, in one sentence."
+    answers: type | None = None
+    "What comes back, JSON; None: see `content_type`."
+    takes: type | None = None
+    "The body, JSON."
+    query: type | None = None
+    content_type: str = "application/json"
+    errors: Mapping[int, str] = field(default_factory=dict)
+    "Statuses besides those that every path may have, and when."
+    most: int = BODY_BYTES
+    "Bytes of a body."
+    id: str = ""
+    "What it is called in the OpenAPI document and in what is written down of it."
 
 
 class Outcome(Protocol):
@@ -42,16 +101,27 @@ class Outcome(Protocol):
     def waiting(self) -> tuple[str, ...]: ...
 
 
+Texts = Sequence[tuple[str, bytes]]
+"""Files of a configuration that somebody sends, later ones over earlier ones: name and content."""
+
+
 class Gateway(Protocol):
     """The keeper, as its operators may use it."""
 
     def status(self) -> dict[str, Any]: ...
     async def pools(self) -> list[dict[str, Any]]: ...
     async def declared(self) -> bytes: ...
+    async def effective(self) -> dict[str, Any]: ...
     async def reload(self) -> Outcome: ...
+    async def check(self, texts: Texts, base: str) -> dict[str, Any]: ...
+    async def diff(self, texts: Texts, base: str) -> dict[str, Any]: ...
+    async def apply(self, texts: Texts, base: str, expect: str, by: str) -> Outcome: ...
     async def restart(self) -> str: ...
     async def drain(self, deployment: str, away: bool) -> str: ...
     async def explain(self, question: Any) -> dict[str, Any] | str: ...
+    async def consumers(self, after: str, most: int) -> tuple[list[dict[str, Any]], bool]: ...
+    async def keys(self, consumer: str, after: str, most: int) -> tuple[list[dict[str, Any]], bool]: ...
+    async def revoke(self, consumer: str, key: str, by: str) -> dict[str, Any] | str: ...
 
 
 def said(status: int, value: Any) -> Reply:
@@ -59,6 +129,6 @@ def said(status: int, value: Any) -> Reply:
     return Reply(status, json.dumps(value).encode() + b"\n")
 
 
-def wrong(status: int, message: str) -> Reply:
+def wrong(status: int, message: str, *headers: tuple[str, str]) -> Reply:
     """An error, with what to do about it."""
-    return said(status, {"error": {"message": message}})
+    return said(status, {"error": {"message": message}})._replace(headers=headers)

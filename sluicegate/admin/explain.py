@@ -2,20 +2,23 @@
 
 from __future__ import annotations
 
-import json
+from typing import Any
 
-from sluicegate.admin.base import Gateway, Reply, Table, Taking, said, wrong
+from sluicegate.admin import shapes
+from sluicegate.admin.base import Asked, Gateway, Route, Wrong
 
 
-def table(gateway: Gateway) -> Table:
+def routes(gateway: Gateway) -> list[Route]:
     """Resources of this file."""
 
-    async def explain(body: bytes) -> Reply:
-        try:
-            question = json.loads(body)
-        except (ValueError, RecursionError):
-            return wrong(400, "the question is no JSON")
-        told = await gateway.explain(question)
-        return wrong(409, told) if isinstance(told, str) else said(200, told)
+    async def explain(asked: Asked) -> Any:
+        told = await gateway.explain(asked.body)
+        if isinstance(told, str):
+            raise Wrong(409, told)
+        return told
 
-    return {("POST", "/v1/explain"): Taking(explain)}
+    return [
+        Route("POST", "/v1/explain", "viewer", explain,
+              "Where a request would go now, and why; nothing is sent. `sluicegate explain` makes the question.",
+              takes=dict, answers=shapes.Explained, errors={409: "it cannot be said"}, id="explain"),
+    ]  # fmt: skip

@@ -1,35 +1,44 @@
-"""The gateway as a whole: how it is, load the configuration again, replace the workers."""
+"""The gateway as a whole: how it is, load its own configuration again, replace the workers."""
 
 from __future__ import annotations
 
-from sluicegate.admin.base import Gateway, Reply, Table, said, wrong
+from typing import Any
+
+from sluicegate.admin import shapes
+from sluicegate.admin.base import OPEN, Asked, Gateway, Outcome, Reply, Route, Wrong, said
 
 
-def table(gateway: Gateway) -> Table:
+def routes(gateway: Gateway) -> list[Route]:
     """Resources of this file."""
 
-    async def health() -> Reply:
-        return said(200, {"status": "live"})
+    async def health(asked: Asked) -> Any:
+        return {"status": "live"}
 
-    async def status() -> Reply:
-        return said(200, gateway.status())
+    async def status(asked: Asked) -> Any:
+        return gateway.status()
 
-    async def configuration() -> Reply:
-        return Reply(200, await gateway.declared())
+    async def reload(asked: Asked) -> Any:
+        return outcome_of(await gateway.reload())
 
-    async def reload() -> Reply:
-        outcome = await gateway.reload()
-        body = {"state": outcome.state, "config": outcome.config, "report": outcome.report, "restart": outcome.waiting}
-        return said(409 if outcome.state == "refused" else 200, body)
-
-    async def restart() -> Reply:
+    async def restart(asked: Asked) -> Any:
         error = await gateway.restart()
-        return wrong(409, error) if error else said(200, gateway.status())
+        if error:
+            raise Wrong(409, error)
+        return gateway.status()
 
-    return {
-        ("GET", "/health"): health,
-        ("GET", "/v1/status"): status,
-        ("GET", "/v1/configuration"): configuration,
-        ("POST", "/v1/reload"): reload,
-        ("POST", "/v1/restart"): restart,
-    }
+    return [
+        Route("GET", "/health", OPEN, health, "The process answers.", answers=shapes.Health, id="health"),
+        Route("GET", "/v1/status", "viewer", status, "How the gateway and its workers are.",
+              answers=shapes.Status, id="status"),
+        Route("POST", "/v1/reload", "operator", reload,
+              "Load the gateway's own files again: in force on all workers, or on none.", answers=shapes.Reload,
+              errors={409: "refused: the answer is a Reload, and what was in force stays so"}, id="reload"),
+        Route("POST", "/v1/restart", "operator", restart, "Replace the workers, one at a time; nobody is reset.",
+              answers=shapes.Status, errors={409: "another change is under way"}, id="restart"),
+    ]  # fmt: skip
+
+
+def outcome_of(outcome: Outcome) -> Reply:
+    """What loading a configuration came to."""
+    body = {"state": outcome.state, "config": outcome.config, "report": outcome.report, "restart": outcome.waiting}
+    return said(409 if outcome.state == "refused" else 200, body)

@@ -1,6 +1,7 @@
-"""The admin plane of one keeper: everything on the Unix socket, metrics and health on TCP.
+"""The admin plane of one keeper: everything on the Unix socket, and on TCP for whoever shows an operator's key.
 
-Traffic does not depend on it: an address that is taken is tried again every few seconds, and said once.
+Traffic does not depend on it: an address that is taken is tried again every few seconds, and said once. An address
+that others reach is opened once somebody has a key for it.
 """
 
 from __future__ import annotations
@@ -8,35 +9,67 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import os
-from collections.abc import Callable
+import time
+from collections.abc import Callable, Sequence
 from typing import Any, Protocol
 
+from sluicegate import __version__
+from sluicegate.admin import config as config_resource
+from sluicegate.admin import consumers as consumers_resource
 from sluicegate.admin import explain as explain_resource
 from sluicegate.admin import gateway as gateway_resource
+from sluicegate.admin import keys as keys_resource
+from sluicegate.admin import ledger as ledger_resource
 from sluicegate.admin import metrics as metrics_resource
+from sluicegate.admin import openapi as openapi_resource
 from sluicegate.admin import pools as pools_resource
-from sluicegate.admin.base import Gateway, Table
-from sluicegate.admin.server import RETRY_S, SOCKET, Server, loopback, only
+from sluicegate.admin.base import OPEN, Gateway, Route, Who
+from sluicegate.admin.gate import Gate, loopback
+from sluicegate.admin.ledger import REFUSED_S, Tail
+from sluicegate.admin.live import counts
+from sluicegate.admin.server import RETRY_S, SOCKET, Server
+from sluicegate.core.settings import Admin
 from sluicegate.core.settings import Gateway as Settings
-
-OPEN = ("/metrics", "/health")
-"""Paths on TCP."""
+from sluicegate.core.snapshot import Directory, Snapshot
 
 
 class Keeper(Gateway, Protocol):
     """Where it listens is the keeper's to know."""
 
+    directory: Directory
+    snapshot: Snapshot
+    drained: frozenset[str]
+
     @property
     def settings(self) -> Settings: ...
     @property
     def say(self) -> Callable[..., None]: ...
+    def watch_refused(self, for_s: float) -> None: ...
+
+
+class Beside:
+    """What lives in the keeper too and the plane shows: metrics, counts, the ledger, requests as they end."""
+
+    def __init__(
+        self,
+        render: Callable[[], str],
+        content_type: str,
+        samples: Callable[[], Any],
+        ledger: Callable[[str], Any],
+        tail: Tail | None = None,
+    ) -> None:
+        self.render = render
+        self.content_type = content_type
+        self.samples = samples
+        self.ledger = ledger
+        self.tail = tail or Tail()
 
 
 class Plane:
-    """Lives beside the workers, in the keeper. `render` makes the metrics page."""
+    """Lives beside the workers, in the keeper."""
 
-    def __init__(self, render: Callable[[], str], content_type: str) -> None:
-        self._metrics = metrics_resource.table(render, content_type)
+    def __init__(self, beside: Beside) -> None:
+        self._beside = beside
         self._unix: Server | None = None
         self._tcp: Server | None = None
         self._trying: asyncio.Task[Any] | None = None
@@ -44,26 +77,31 @@ class Plane:
 
     async def start(self, keeper: Keeper) -> None:
         """Listen. Raises OSError when there can be no Unix socket."""
-        table: Table = {**gateway_resource.table(keeper), **pools_resource.table(keeper), **self._metrics}
-        table |= explain_resource.table(keeper)
-        self._unix = Server(table)
-        self._data = keeper.settings.data
-        await self._unix.listen_unix(keeper.settings.data)
-        where = keeper.settings.admin
-        if not keeper.settings.telemetry.prometheus:
-            table = {key: handler for key, handler in table.items() if key[1] != "/metrics"}
-        if loopback(where.host):
-            self._trying = asyncio.get_running_loop().create_task(self._listen(keeper, only(table, *OPEN)))
-        else:
-            what = "an address that others reach needs a credential, which arrives later: write 127.0.0.1"
-            keeper.say("admin.unavailable", address=f"{where.host}:{where.port}", error=what)
 
-    async def _listen(self, keeper: Keeper, table: Table) -> None:
+        def log(who: Who, route: Route, path: str, status: int, error: str) -> None:
+            facts = {"error": error} if error else {}
+            keeper.say("admin.change", who=who.name, role=who.role, what=route.id, path=path, status=status, **facts)
+
+        self._beside.tail.remind = lambda: keeper.watch_refused(2 * REFUSED_S)
         where = keeper.settings.admin
+        self._data = keeper.settings.data
+        self._unix = Server(every(keeper, self._beside, OPEN), None, log)
+        await self._unix.listen_unix(keeper.settings.data)
+        gate = Gate(lambda: keeper.settings.admin, lambda: keeper.directory.secrets, time.monotonic)
+        mine = every(keeper, self._beside, OPEN if loopback(where.host) else "viewer")
+        if not keeper.settings.telemetry.prometheus:
+            mine = [route for route in mine if route.path != "/metrics"]
+        self._trying = asyncio.get_running_loop().create_task(self._listen(keeper, where, mine, gate, log))
+
+    async def _listen(
+        self, keeper: Keeper, where: Admin, mine: Sequence[Route], gate: Gate, log: Callable[..., None]
+    ) -> None:
         told = False
         while True:
-            server = Server(table)
+            server = Server(mine, gate, log)
             try:
+                if not loopback(where.host) and not keeper.settings.admin.keys:
+                    raise OSError(0, "others reach this address and nobody has a key: declare gateway.admin.keys")
                 port = await server.listen_tcp(where.host, where.port)
             except OSError as e:
                 if not told:
@@ -85,3 +123,20 @@ class Plane:
                 await server.stop()
         with contextlib.suppress(OSError):
             os.unlink(os.path.join(self._data, SOCKET))
+
+
+def every(keeper: Keeper, beside: Beside, metrics: str = OPEN) -> list[Route]:
+    """All routes. `metrics`: the role that /metrics needs."""
+    found = [
+        *gateway_resource.routes(keeper),
+        *pools_resource.routes(keeper),
+        *consumers_resource.routes(keeper),
+        *keys_resource.routes(keeper),
+        *ledger_resource.routes(lambda: beside.ledger(keeper.settings.data), lambda: keeper.settings.data, beside.tail),
+        *explain_resource.routes(keeper),
+        *config_resource.routes(keeper),
+        *metrics_resource.routes(
+            beside.render, beside.content_type, lambda: counts(beside.samples(), keeper, time.monotonic()), metrics
+        ),
+    ]
+    return [*found, *openapi_resource.routes(found, __version__)]

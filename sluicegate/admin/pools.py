@@ -1,28 +1,49 @@
-"""Pools as they are now, in every worker; and a deployment taken out of them or brought back."""
+"""Pools and deployments as they are now, in every worker; and a deployment taken out of them or brought back."""
 
 from __future__ import annotations
 
-from sluicegate.admin.base import Gateway, Reply, Table, said, wrong
+from typing import Any
+
+from sluicegate.admin import shapes
+from sluicegate.admin.base import Asked, Gateway, Route, Wrong
 
 
-def table(gateway: Gateway) -> Table:
+def routes(gateway: Gateway) -> list[Route]:
     """Resources of this file."""
 
-    async def pools() -> Reply:
-        return said(200, {"pools": await gateway.pools()})
+    async def pools(asked: Asked) -> Any:
+        return {"pools": await gateway.pools()}
 
-    async def drain(instance: str, deployment: str) -> Reply:
-        return await moved(f"{instance}/{deployment}", True)
+    async def deployments(asked: Asked) -> Any:
+        found: dict[str, dict[str, Any]] = {}
+        for pool in await gateway.pools():
+            for member in pool["deployments"]:
+                held = found.setdefault(member["deployment"], {**member, "pools": []})
+                held["pools"].append(pool["model"])
+        return {"deployments": list(found.values())}
 
-    async def undrain(instance: str, deployment: str) -> Reply:
-        return await moved(f"{instance}/{deployment}", False)
+    async def drain(asked: Asked) -> Any:
+        return await moved(asked, True)
 
-    async def moved(deployment: str, away: bool) -> Reply:
+    async def undrain(asked: Asked) -> Any:
+        return await moved(asked, False)
+
+    async def moved(asked: Asked, away: bool) -> Any:
+        deployment = "/".join(asked.path)
         error = await gateway.drain(deployment, away)
-        return wrong(409, error) if error else said(200, {"deployment": deployment, "drained": away})
+        if error:
+            raise Wrong(409, error)
+        return {"deployment": deployment, "drained": away}
 
-    return {
-        ("GET", "/v1/pools"): pools,
-        ("POST", "/v1/deployments/{}/{}/drain"): drain,
-        ("POST", "/v1/deployments/{}/{}/undrain"): undrain,
-    }
+    where = "/v1/deployments/{instance}/{deployment}"
+    unknown = {409: "no such deployment, or workers could not take the change"}
+    return [
+        Route("GET", "/v1/pools", "viewer", pools, "Pools, in the order in which their deployments are tried.",
+              answers=shapes.Pools, id="pools"),
+        Route("GET", "/v1/deployments", "viewer", deployments, "Deployments, with the pools that have them.",
+              answers=shapes.Deployments, id="deployments"),
+        Route("POST", f"{where}/drain", "operator", drain, "Give a deployment no new calls; those under way end.",
+              answers=shapes.Moved, errors=unknown, id="drain"),
+        Route("POST", f"{where}/undrain", "operator", undrain, "Bring a drained deployment back.",
+              answers=shapes.Moved, errors=unknown, id="undrain"),
+    ]  # fmt: skip

@@ -1,52 +1,95 @@
-"""The admin plane's listeners: a Unix socket for operators (mode 0600, no credential), loopback TCP for what scrapes.
+"""The admin plane's listeners: a Unix socket for the owner (mode 0600, no credential), TCP for operators with keys and
+for what scrapes.
 
-A small HTTP server on purpose: one request a connection, heads up to 8 KiB, bodies up to 256 KiB and only where a
-resource takes one. What clients of the gateway reach is another house (edge/); this one is met by curl, Prometheus and
-our own command line.
+A small HTTP server on purpose (docs/decisions/0026): one request a connection, heads up to 8 KiB and within 10 s, a
+bounded body and only where a route takes one, bounded writes. What clients of the gateway reach is another house
+(edge/); this one is met by curl, Prometheus and our own command line.
 """
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
-import ipaddress
+import json
 import os
 import re
 import socket
-from collections.abc import Mapping
+import ssl
+import struct
+import sys
+from collections.abc import Callable, Sequence
+from typing import Any
+from urllib.parse import parse_qsl, unquote
 
-from sluicegate.admin.base import Handler, Reply, Table, Taking, wrong
+import msgspec
+
+from sluicegate.admin.base import OPEN, Asked, Reply, Route, Stream, Who, Wrong, wrong
+from sluicegate.admin.gate import Denied, Gate
 
 SOCKET = "control.sock"
 HEAD_BYTES = 8 * 1024
-BODY_BYTES = 256 * 1024
 HEAD_S = 10.0
+BODY_S = 30.0
 WRITE_S = 30.0
 RETRY_S = 5.0
 CONNECTIONS = 64
 """At once; more are closed unanswered."""
+STREAMS = 16
+"""Of them, answers without an end."""
 
-STATUS = {200: "OK", 400: "Bad Request", 404: "Not Found", 405: "Method Not Allowed", 409: "Conflict",
-          413: "Content Too Large", 500: "Internal Server Error"}  # fmt: skip
+STATUS = {200: "OK", 400: "Bad Request", 401: "Unauthorized", 403: "Forbidden", 404: "Not Found",
+          405: "Method Not Allowed", 408: "Request Timeout", 409: "Conflict", 411: "Length Required",
+          413: "Content Too Large", 421: "Misdirected Request", 429: "Too Many Requests", 500: "Internal Server Error",
+          503: "Service Unavailable"}  # fmt: skip
 
 _REQUEST = re.compile(rb"([A-Z]{1,16}) (/[!-~]*) HTTP/1\.[01]\r\n")
-_LENGTH = re.compile(rb"^content-length:[ \t]*([0-9]{1,9})[ \t]*\r$", re.IGNORECASE | re.MULTILINE)
+_LENGTH = re.compile(r"[0-9]{1,9}")
+
+Log = Callable[[Who, Route, str, int, str], None]
+"""Told of every change: who, what, which path, the status, and the error if there was one."""
+
+
+class Head:
+    """The request line and the headers that matter."""
+
+    def __init__(self, raw: bytes) -> None:
+        found = _REQUEST.match(raw)
+        if found is None:
+            raise Wrong(400, "this is no HTTP/1.1 request")
+        self.method = found[1].decode()
+        target: str = found[2].decode()
+        self.path: str = target.partition("?")[0]
+        self.query: str = target.partition("?")[2]
+        self._fields: dict[str, list[str]] = {}
+        for line in raw[found.end() :].split(b"\r\n"):
+            if line:
+                name, colon, value = line.partition(b":")
+                if not colon or not name or name != name.strip() or b"\n" in line or b"\r" in line:
+                    raise Wrong(400, "a header is damaged")
+                self._fields.setdefault(name.decode("latin-1").lower(), []).append(value.decode("latin-1").strip())
+
+    def all(self, name: str) -> list[str]:
+        """Every value of a header."""
+        return self._fields.get(name, [])
+
+    def one(self, name: str) -> str | None:
+        """A header that may stand once. Raises Wrong."""
+        found = self.all(name)
+        if len(found) > 1:
+            raise Wrong(400, f"the header {name} stands twice")
+        return found[0] if found else None
 
 
 class Server:
-    """One listener and its table."""
+    """One listener and its routes. `gate`: who may come in; None: whoever can connect is the owner."""
 
-    def __init__(self, table: Table) -> None:
-        self._exact: dict[tuple[str, str], Handler | Taking] = {}
-        self._patterns: list[tuple[str, re.Pattern[str], Handler | Taking]] = []
-        for (method, path), handler in table.items():
-            if "{}" in path:
-                parts = (re.escape(part) for part in path.split("{}"))
-                self._patterns.append((method, re.compile("([^/]+)".join(parts)), handler))
-            else:
-                self._exact[method, path] = handler
+    def __init__(self, routes: Sequence[Route], gate: Gate | None = None, log: Log | None = None) -> None:
+        self._routes = [(route, pattern(route.path)) for route in routes]
+        self._gate = gate
+        self._log = log
         self._server: asyncio.Server | None = None
         self._open: set[asyncio.Task[None]] = set()
+        self._streams = 0
 
     async def listen_unix(self, folder: str) -> None:
         """Listen on `control.sock` in this folder. Raises OSError."""
@@ -70,9 +113,10 @@ class Server:
             os.close(fd)
         self._server = await asyncio.start_unix_server(self._client, sock=listening, limit=HEAD_BYTES)
 
-    async def listen_tcp(self, host: str, port: int) -> int:
+    async def listen_tcp(self, host: str, port: int, tls: ssl.SSLContext | None = None) -> int:
         """Listen there; the port. Raises OSError."""
-        self._server = await asyncio.start_server(self._client, host, port, limit=HEAD_BYTES)
+        times = {"ssl_handshake_timeout": HEAD_S, "ssl_shutdown_timeout": 1.0} if tls else {}
+        self._server = await asyncio.start_server(self._client, host, port, limit=HEAD_BYTES, ssl=tls, **times)
         found: int = self._server.sockets[0].getsockname()[1]
         return found
 
@@ -95,11 +139,13 @@ class Server:
         self._open.add(task)
         try:
             async with asyncio.timeout(HEAD_S):
-                head = await reader.readuntil(b"\r\n\r\n")
-            reply, body = await self._answer(head, reader)
-            lines = f"HTTP/1.1 {reply.status} {STATUS[reply.status]}\r\ncontent-type: {reply.content_type}\r\n"
-            lines += f"content-length: {len(reply.body)}\r\ncache-control: no-store\r\nconnection: close\r\n\r\n"
-            writer.write(lines.encode() + (reply.body if body else b""))
+                raw = await reader.readuntil(b"\r\n\r\n")
+            reply, with_body = await self._answered(raw, reader, writer)
+            if isinstance(reply, Stream):
+                await self._stream(reply, reader, writer)
+                return
+            head = _head(reply.status, reply.content_type, *reply.headers, ("content-length", str(len(reply.body))))
+            writer.write(head + (reply.body if with_body else b""))
             async with asyncio.timeout(WRITE_S):
                 await writer.drain()
                 writer.close()
@@ -110,45 +156,181 @@ class Server:
             self._open.discard(task)
             writer.close()
 
-    async def _answer(self, head: bytes, reader: asyncio.StreamReader) -> tuple[Reply, bool]:
+    async def _stream(self, reply: Stream, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        """Until it leaves, or takes nothing for too long."""
+        if self._streams >= STREAMS:
+            body = wrong(503, f"{STREAMS} live tails are open already").body
+            writer.write(_head(503, "application/json", ("content-length", str(len(body)))) + body)
+            return
+        self._streams += 1
+        left = asyncio.ensure_future(reader.read(1))  # nothing more is said by who listens: its end is what comes
+        pieces = aiter(reply.pieces)
+        try:
+            writer.write(_head(200, reply.content_type))
+            while not left.done():
+                more = asyncio.ensure_future(anext(pieces))
+                await asyncio.wait([more, left], return_when=asyncio.FIRST_COMPLETED)
+                if not more.done():
+                    more.cancel()
+                    await asyncio.gather(more, return_exceptions=True)
+                    break
+                writer.write(more.result())
+                async with asyncio.timeout(WRITE_S):
+                    await writer.drain()
+        except StopAsyncIteration:
+            pass
+        finally:
+            self._streams -= 1
+            left.cancel()
+            await asyncio.gather(left, return_exceptions=True)
+            close = getattr(pieces, "aclose", None)
+            if close is not None:
+                await close()
+
+    async def _answered(
+        self, raw: bytes, reader: asyncio.StreamReader, writer: asyncio.StreamWriter
+    ) -> tuple[Reply | Stream, bool]:
         """The reply, and whether its body is sent."""
-        found = _REQUEST.match(head)
-        if found is None:
-            return wrong(400, "this is no HTTP/1.1 request"), True
-        method, path = found[1].decode(), found[2].decode().partition("?")[0]
-        with_body = method != "HEAD"
-        handler, arguments = self._find("GET" if method == "HEAD" else method, path)
-        if handler is None:
-            known = any(self._find(other, path)[0] for other in ("GET", "POST"))
-            return (wrong(405, "another method") if known else wrong(404, "there is no such path here")), with_body
-        if not isinstance(handler, Taking):
-            return await handler(*arguments), with_body
-        said = _LENGTH.search(head)
-        length = int(said[1]) if said else 0
-        if length > BODY_BYTES:
-            return wrong(413, f"a body may have {BODY_BYTES} bytes here"), with_body
-        async with asyncio.timeout(HEAD_S):
-            body = await reader.readexactly(length)
-        return await handler.handler(*arguments, body), with_body
+        try:
+            head = Head(raw)
+        except Wrong as e:
+            return wrong(e.status, e.message), True
+        try:
+            return await self._answer(head, reader, writer), head.method != "HEAD"
+        except Denied as e:
+            return wrong(e.status, e.message, *e.headers), head.method != "HEAD"
+        except Wrong as e:
+            return wrong(e.status, e.message), head.method != "HEAD"
 
-    def _find(self, method: str, path: str) -> tuple[Handler | Taking | None, tuple[str, ...]]:
-        handler = self._exact.get((method, path))
-        if handler is not None:
-            return handler, ()
-        for wanted, pattern, handler in self._patterns:
-            if wanted == method and (match := pattern.fullmatch(path)):
-                return handler, match.groups()
-        return None, ()
+    async def _answer(self, head: Head, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> Reply | Stream:
+        method = "GET" if head.method == "HEAD" else head.method
+        route, parts, others = self._find(method, head.path)
+        if self._gate is None:
+            who = Who(_user(writer), "owner")
+        else:
+            self._gate.called(head.one("host"))
+            peer = writer.get_extra_info("peername")
+            # Who has no key is told nothing about what there is, and what not.
+            role = route.role if route is not None else "viewer"
+            who = self._gate.who(str(peer[0]) if peer else "", head.all("authorization"), role)
+        if route is None:
+            if others:
+                raise Wrong(405, f"this path takes {', '.join(others)}")
+            raise Wrong(404, "there is no such path here: /openapi.json lists them")
+        if head.method == "HEAD" and route.content_type == "text/event-stream":
+            raise Wrong(405, "this path takes GET")
+        changes = route.role == "operator"
+        try:
+            query = _query(route, head.query)
+            body = await _body(route, head, reader, writer)
+            answer: Any = await route.handler(Asked(who, parts, query, body))
+        except Wrong as e:
+            if changes and self._log is not None:
+                self._log(who, route, head.path, e.status, e.message)
+            raise
+        except asyncio.IncompleteReadError:
+            raise  # it left
+        except Exception:
+            if changes and self._log is not None:
+                self._log(who, route, head.path, 500, "a bug: see above")
+            asyncio.get_running_loop().call_exception_handler(
+                {"message": f"admin: {route.method} {route.path} failed", "exception": sys.exception()}
+            )
+            return wrong(500, "this went wrong: stderr of the gateway says more")
+        if isinstance(answer, Stream):
+            return answer
+        reply = answer if isinstance(answer, Reply) else Reply(200, json.dumps(answer).encode() + b"\n")
+        if changes and self._log is not None:
+            self._log(who, route, head.path, reply.status, "")
+        return reply
+
+    def _find(self, method: str, path: str) -> tuple[Route | None, tuple[str, ...], list[str]]:
+        """The route, what stands for the parts of its path, and which methods this path takes."""
+        others = []
+        for route, known in self._routes:
+            match = known.fullmatch(path)
+            if match and route.method == method:
+                return route, tuple(unquote(part) for part in match.groups()), []
+            if match:
+                others.append(route.method)
+        return None, (), others
 
 
-def loopback(host: str) -> bool:
-    """Whether only this machine reaches it."""
+def pattern(path: str) -> re.Pattern[str]:
+    """Of a route's path. A segment has no slash, and none in disguise."""
+    return re.compile("".join("([^/%]+)" if part.startswith("{") else re.escape(part)
+                              for part in re.split(r"(\{\w+\})", path)))  # fmt: skip
+
+
+def _head(status: int, content_type: str, *headers: tuple[str, str]) -> bytes:
+    lines = [
+        f"HTTP/1.1 {status} {STATUS[status]}", f"content-type: {content_type}", "cache-control: no-store",
+        "x-content-type-options: nosniff", "content-security-policy: default-src 'none'", "connection: close",
+        *(f"{name}: {value}" for name, value in headers),
+    ]  # fmt: skip
+    return ("\r\n".join(lines) + "\r\n\r\n").encode()
+
+
+def _user(writer: asyncio.StreamWriter) -> str:
+    """Whose process is at the other end of the Unix socket."""
+    there = writer.get_extra_info("socket")
     try:
-        return ipaddress.ip_address(host).is_loopback
+        raw = there.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, struct.calcsize("3i"))
+        return f"uid {struct.unpack('3i', raw)[1]}"
+    except (OSError, AttributeError):
+        return "owner"
+
+
+def _query(route: Route, text: str) -> Any:
+    """What stands after the question mark. Raises Wrong."""
+    if route.query is None:
+        return None  # as before there were any, what is there is no matter
+    fields = {f.name: f for f in msgspec.structs.fields(route.query)}
+    values: dict[str, Any] = {}
+    try:
+        pairs = parse_qsl(text, keep_blank_values=True, strict_parsing=bool(text), max_num_fields=100, errors="strict")
     except ValueError:
-        return host == "localhost"
+        raise Wrong(400, "the query is damaged: write name=value&name=value") from None
+    for name, value in pairs:
+        if name not in fields:
+            raise Wrong(400, f'there is no parameter "{name[:64]}"; there are: {", ".join(fields)}')
+        if isinstance(fields[name].default_factory, type) and fields[name].default_factory is list:
+            values.setdefault(name, []).append(value)
+        elif name in values:
+            raise Wrong(400, f"{name} stands twice")
+        else:
+            values[name] = value
+    try:
+        return msgspec.convert(values, route.query, strict=False)
+    except msgspec.ValidationError as e:
+        raise Wrong(400, f"the query does not fit: {e}") from None
 
 
-def only(table: Mapping[tuple[str, str], Handler | Taking], *paths: str) -> Table:
-    """The part of a table that may be met without a credential."""
-    return {key: handler for key, handler in table.items() if key[1] in paths}
+async def _body(route: Route, head: Head, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> Any:
+    """What is sent along, as its route wants it. Raises Wrong."""
+    if route.takes is None:
+        return None
+    if head.one("transfer-encoding") is not None:
+        raise Wrong(411, "send a body with its content-length")
+    said = head.one("content-length") or "0"
+    if not _LENGTH.fullmatch(said):
+        raise Wrong(400, "content-length is no length")
+    if int(said) > route.most:
+        raise Wrong(413, f"a body may have {route.most} bytes here")
+    if (head.one("expect") or "").lower() == "100-continue":
+        writer.write(b"HTTP/1.1 100 Continue\r\n\r\n")
+    try:
+        async with asyncio.timeout(BODY_S):
+            raw = await reader.readexactly(int(said))
+    except TimeoutError:
+        raise Wrong(408, f"the body did not come within {BODY_S:g} s") from None
+    try:
+        return msgspec.json.decode(raw or b"{}", type=route.takes)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as e:
+        what = str(e) if isinstance(e, msgspec.ValidationError) else "it is no JSON"
+        raise Wrong(400, f"the body does not fit: {what}") from None
+
+
+def open_routes(routes: Sequence[Route]) -> list[Route]:
+    """Those that may be met without a credential."""
+    return [route for route in routes if route.role == OPEN]

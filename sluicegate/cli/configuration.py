@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from itertools import islice
+from pathlib import Path
 from typing import Any
 
 import click
 
 from sluicegate.apis import APIS
 from sluicegate.spec.bounds import bounds, together
-from sluicegate.spec.load import Loaded, load_all
+from sluicegate.spec.load import Loaded, load_all, load_texts
 from sluicegate.spec.problems import counted, dotted, render
 from sluicegate.spec.references import Sources
 
@@ -29,6 +30,24 @@ def config_option(f: Callable[..., Any]) -> Callable[..., Any]:
 def again(config: tuple[str, ...], start: bool) -> Loaded:
     """The configuration as its files are now. `start`: it is about to take effect."""
     return load_all(config or (DEFAULT,), Sources(os.environ), tuple(APIS), start)
+
+
+class Sent:
+    """Compiles what somebody sends to a gateway that was started with these files, in this process's environment."""
+
+    def __init__(self, config: tuple[str, ...]) -> None:
+        self.paths = tuple(os.path.abspath(path) for path in config or (DEFAULT,))
+
+    def __call__(self, texts: Sequence[tuple[str, bytes]], base: str, start: bool) -> Loaded:
+        base = base or os.path.dirname(self.paths[0])
+        return load_texts(texts, base, Sources(os.environ), tuple(APIS), start)
+
+    def own(self) -> list[bytes] | None:
+        """What the files hold now; None where one cannot be read."""
+        try:
+            return [Path(path).read_bytes() for path in self.paths]
+        except OSError:
+            return None
 
 
 def load(config: tuple[str, ...], start: bool, end: str, quiet: bool = False) -> Loaded:

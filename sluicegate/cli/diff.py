@@ -7,7 +7,7 @@ import json
 import click
 
 from sluicegate.cli.configuration import load
-from sluicegate.cli.running import ask, running
+from sluicegate.cli.running import At, ask, running
 from sluicegate.spec.diff import Told, compare, told, unpack, words
 from sluicegate.spec.load import Loaded
 
@@ -22,13 +22,13 @@ class CannotCompare(click.ClickException):
 @running
 @click.option("--from", "old", metavar="FILE", multiple=True, help="Compare with this instead of the running gateway.")
 @click.pass_context
-def command(ctx: click.Context, config: tuple[str, ...], data: str | None, old: tuple[str, ...]) -> None:
+def command(ctx: click.Context, at: At, old: tuple[str, ...]) -> None:
     """Say what a configuration would change, and whether that is live, for new connections, or needs a restart.
 
     Exit status: 0 nothing changes, 1 something does, 2 they cannot be compared.
     """
-    new = load(config, start=False, end="nothing was compared", quiet=True)
-    before = tell(load(old, start=False, end="nothing was compared", quiet=True)) if old else asked(config, data)
+    new = load(at.config, start=False, end="nothing was compared", quiet=True)
+    before = tell(load(old, start=False, end="nothing was compared", quiet=True)) if old else asked(at)
     changes = compare(before, tell(new))
     click.echo(words(changes))
     ctx.exit(1 if changes else 0)
@@ -40,9 +40,9 @@ def tell(loaded: Loaded) -> Told:
     return told(loaded.document, loaded.directory, loaded.hash)
 
 
-def asked(config: tuple[str, ...], data: str | None) -> Told:
+def asked(at: At) -> Told:
     """What the running gateway has in force."""
     try:
-        return unpack(json.dumps(ask("GET", "/v1/configuration", config, data)).encode())
+        return unpack(json.dumps(ask("GET", "/v1/configuration", at)).encode())
     except click.ClickException as e:
         raise CannotCompare(e.message) from None

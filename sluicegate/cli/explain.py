@@ -17,7 +17,7 @@ from sluicegate.apis import APIS, Paths
 from sluicegate.apis.base import BadRequest
 from sluicegate.cli.configuration import load
 from sluicegate.cli.explained import refused_early, text
-from sluicegate.cli.running import ask, running
+from sluicegate.cli.running import At, ask, running
 from sluicegate.core.explain import CHANCE, Question, Unknown, deciding, explain, key_of
 from sluicegate.core.fork import Kept
 from sluicegate.core.state import World
@@ -57,8 +57,7 @@ class Refused(Exception):
 @click.pass_context
 def command(
     ctx: click.Context,
-    config: tuple[str, ...],
-    data: str | None,
+    at: At,
     old: tuple[str, ...],
     consumer: str,
     model: str | None,
@@ -88,7 +87,7 @@ def command(
         if old:
             found = [_alone(old, question)]
         else:
-            found, silent = _asked(config, data, question, worker)
+            found, silent = _asked(at, question, worker)
     click.echo(json.dumps({"workers": found, "silent": silent}) if as_json else text(found, silent))
     ctx.exit(0 if all(told["outcome"]["sent"] for told in found) else 1)
 
@@ -148,12 +147,10 @@ def _read(body: str) -> bytes:
         raise click.UsageError(f"{body} cannot be read: {(e.strerror or 'error').lower()}") from None
 
 
-def _asked(
-    config: tuple[str, ...], data: str | None, question: Question, worker: int | None
-) -> tuple[list[dict[str, Any]], list[int]]:
+def _asked(at: At, question: Question, worker: int | None) -> tuple[list[dict[str, Any]], list[int]]:
     """By the running gateway; and which of its workers did not answer."""
     try:
-        answer = ask("POST", "/v1/explain", config, data, question.plain())
+        answer = ask("POST", "/v1/explain", at, question.plain())
     except click.ClickException as e:
         if isinstance(e, click.UsageError):
             raise

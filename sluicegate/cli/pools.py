@@ -7,15 +7,15 @@ from typing import Any
 
 import click
 
-from sluicegate.cli.running import ask, running, table
+from sluicegate.cli.running import At, ask, running, state, table
 
 
 @click.command()
 @running
 @click.option("--json", "as_json", is_flag=True, help="As JSON, each worker apart.")
-def command(config: tuple[str, ...], data: str | None, as_json: bool) -> None:
+def command(at: At, as_json: bool) -> None:
     """Pools of the running gateway, as its workers see them now."""
-    found = ask("GET", "/v1/pools", config, data)
+    found = ask("GET", "/v1/pools", at)
     if as_json:
         click.echo(json.dumps(found))
         return
@@ -23,9 +23,9 @@ def command(config: tuple[str, ...], data: str | None, as_json: bool) -> None:
     for pool in found["pools"]:
         for d in pool["deployments"]:
             flying = sum(w["in_flight"] for w in d["workers"])
-            state = "drained" if d["drained"] else ", ".join(sorted({_state(w) for w in d["workers"]})) or "-"
-            rows.append((pool["model"], d["tier"], d["deployment"], d["model"], state, flying))
-    click.echo(table(rows, ("model", "tier", "deployment", "serves", "state", "in flight")))
+            how = "drained" if d["drained"] else ", ".join(sorted({_state(w) for w in d["workers"]})) or "-"
+            rows.append((pool["model"], d["tier"], d["deployment"], d["model"], how, flying))
+    click.echo(table(rows, ("model", "tier", "deployment", "serves", "state", "in flight"), (5,), {4: state}))
 
 
 def _state(seen: dict[str, Any]) -> str:

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import click
 
-from sluicegate.cli.running import ask, running
+from sluicegate.cli.running import At, ask, running
 
 
 @click.command()
 @running
-def command(config: tuple[str, ...], data: str | None) -> None:
+def command(at: At) -> None:
     """Let the running gateway load its configuration again."""
-    found = ask("POST", "/v1/reload", config, data)
+    found = ask("POST", "/v1/reload", at)
     if found["report"]:
         click.echo(found["report"], err=True)
     if found["state"] == "refused":

@@ -1,21 +1,27 @@
-"""`sluicegate requests`: the last requests that were admitted, or one of them with everything that is known of it.
+"""`sluicegate requests`: the last requests that were admitted, one of them in full, or all of them as they end.
 
 Read from the ledger itself, so it works while the gateway runs and when it does not; a request is there about half a
-second after its end. Refusals before admission have no record: they are counted, and stand in the access log.
+second after its end. Refusals before admission have no record: they are counted, and stand in the access log and in
+`requests tail`, which asks the running gateway.
 """
 
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from typing import Any
 
 import click
 
-from sluicegate.cli.ledgers import Names, moment, money, opened
-from sluicegate.cli.running import running, table
+from sluicegate.cli.ledgers import opened
+from sluicegate.cli.running import At, ask, events, running, table
+from sluicegate.spec.accounts import MOST, STATES, money, named
 
-STATES = ("open", "settled", "interrupted", "adjusted")
-MOST = 10_000
+TAIL = "tail"
+WIDTHS = (24, 16, 12, 20, 6, 9, 7, 7)
+"""Of the columns of a tail: it cannot know what comes."""
+HEAD = ("time", "consumer", "model", "deployment", "status", "ms", "in", "out", "")
+_COLOURS = {"2": "green", "4": "red", "5": "red"}
 
 
 @click.command()
@@ -29,53 +35,120 @@ MOST = 10_000
 @click.option("--state", multiple=True, type=click.Choice(STATES), help="How it stands.")
 @click.option("--reason", multiple=True, metavar="NAME", help="Why it was refused after it was let in: pool.throttled.")
 @click.option("--status", multiple=True, type=int, help="That the client saw.")
-@click.option("--json", "as_json", is_flag=True, help="As JSON: a list, or the one record.")
+@click.option("--json", "as_json", is_flag=True, help="As JSON: a list, the one record, or of a tail a line each.")
 @click.pass_context
 def command(
-    ctx: click.Context,
-    /,
-    config: tuple[str, ...],
-    data: str | None,
-    id: str | None,
-    last: int,
-    as_json: bool,
-    **filters: tuple[Any, ...],
+    ctx: click.Context, /, at: At, id: str | None, last: int, as_json: bool, **filters: tuple[Any, ...]
 ) -> None:
-    """The last requests, newest first; with ID (x-sluicegate-request-id) that one, with attempts and decisions."""
+    """The last requests, newest first; with ID (x-sluicegate-request-id) that one, with attempts and decisions; with
+    the word tail instead, requests of the running gateway as they end, refused ones too, until Ctrl-C."""
     given = {key: values for key, values in filters.items() if values}
+    if id == TAIL:
+        _tail(at, given, as_json)
+        return
     if id is not None and given:
         raise click.UsageError(f"an id names one request: leave out --{next(iter(given))}")
-    with opened(ctx, config, data) as (ledger, names):
-        if id is not None:
-            one = ledger.record(id.lower())
-            if one is None:
-                what = f"no request {id} in the ledger. Refused before admission, too old, or not there yet?"
-                raise click.ClickException(what)
-            one = _named(one, names)
-        else:
-            wanted = {key: names.numbers(key, values) for key, values in given.items()}
-            found = [_named(r, names) for r in ledger.requests(last, wanted)]
     if id is not None:
+        one = _one(ctx, at, id)
         click.echo(json.dumps(one, indent=2) if as_json else _full(one))
         return
+    found = _listed(ctx, at, last, given)
     if as_json:
         click.echo(json.dumps(found, indent=2))
     elif not found:
         click.echo("no requests" + (" like that" if given else " yet"))
     else:
         head = ("time", "id", "consumer", "model", "deployment", "status", "ms", "in", "out", "cost", "state")
-        click.echo(table([_row(r) for r in found], head, right=range(5, 10)))
+        click.echo(table([_row(r) for r in found], head, range(5, 10), {5: _painted}))
 
 
-def _named(record: dict[str, Any], names: Names) -> dict[str, Any]:
-    """With names instead of numbers, and a time that people can read."""
-    record = {"id": record["id"], "time": moment(record["wall_us"]), **record}
-    for key in ("consumer", "deployment"):
-        if key in record:
-            record[key] = names.name(key, record[key])
-    for attempt in record["attempts"]:
-        attempt["deployment"] = names.name("deployment", attempt["deployment"])
-    return record
+def _one(ctx: click.Context, at: At, id: str) -> dict[str, Any]:
+    if at.admin:
+        if not id.isalnum():
+            raise click.UsageError(f'"{id}" is no id of a request')
+        found: dict[str, Any] = ask("GET", f"/v1/requests/{id}", at)
+        return found
+    with opened(ctx, at) as (ledger, names):
+        one = ledger.record(id.lower())
+        if one is None:
+            what = f"no request {id} in the ledger. Refused before admission, too old, or not there yet?"
+            raise click.ClickException(what)
+        return named(one, names)
+
+
+def _listed(ctx: click.Context, at: At, last: int, given: dict[str, tuple[Any, ...]]) -> list[dict[str, Any]]:
+    if at.admin:
+        found: list[dict[str, Any]] = ask("GET", "/v1/requests", at, query={"last": last, **given})["requests"]
+        return found
+    with opened(ctx, at) as (ledger, names):
+        wanted = {key: names.numbers(key, values) for key, values in given.items()}
+        return [named(r, names) for r in ledger.requests(last, wanted)]
+
+
+def _tail(at: At, given: dict[str, tuple[Any, ...]], as_json: bool) -> None:
+    """Until Ctrl-C."""
+    told = False
+    try:
+        for name, line in events("/v1/requests/tail", at):
+            if name == "missed":
+                click.echo(f"{line['missed']} more were missed: they came faster than they were read", err=True)
+            elif not _like(line, given):
+                continue
+            elif as_json:
+                click.echo(json.dumps(line))
+            else:
+                if not told:
+                    click.echo(click.style(_columns(HEAD), bold=True))
+                    told = True
+                click.echo(_line(line))
+    except KeyboardInterrupt:
+        return
+    raise click.ClickException("the gateway ended, or closed the connection")
+
+
+def _like(line: dict[str, Any], given: dict[str, tuple[Any, ...]]) -> bool:
+    """Whether it fits the filters."""
+    for key, wanted in given.items():
+        if key == "deployment":
+            if not any(tried["deployment"] in wanted for tried in line.get("attempts", ())):
+                return False
+        elif line.get(key) not in wanted:
+            return False
+    return True
+
+
+def _line(line: dict[str, Any]) -> str:
+    attempts = line.get("attempts", ())
+    served = next((a["deployment"] for a in reversed(attempts) if not a.get("cause")), "-")
+    tokens = line.get("tokens")
+    used = ("-", "-")
+    if tokens is not None:
+        sign = "~" if line.get("estimated") else ""
+        used = (
+            f"{sign}{tokens['input'] + tokens['cached'] + tokens['cache_write']:,}",
+            f"{sign}{tokens['output'] + tokens['reasoning']:,}",
+        )
+    why = [line["reason"]] if line.get("reason") else []
+    if line.get("how") not in (None, "", "done"):
+        why.append(line["how"])
+    why += [f"{a['deployment']}: {a['cause']}" for a in attempts if a.get("cause")]
+    ms = "-" if line.get("ms") is None else f"{line['ms']:,.1f}"
+    status = str(line.get("status") or "-")
+    cells = (line["time"], line.get("consumer") or "-", line.get("model") or "-", served, status, ms, *used)
+    return _columns((*cells, "; ".join(why)), _painted)
+
+
+def _columns(cells: Sequence[str], paint: Any = None) -> str:
+    put = [c.rjust(w) if n >= 4 else c.ljust(w) for n, (c, w) in enumerate(zip(cells, WIDTHS, strict=False))]
+    if paint is not None:
+        put[4] = paint(put[4])
+    return "  ".join([*put, *cells[len(WIDTHS) :]]).rstrip()
+
+
+def _painted(status: str) -> str:
+    """A status, green where it is well, yellow where somebody has to wait, red where something is wrong."""
+    word = status.strip()
+    return click.style(status, fg="yellow" if word == "429" else _COLOURS.get(word[:1]))
 
 
 def _row(r: dict[str, Any]) -> tuple[object, ...]:

@@ -1,4 +1,4 @@
-"""`sluicegate schema`: the language for editors, or for people."""
+"""`sluicegate schema`: the language, the management API and the verbs, for editors, programs or people."""
 
 from __future__ import annotations
 
@@ -11,11 +11,24 @@ from sluicegate.spec.schema import schema
 
 
 @click.command()
-@click.option("--page", "as_page", is_flag=True, help="The reference page instead, as Markdown.")
-def command(as_page: bool) -> None:
+@click.option("--page", "what", flag_value="page", help="The reference page instead, as Markdown.")
+@click.option("--openapi", "what", flag_value="openapi", help="The management API, as OpenAPI 3.1.")
+@click.option("--admin-page", "what", flag_value="admin", help="The reference page of the management API.")
+@click.option("--cli-page", "what", flag_value="cli", help="The reference page of the command line.")
+@click.pass_context
+def command(ctx: click.Context, what: str | None) -> None:
     """Print the JSON schema of a configuration.
 
     Save it, and let the first line of your file name it:
     # yaml-language-server: $schema=gateway.schema.json
     """
-    click.echo(page() if as_page else json.dumps(schema(), indent=2), nl=not as_page)
+    if what == "page":
+        click.echo(page(), nl=False)
+    elif what == "admin":
+        click.echo(ctx.obj.admin_page(), nl=False)
+    elif what == "cli":
+        from sluicegate.cli.pages import page as of_verbs
+
+        click.echo(of_verbs(ctx.find_root().command), nl=False)
+    else:
+        click.echo(json.dumps(ctx.obj.openapi() if what == "openapi" else schema(), indent=2))

@@ -6,7 +6,7 @@ from functools import partial
 
 import click
 
-from sluicegate.cli.configuration import again, config_option, load
+from sluicegate.cli.configuration import Sent, again, config_option, load
 
 
 @click.command()
@@ -16,4 +16,4 @@ def command(ctx: click.Context, config: tuple[str, ...]) -> None:
     """Carry traffic until SIGTERM, then let running requests finish. SIGHUP, or a change of the file, loads the
     configuration again; SIGUSR2 replaces the workers one at a time."""
     loaded = load(config, start=True, end="nothing was started")
-    ctx.exit(ctx.obj.serve(loaded, partial(again, config, True), loaded.files))
+    ctx.exit(ctx.obj.serve(loaded, partial(again, config, True), loaded.files, Sent(config)))

@@ -6,15 +6,15 @@ import json
 
 import click
 
-from sluicegate.cli.running import ask, running, table
+from sluicegate.cli.running import At, ask, running, table
 
 
 @click.command()
 @running
 @click.option("--json", "as_json", is_flag=True, help="As JSON.")
-def command(config: tuple[str, ...], data: str | None, as_json: bool) -> None:
+def command(at: At, as_json: bool) -> None:
     """How the running gateway is."""
-    found = ask("GET", "/v1/status", config, data)
+    found = ask("GET", "/v1/status", at)
     if as_json:
         click.echo(json.dumps(found))
         return
@@ -25,6 +25,12 @@ def command(config: tuple[str, ...], data: str | None, as_json: bool) -> None:
         f"configuration {found['config']}: {found['models']} models, {found['deployments']} deployments, "
         f"{found['consumers']} consumers"
     )
+    source = found["source"]
+    if source["kind"] == "applied":
+        files = ", ".join(source["files"])
+        click.echo(f"applied from {files} by {source['by']}, {source['at']}: until its own files are loaded again")
+    if found["revoked"]:
+        click.echo(f"revoked keys: {found['revoked']}")
     if found["drained"]:
         click.echo(f"drained: {', '.join(found['drained'])}")
     rows = [(w["seat"], w["pid"], w["state"], w["config"], w["restarts"], f"{w['up_s']:.0f}") for w in found["workers"]]

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import click
 
-from sluicegate.cli.running import ask, deployment_path, running
+from sluicegate.cli.running import At, ask, deployment_path, running
 
 
 @click.command()
 @click.argument("deployment")
 @running
-def command(deployment: str, config: tuple[str, ...], data: str | None) -> None:
+def command(deployment: str, at: At) -> None:
     """Bring a drained deployment (INSTANCE/DEPLOYMENT) back into its pools."""
-    ask("POST", deployment_path(deployment) + "/undrain", config, data)
+    ask("POST", deployment_path(deployment) + "/undrain", at)
     click.echo(f"in its pools again: {deployment}")

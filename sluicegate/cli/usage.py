@@ -8,19 +8,15 @@ from __future__ import annotations
 
 import csv
 import json
-import math
 import sys
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from typing import Any
 
 import click
 
-from sluicegate.cli.ledgers import Names, moment, money, opened, when
-from sluicegate.cli.running import running, table
-
-BY = ("consumer", "tenant", "model", "deployment", "day")
-TOKENS = ("input", "cached", "cache_write", "output", "reasoning")
-COUNTS = ("requests", "refused", "interrupted", "estimated", "unpriced")
+from sluicegate.cli.ledgers import opened
+from sluicegate.cli.running import At, ask, running, table
+from sluicegate.spec.accounts import BY, COUNTS, TOKENS, Unclear, money, span, usage_of
 
 
 @click.command()
@@ -35,8 +31,7 @@ COUNTS = ("requests", "refused", "interrupted", "estimated", "unpriced")
 @click.pass_context
 def command(
     ctx: click.Context,
-    config: tuple[str, ...],
-    data: str | None,
+    at: At,
     by: tuple[str, ...],
     since: str | None,
     until: str | None,
@@ -47,47 +42,35 @@ def command(
     if as_json and as_csv:
         raise click.UsageError("--json and --csv: write one of them")
     by = tuple(dict.fromkeys(by)) or ("consumer",)
-    now = datetime.now(UTC)
-    first = when(since, now) if since else now.replace(day=1, hour=0, minute=0, second=0, microsecond=0)
-    last = when(until, now) if until else now
-    begin, end = int(first.timestamp()) // 60 * 60, math.ceil(last.timestamp() / 60) * 60
-    if begin >= end:
-        raise click.UsageError(f"--until {_time(last)} is not after --since {_time(first)}")
-    with opened(ctx, config, data) as (ledger, names):
-        found = ledger.usage(begin, end, by)
-    if as_json:
-        facts = [_facts(s, by, names) for s in found]
-        click.echo(json.dumps({"since": _second(begin), "until": _second(end), "by": by, "usage": facts}, indent=2))
-    elif as_csv:
-        _csv(found, by, names)
-    elif not found:
-        click.echo(f"nothing was used from {_second(begin)} until {_second(end)}")
+    try:
+        during = span(since or "", until or "", datetime.now(UTC))
+    except Unclear as e:
+        raise click.UsageError(str(e)) from None
+    if at.admin:
+        told = ask("GET", "/v1/usage", at, query={"by": by, "since": since, "until": until})
     else:
-        click.echo(_table(found, by, names))
+        with opened(ctx, at) as (ledger, names):
+            told = usage_of(ledger.usage(during.begin, during.end, by), by, during, names)
+    found = told["usage"]
+    if as_json:
+        click.echo(json.dumps(told, indent=2))
+    elif as_csv:
+        _csv(found, by)
+    elif not found:
+        click.echo(f"nothing was used from {told['since']} until {told['until']}")
+    else:
+        click.echo(_table(found, by))
 
 
-def _facts(s: Any, by: tuple[str, ...], names: Names) -> dict[str, Any]:
-    return {
-        **{k: names.name(k, v) for k, v in zip(by, s.key, strict=True)},
-        **{c: s.counts[c] for c in COUNTS},
-        "tokens": {t: s.counts[t] for t in TOKENS},
-        "cost": {
-            currency: {"amount": money(cost), "nano": cost, "overhead": money(overhead), "overhead_nano": overhead}
-            for currency, (cost, overhead) in sorted(s.money.items())
-        },
-    }
-
-
-def _csv(found: list[Any], by: tuple[str, ...], names: Names) -> None:
+def _csv(found: list[dict[str, Any]], by: tuple[str, ...]) -> None:
     """Counts stand in the first row of a key only, so that a column can be summed."""
     out = csv.writer(sys.stdout, lineterminator="\n")
     out.writerow((*by, *COUNTS, *TOKENS, "currency", "cost", "overhead"))
     for s in found:
-        counts = [s.counts[c] for c in (*COUNTS, *TOKENS)]
-        for currency, (cost, overhead) in sorted(s.money.items()) or [("", (0, 0))]:
-            shown = [_cell(str(names.name(k, v))) for k, v in zip(by, s.key, strict=True)]
-            paid = (money(cost), money(overhead)) if currency else ("", "")
-            out.writerow((*shown, *counts, currency, *paid))
+        counts = [*(s[c] for c in COUNTS), *(s["tokens"][t] for t in TOKENS)]
+        nothing = {"": {"amount": "", "overhead": ""}}
+        for currency, paid in (s["cost"] or nothing).items():
+            out.writerow((*(_cell(str(s[k])) for k in by), *counts, currency, paid["amount"], paid["overhead"]))
             counts = [0] * len(counts)
 
 
@@ -96,18 +79,19 @@ def _cell(text: str) -> str:
     return "'" + text if text[:1] in ("=", "+", "-", "@") else text
 
 
-def _table(found: list[Any], by: tuple[str, ...], names: Names) -> str:
+def _table(found: list[dict[str, Any]], by: tuple[str, ...]) -> str:
     """With a line of totals; columns in which nothing stands are left out."""
-    total: dict[str, int] = {c: sum(s.counts[c] for s in found) for c in (*COUNTS, *TOKENS)}
+    flat = [{**s, **s["tokens"]} for s in found]
+    total: dict[str, int] = {c: sum(s[c] for s in flat) for c in (*COUNTS, *TOKENS)}
     sums: dict[str, int] = {}
     for s in found:
-        for currency, (cost, _) in s.money.items():
-            sums[currency] = sums.get(currency, 0) + cost
+        for currency, paid in s["cost"].items():
+            sums[currency] = sums.get(currency, 0) + paid["nano"]
     shown = [c for c in (*COUNTS, *TOKENS) if total[c] or c in ("requests", "input", "output")]
     rows: list[tuple[object, ...]] = []
-    for s in found:
-        key = [str(names.name(k, v)) or "-" for k, v in zip(by, s.key, strict=True)]
-        rows.append((*key, *(f"{s.counts[c]:,}" for c in shown), _money({c: m[0] for c, m in s.money.items()})))
+    for s in flat:
+        key = [str(s[k]) or "-" for k in by]
+        rows.append((*key, *(f"{s[c]:,}" for c in shown), _money({c: p["nano"] for c, p in s["cost"].items()})))
     if len(found) > 1:
         rows.append(("total", *[""] * (len(by) - 1), *(f"{total[c]:,}" for c in shown), _money(sums)))
     head = (*by, *(c.replace("_", " ") for c in shown), "cost")
@@ -116,11 +100,3 @@ def _table(found: list[Any], by: tuple[str, ...], names: Names) -> str:
 
 def _money(sums: dict[str, int]) -> str:
     return " + ".join(f"{money(n)} {currency}" for currency, n in sorted(sums.items())) or "-"
-
-
-def _time(at: datetime) -> str:
-    return moment(int(at.timestamp()) * 1_000_000)[:16] + "Z"
-
-
-def _second(at: int) -> str:
-    return _time(datetime.fromtimestamp(0, UTC) + timedelta(seconds=at))

@@ -107,11 +107,25 @@ class Rollout:
 
 
 @dataclass(frozen=True, slots=True)
+class OperatorKey:
+    """Somebody who may use the management API from elsewhere."""
+
+    name: str
+    role: str
+    "viewer or operator."
+    digest: bytes
+    "Of the key, as core/operators.py makes it."
+
+
+@dataclass(frozen=True, slots=True)
 class Admin:
     """Where metrics and the management API listen, in the keeper."""
 
     host: str = "127.0.0.1"
     port: int = 8081
+    hosts: tuple[str, ...] = ()
+    "Names by which it may be called, besides localhost and addresses."
+    keys: tuple[OperatorKey, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

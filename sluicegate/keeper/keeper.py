@@ -17,23 +17,27 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from difflib import get_close_matches
+from functools import partial
 from typing import Any, Protocol
 
 from sluicegate import __version__
 from sluicegate.core.entry import Entry
 from sluicegate.core.explain import Unknown, key_of
 from sluicegate.core.pricing import Tariffs
+from sluicegate.core.secret import Secret
 from sluicegate.core.settings import Gateway, Prices
-from sluicegate.core.snapshot import Directory, Model, Snapshot
-from sluicegate.keeper import drained
+from sluicegate.core.snapshot import ConsumerEntry, Directory, Model, Snapshot
+from sluicegate.keeper import drained, revoked
 from sluicegate.keeper.home import Home
 from sluicegate.keeper.lending import TICK_S
 from sluicegate.keeper.supervisor import CannotStart, Supervisor
 from sluicegate.keeper.watch import Watched
+from sluicegate.link.channel import Entries
 from sluicegate.link.parcel import changed, pack
+from sluicegate.spec.diff import compare, grant, seen, told, words
 from sluicegate.spec.diff import pack as pack_told
-from sluicegate.spec.diff import told
 from sluicegate.spec.fingerprint import fingerprint
+from sluicegate.spec.grants import keys_of
 from sluicegate.spec.load import Loaded
 from sluicegate.spec.problems import render
 
@@ -45,7 +49,7 @@ WATCH_S = 10.0
 
 RESTART: dict[str, Callable[[Gateway], object]] = {
     "gateway.listen": lambda g: g.listen,
-    "gateway.admin": lambda g: g.admin,
+    "gateway.admin.address": lambda g: (g.admin.host, g.admin.port),
     "gateway.workers": lambda g: g.workers,
     "gateway.data": lambda g: g.data,
 }
@@ -82,6 +86,16 @@ class Log(Protocol):
     def stop(self) -> None: ...
 
 
+class Compiled(Protocol):
+    """Compiles files that somebody sends: their names and contents, where relative paths begin (empty: beside the
+    gateway's own), and whether they are about to take effect. `own`: what its own files hold now."""
+
+    def __call__(self, texts: Sequence[tuple[str, bytes]], base: str, start: bool) -> Loaded: ...
+    def own(self) -> list[bytes] | None: ...
+    @property
+    def paths(self) -> Sequence[str]: ...
+
+
 class Keeper:
     """One gateway. `compile_` loads the configuration again; `files` are looked at for changes."""
 
@@ -95,14 +109,21 @@ class Keeper:
         beside: Sequence[Beside] = (),
         counters_fd: int = -1,
         log: Log | None = None,
+        sent: Compiled | None = None,
     ) -> None:
         assert loaded.snapshot is not None and loaded.directory is not None
         self.home = home
         self.drained = drained.load(loaded.snapshot.gateway.data)
+        self.revoked = revoked.load(loaded.snapshot.gateway.data)
+        "By digest."
         self.snapshot: Snapshot = loaded.snapshot
         "As it is declared; what is drained is still in its pools here."
         self.directory: Directory = loaded.directory
         self._document = loaded.document
+        self._key_names = loaded.key_names
+        self._sent = sent
+        self.source: dict[str, Any] = self._own_files()
+        "Where the configuration in force came from."
         self._named: Directory | None = None
         self._names: dict[int, str] = {}
         self._labelled: Snapshot | None = None
@@ -120,8 +141,11 @@ class Keeper:
         "Called when another configuration is in force."
         self.supervisor = Supervisor(sockets, say, counters_fd)
         self.supervisor.on_change = self._remember
+        self.supervisor.revoked = [d.hex() for d in self.revoked]
+        self.on_refused: list[Callable[[Sequence[Entry]], None]] = []
+        "Told of requests that were refused, where somebody wants to know."
+        self.supervisor.on_entries = self._refused
         if log is not None:
-            self.supervisor.on_entries = lambda entries: log.take(entries.entries, entries.dropped)
             self.on_hangup.append(log.reopen)
             self.on_adopted.append(self._configure_log)
         self.log = log
@@ -185,6 +209,60 @@ class Keeper:
             if loaded.files:
                 self.watched.watch(loaded.files)
             outcome = await self._take(loaded, only_if_new)
+            if outcome.state == "adopted":
+                self.source = self._own_files()
+        self._tell(outcome)
+        return outcome
+
+    async def apply(self, texts: Sequence[tuple[str, bytes]], base: str, expect: str, by: str) -> Outcome:
+        """Put a configuration that somebody sends in force on all workers, or on none. Its own files: a reload."""
+        sent = self._sent
+        assert sent is not None
+        async with self._loading:
+            if expect and expect != self.snapshot.hash:
+                what = f"{self.snapshot.hash} is in force by now, not {expect}: look at the changes again"
+                return Outcome("refused", self.snapshot.hash, what)
+            own = await asyncio.to_thread(sent.own) == [text for _, text in texts]
+            loaded = await asyncio.to_thread(self.compile if own else partial(sent, texts, base, True))
+            outcome = await self._take(loaded, False)
+            if outcome.state == "adopted":
+                applied = {"kind": "applied", "files": [name for name, _ in texts], "by": by, "at": now_utc()}
+                self.source = self._own_files() if own else applied
+        self._tell(outcome, by=by)
+        return outcome
+
+    async def check(self, texts: Sequence[tuple[str, bytes]], base: str) -> dict[str, Any]:
+        """Everything that is wrong with a configuration that somebody sends."""
+        assert self._sent is not None
+        loaded = await asyncio.to_thread(self._sent, texts, base, False)
+        problems = [
+            {"severity": p.severity, "file": p.place.file, "line": p.place.line, "column": p.place.column,
+             "path": p.path, "what": p.what, "hint": p.hint}
+            for p in loaded.problems
+        ]  # fmt: skip
+        valid = loaded.snapshot is not None and not loaded.problems.fatal
+        report = render(loaded.problems)
+        return {"valid": valid, "config": loaded.hash if valid else "", "problems": problems, "report": report}
+
+    async def diff(self, texts: Sequence[tuple[str, bytes]], base: str) -> dict[str, Any]:
+        """What a configuration that somebody sends would change, if it is valid; `report` says what is wrong."""
+        assert self._sent is not None and self._document is not None
+        document, directory, config = self._document, self.directory, self.snapshot.hash
+        loaded = await asyncio.to_thread(self._sent, texts, base, False)
+        if loaded.problems.fatal or loaded.document is None or loaded.directory is None:
+            report = render(loaded.problems, "nothing was compared")
+            return {"valid": False, "before": config, "after": "", "changes": [], "words": "", "report": report}
+        new, new_directory = loaded.document, loaded.directory
+        before = await asyncio.to_thread(told, document, directory, config)
+        after = await asyncio.to_thread(told, new, new_directory, loaded.hash)
+        changes = compare(before, after)
+        shown = [{"names": list(c.names), "what": c.what, "effect": c.effect} for c in changes]
+        return {
+            "valid": True, "before": config, "after": loaded.hash, "changes": shown, "words": words(changes),
+            "report": render(loaded.problems),
+        }  # fmt: skip
+
+    def _tell(self, outcome: Outcome, **facts: Any) -> None:
         self.reloads[outcome.state] += 1
         if outcome.report:
             print(outcome.report, file=sys.stderr)
@@ -192,8 +270,12 @@ class Keeper:
             f"config.{outcome.state}",
             config=outcome.config,
             **({"restart": outcome.waiting} if outcome.waiting else {}),
+            **facts,
         )
-        return outcome
+
+    def _own_files(self) -> dict[str, Any]:
+        files = [os.path.basename(path) for path in self._sent.paths] if self._sent is not None else []
+        return {"kind": "files", "files": files, "by": "", "at": now_utc()}
 
     async def _take(self, loaded: Loaded, only_if_new: bool) -> Outcome:
         if loaded.problems.fatal or loaded.snapshot is None or loaded.directory is None:
@@ -205,6 +287,7 @@ class Keeper:
             report += f"\n{name} changed: it takes effect at the next start; the rest does now"
         if only_if_new and snapshot.hash == self.snapshot.hash:
             return Outcome("unchanged", snapshot.hash, report.strip(), waiting)
+        await self._carry(loaded)
         effective = drained.without(snapshot, self.drained)
         whole, part = await asyncio.to_thread(parcels, effective, self.directory, loaded.directory)
         error = await self.supervisor.adopt(whole, part, snapshot.hash)
@@ -213,6 +296,7 @@ class Keeper:
             return Outcome("refused", self.snapshot.hash, end)
         self.snapshot = snapshot
         self._document = loaded.document
+        self._key_names = loaded.key_names
         self.directory = loaded.directory
         for call in self.on_adopted:
             call()
@@ -224,9 +308,8 @@ class Keeper:
         waiting = tuple(name for name, part in RESTART.items() if part(new.gateway) != part(running))
         if not waiting:
             return new, ()
-        gateway = replace(
-            new.gateway, listen=running.listen, admin=running.admin, workers=running.workers, data=running.data
-        )
+        admin = replace(new.gateway.admin, host=running.admin.host, port=running.admin.port)
+        gateway = replace(new.gateway, listen=running.listen, admin=admin, workers=running.workers, data=running.data)
         effective = replace(new, gateway=gateway)
         return replace(effective, hash=fingerprint(effective, directory)), waiting
 
@@ -257,7 +340,8 @@ class Keeper:
             "up_s": round(time.time() - self.began, 1), "config": self.snapshot.hash,
             "listen": f"{gateway.listen.host}:{self.sockets[0].getsockname()[1] if self.sockets else 0}",
             "models": len(self.snapshot.models), "deployments": len(self.snapshot.deployments),
-            "consumers": len(self.directory.consumers), "drained": sorted(self.drained), "workers": workers,
+            "consumers": len(self.directory.consumers), "drained": sorted(self.drained),
+            "revoked": len(self.revoked), "source": self.source, "workers": workers,
         }  # fmt: skip
 
     async def declared(self) -> bytes:
@@ -265,6 +349,97 @@ class Keeper:
         document, directory, config = self._document, self.directory, self.snapshot.hash
         assert document is not None
         return await asyncio.to_thread(lambda: pack_told(told(document, directory, config)))
+
+    async def effective(self) -> dict[str, Any]:
+        """What is in force: every field of every object as it would be written, secrets as ***."""
+        document, directory, config = self._document, self.directory, self.snapshot.hash
+        assert document is not None
+        found = await asyncio.to_thread(told, document, directory, config)
+        objects = {path: {name: seen(text) for name, text in of.items()} for path, of in found.objects.items()}
+        return {"config": config, "source": self.source, "objects": objects}
+
+    async def consumers(self, after: str, most: int) -> tuple[list[dict[str, Any]], bool]:
+        """By name, those after this one; and whether there are more."""
+        found = sorted((c for c in self.directory.consumers if c.name > after), key=lambda c: c.name)
+        shown = [
+            {"name": c.name, "tenant": c.tenant, "models": list(c.models), "grant": grant(c), "keys": self._keys(c)}
+            for c in found[:most]
+        ]
+        return shown, len(found) > most
+
+    async def keys(self, consumer: str, after: str, most: int) -> tuple[list[dict[str, Any]], bool]:
+        """Of consumers after this one, or of one: every key, declared or revoked; and whether there are more."""
+        rows: dict[tuple[str, str], dict[str, Any]] = {}
+        for gone in self.revoked.values():
+            if gone.consumer > after and consumer in ("", gone.consumer):
+                rows[gone.consumer, gone.key] = {
+                    "consumer": gone.consumer, "key": gone.key, "revoked": True, "declared": False, "by": gone.by,
+                    "at": gone.at,
+                }  # fmt: skip
+        for c in self.directory.consumers:
+            if c.name > after and consumer in ("", c.name):
+                for key, digest in revoked.names(c.digests, self._key_names).items():
+                    was = self.revoked.get(digest)
+                    rows[c.name, key] = {
+                        "consumer": c.name, "key": key, "revoked": was is not None, "declared": True,
+                        "by": was.by if was else "", "at": was.at if was else "",
+                    }  # fmt: skip
+        names = sorted({name for name, _ in rows})
+        shown = set(names[:most])
+        return [rows[at] for at in sorted(rows) if at[0] in shown], len(names) > most
+
+    async def revoke(self, consumer: str, key: str, by: str) -> dict[str, Any] | str:
+        """Let nobody in with this key any more. What came of it, or what is wrong. Waits for no reload or restart."""
+        entry = next((c for c in self.directory.consumers if c.name == consumer), None)
+        if entry is None:
+            near = get_close_matches(consumer, [c.name for c in self.directory.consumers], 1)
+            return f'no consumer is called "{consumer}"' + (f'; did you mean "{near[0]}"?' if near else "")
+        known = revoked.names(entry.digests, self._key_names)
+        if key not in known:
+            return f'{consumer} has no key "{key}". Its keys: {", ".join(known) or "none"}'
+        one = revoked.Revoked(known[key].hex(), consumer, key, by, now_utc())
+        kept, silent = await self._revoke({known[key]: one})
+        say("key.revoked", consumer=consumer, key=key, by=by, kept=kept, **({"silent": silent} if silent else {}))
+        return {"consumer": consumer, "key": key, "kept": kept, "silent": silent}
+
+    async def _revoke(self, new: dict[bytes, revoked.Revoked]) -> tuple[bool, list[int]]:
+        """Whether they are written down, and which workers did not say in time that they know."""
+        self.revoked = {**new, **self.revoked}
+        telling = asyncio.ensure_future(self.supervisor.revoke([d.hex() for d in new]))
+        try:
+            await asyncio.to_thread(revoked.keep, self.settings.data, list(self.revoked.values()))
+            kept = True
+        except OSError as e:
+            say("key.not_kept", error=(e.strerror or "error").lower())
+            kept = False
+        return kept, await telling
+
+    async def _carry(self, loaded: Loaded) -> None:
+        """Another secret is the first: keys that the configuration refers to have other digests now."""
+        if not self.revoked or loaded.document is None or loaded.directory is None:
+            return
+        held = {
+            name: tuple(k for k in keys_of(spec) if isinstance(k, Secret))
+            for name, spec in loaded.document.consumers.items()
+        }
+        new = {bytes.fromhex(one.digest): one for one in revoked.moved(self.revoked, loaded.directory, held)}
+        if new:
+            await self._revoke(new)
+
+    def _keys(self, consumer: ConsumerEntry) -> list[str]:
+        names = revoked.names(consumer.digests, self._key_names)
+        return [name for name, digest in names.items() if digest not in self.revoked]
+
+    def _refused(self, entries: Entries) -> None:
+        if self.log is not None:
+            self.log.take(entries.entries, entries.dropped)
+        for call in self.on_refused:
+            call(entries.entries)
+
+    def watch_refused(self, for_s: float) -> None:
+        """For so long, workers tell of requests that they refuse, whether or not there is an access log."""
+        for worker in self.supervisor.workers:
+            worker.tell("watch", for_s)
 
     async def pools(self) -> list[dict[str, Any]]:
         """Every model's deployments, in the order in which they are tried, with what each worker sees of them."""
@@ -311,14 +486,20 @@ class Keeper:
         name = question.get("consumer") if isinstance(question, dict) else None
         if not isinstance(name, str):
             return "the question names no consumer"
+        directory = self.directory
+        if self.revoked:
+            gone = set(self.revoked)
+            left = [replace(c, digests=tuple(d for d in c.digests if d not in gone)) for c in directory.consumers
+                    if c.name == name]  # fmt: skip
+            directory = replace(directory, consumers=tuple(left)) if left else directory
         try:
-            key = await asyncio.to_thread(key_of, name, self.directory)
+            key = await asyncio.to_thread(key_of, name, directory)
         except Unknown as e:
             return str(e)
         away = {n for label, n in drained.labels(self.snapshot).items() if label in self.drained}
-        gone = {m.name: [n for n in members(m) if n in away] for m in self.snapshot.models} if away else {}
+        out = {m.name: [n for n in members(m) if n in away] for m in self.snapshot.models} if away else {}
         ready = {w.pid for w in self.supervisor.workers if w.state == "ready"}
-        question = {**question, "key": key.hex(), "drained": gone, "rests": {}}
+        question = {**question, "key": key.hex(), "drained": out, "rests": {}}
         answers = await self.supervisor.ask("explain", question)
         for _, answer in answers:
             if "error" in answer:
@@ -421,6 +602,11 @@ def parcels(snapshot: Snapshot, before: Directory, now: Directory) -> tuple[byte
     whole = pack(snapshot, now)
     change = changed(before, now)
     return whole, whole if change is now else pack(snapshot, change)
+
+
+def now_utc() -> str:
+    """The moment, to the second."""
+    return time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
 
 
 def say(event: str, **facts: Any) -> None:

@@ -31,6 +31,9 @@ ADOPT_S = 5.0
 """A worker that prepared and does not adopt in this time hangs: it is replaced, by one that starts with the new
 configuration."""
 
+REVOKE_S = 1.0
+"""Within which every worker has to say that a key is revoked."""
+
 HANG_S = 30.0
 """A worker that says nothing for so long is replaced. Far beyond what a large configuration or a busy machine costs."""
 
@@ -57,6 +60,8 @@ class Supervisor:
         self.version = 0
         self.config = ""
         "Hash of the configuration that is in force."
+        self._kept = 0
+        "Which parcel workers start with now. The hash does not say: drained deployments are no part of it."
         self.stopping = False
         self.changing = asyncio.Lock()
         "One reload or rolling restart at a time."
@@ -67,6 +72,8 @@ class Supervisor:
         "Requests that are over."
         self.on_change: Callable[[], None] = lambda: None
         "A worker was started, or is gone."
+        self.revoked: list[str] = []
+        "Digests of keys that no worker may let in, in hex."
         self.lending = Lending(self._lend, time.monotonic)
         self._parcel: IO[bytes] | None = None
         self._counters_fd = counters_fd
@@ -90,6 +97,7 @@ class Supervisor:
     def _keep(self, parcel: bytes, config: str) -> None:
         """What workers start with from now on."""
         before = self._parcel
+        self._kept += 1
         self._parcel = anonymous()
         self._parcel.write(parcel)
         self._parcel.flush()
@@ -110,11 +118,14 @@ class Supervisor:
         except OSError:
             self._free.append(region)
             raise
+        worker.parcel = self._kept
         worker.on_lost = self.reap
         worker.on_news = self.on_news
         worker.on_leaving = self.leaving
         worker.on_needs = self.lending.take
         worker.on_entries = self.on_entries
+        if self.revoked:  # it reads this before the head of its first request
+            worker.tell("revoke", self.revoked)
         self.workers.add(worker)
         self.lending.joined(worker.pid)
         self.on_change()
@@ -178,13 +189,14 @@ class Supervisor:
     async def _bring_up(self, worker: Worker) -> None:
         """It is ready, and a new configuration may have come in force while it started."""
         worker.state = "ready"
-        if worker.config != self.config and self._parcel is not None and not self.stopping:
+        if worker.parcel != self._kept and self._parcel is not None and not self.stopping:
             version = self.version
             parcel = os.pread(self._parcel.fileno(), os.fstat(self._parcel.fileno()).st_size, 0)
             worker.expect(version)
             worker.send(Offer(version, parcel))
             taken = await worker.took(version, PREPARE_S)
             if taken.state == "prepared":
+                worker.parcel = self._kept
                 worker.send(Adopt(version))
             else:
                 worker.kill()
@@ -212,6 +224,7 @@ class Supervisor:
                 return errors[0] if errors else "the gateway is leaving"
             self._keep(whole, config)  # from here on there is no way back: who fails now starts with the new one
             for worker in workers:
+                worker.parcel = self._kept
                 worker.expect(version)
                 worker.send(Adopt(version))
             for worker, result in zip(
@@ -305,6 +318,14 @@ class Supervisor:
         workers = self._ready()
         answers = await asyncio.gather(*(w.ask(what, value) for w in workers))
         return [(w, a) for w, a in zip(workers, answers, strict=True) if a is not None]
+
+    async def revoke(self, digests: list[str]) -> list[int]:
+        """No worker lets these keys in from now on, nor does one that starts later. Those that did not say so in time.
+        Beside reloads and restarts, which take their time: those that start or leave are told, too."""
+        self.revoked += digests
+        workers = [w for w in self.workers if w.state != "gone"]
+        said = await asyncio.gather(*(w.ask("revoke", digests, REVOKE_S) for w in workers))
+        return [w.pid for w, yes in zip(workers, said, strict=True) if not yes and w.state == "ready"]
 
     def _lend(self, pid: int, message: Lends) -> None:
         for worker in self.workers:

@@ -47,6 +47,8 @@ class Worker:
         self.state = "starting"
         self.config = ""
         "Hash of the configuration it has in force."
+        self.parcel = 0
+        "Which of the parcels that the supervisor keeps it has."
         self.error = ""
         "Why it could not take what it was started with."
         self.totals: dict[str, Any] = {}
@@ -102,6 +104,11 @@ class Worker:
             return None
         finally:
             self._answers.pop(number, None)
+
+    def tell(self, what: str, value: Any) -> None:
+        """As `ask`, and nobody waits for the answer."""
+        self._ids += 1
+        self.send(Query(self._ids, what, value))
 
     def leave(self, limit_s: float, replaced: bool, still_listen_s: float = STILL_LISTEN_S) -> None:
         """Tell it to drain and end."""

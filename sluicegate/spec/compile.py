@@ -24,7 +24,7 @@ from sluicegate.spec.offered import LATER, has, offered, problem
 from sluicegate.spec.pools import Offers
 from sluicegate.spec.prices import price
 from sluicegate.spec.problems import Path
-from sluicegate.spec.process import GatewaySpec
+from sluicegate.spec.process import AdminSpec, GatewaySpec
 from sluicegate.spec.reach import ModelSpec, TimeoutsSpec
 from sluicegate.spec.references import Wrong
 from sluicegate.spec.skus import LEVELS, PROVISIONED, SKUS
@@ -85,7 +85,7 @@ class Compiler:
             data=self.path(spec.data),
             drain_s=spec.drain,
             workers=spec.workers,
-            admin=settings.Admin(spec.admin.address.host, spec.admin.address.port),
+            admin=self.admin(spec.admin),
             telemetry=settings.Telemetry(
                 self.log(self.document.telemetry.access_log), self.document.telemetry.prometheus
             ),
@@ -110,6 +110,21 @@ class Compiler:
                 pipelined_bytes=listen.sizes.pipelined,
                 write_high=listen.sizes.answer,
             ),
+        )
+
+    def admin(self, spec: AdminSpec) -> settings.Admin:
+        """Two operators with one key could not be told apart in what is written down of them."""
+        keys: dict[bytes, str] = {}
+        for name, operator in spec.keys.items():
+            first = keys.setdefault(operator.key.value, name)
+            if first != name:
+                at: Path = ("gateway", "admin", "keys", name, "key")
+                self.cx.say(at, f'is the key of "{first}" too', "each has a key of its own: sluicegate key new --admin")
+        return settings.Admin(
+            spec.address.host,
+            spec.address.port,
+            spec.hosts,
+            tuple(settings.OperatorKey(name, o.role, o.key.value) for name, o in spec.keys.items()),
         )
 
     def check_certificate(self, tls: settings.TlsFiles, at: Path) -> None:

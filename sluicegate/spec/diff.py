@@ -24,6 +24,7 @@ from sluicegate.spec.language import Document
 from sluicegate.spec.problems import counted
 from sluicegate.spec.rules import Rules, rule_of
 from sluicegate.spec.sections import Listing, Named, Section
+from sluicegate.spec.values import Digest
 
 RESTART = (
     "gateway.listen", "gateway.admin.address", "gateway.workers", "gateway.data", "stores.shared.url",
@@ -75,7 +76,7 @@ def told(document: Document, directory: Directory, hash: str) -> Told:
         same = (c.tenant, c.models, c.limits, c.params, c.operations, c.labels, c.diagnostics, c.end_user)
         number = numbers.setdefault(same, len(grants))
         if number == len(grants):
-            grants.append(_grant(c))
+            grants.append(grant(c))
         consumers[c.name] = (number, " ".join([d[:6].hex() for d in c.digests]))
     return Told(hash, objects, grants, consumers)
 
@@ -181,7 +182,8 @@ def _tell(name: str, kind: Kind, value: Any, key: Secret) -> Iterator[tuple[str,
         yield name, kind.write(value)
 
 
-def _grant(c: ConsumerEntry) -> dict[str, str]:
+def grant(c: ConsumerEntry) -> dict[str, str]:
+    """What a consumer has, each field as it would be written."""
     fields = {"tenant": c.tenant, "models": "all" if c.models == ("*",) else _list(c.models)}
     fields |= dict(_limits("limits", c.limits)) | dict(_rules("params", c.params))
     if c.operations:
@@ -205,8 +207,10 @@ def _list(names: Sequence[str]) -> str:
     return f"[{', '.join(names)}]"
 
 
-def _sealed(secrets: Sequence[Secret], key: Secret) -> str:
-    return " ".join(SECRET + digest(s.reveal().encode(), key)[:6].hex() for s in secrets)
+def _sealed(secrets: Sequence[Secret | Digest], key: Secret) -> str:
+    """Of keys in a list some may be digests already."""
+    digests = (s.value if isinstance(s, Digest) else digest(s.reveal().encode(), key) for s in secrets)
+    return " ".join(SECRET + d[:6].hex() for d in digests)
 
 
 # ---------------------------------------------------------------- comparing
@@ -239,7 +243,7 @@ def _fields(old: Mapping[str, str], new: Mapping[str, str]) -> Iterator[str]:
 def _field(field: str, old: str | None, new: str | None) -> str:
     """`use: a@1 -> a@2`, `limits: 60k -> 80k tokens/minute`, `limits: 20 concurrent removed`."""
     if SECRET in (old or "") + (new or ""):
-        return f"{field}: {_seen(old)} -> {_seen(new)}" if _seen(old) != _seen(new) else f"{field}: another secret"
+        return f"{field}: {seen(old)} -> {seen(new)}" if seen(old) != seen(new) else f"{field}: another secret"
     name, colon, unit = field.partition(": ")
     tail = f" {unit}" if colon else ""
     if old is None or new is None:
@@ -247,7 +251,7 @@ def _field(field: str, old: str | None, new: str | None) -> str:
     return f"{name}: {old} -> {new}{tail}"
 
 
-def _seen(text: str | None) -> str:
+def seen(text: str | None) -> str:
     """Without the digests of secrets."""
     if text is None:
         return "none"

@@ -7,12 +7,16 @@ from __future__ import annotations
 
 import glob
 import os
+from collections.abc import Mapping as _Mapping
 from collections.abc import Sequence
 from typing import NamedTuple
 
 from sluicegate.spec import nodes
 from sluicegate.spec.nodes import Listing, Mapping, Node, Scalar
 from sluicegate.spec.problems import Path, Place, Problems
+
+Texts = _Mapping[str, bytes]
+_NONE: Texts = {}
 
 
 class Override(NamedTuple):
@@ -34,14 +38,14 @@ class Joined(NamedTuple):
     overrides: tuple[Override, ...] = ()
 
 
-def join(paths: Sequence[str], problems: Problems) -> Joined:
-    """The document that these files make together."""
+def join(paths: Sequence[str], problems: Problems, texts: Texts = _NONE) -> Joined:
+    """The document that these files make together. `texts`: what stands in some of them, whatever the disk says."""
     seen: list[str] = []
     overrides: list[Override] = []
     root: Mapping | None = None
     readable = True
     for path in paths:
-        top = _one(path, problems, seen)
+        top = _one(path, problems, seen, texts)
         if top is None:
             readable = False
         elif root is None:
@@ -51,7 +55,9 @@ def join(paths: Sequence[str], problems: Problems) -> Joined:
     return Joined(root if readable else None, tuple(dict.fromkeys(seen)), tuple(overrides))
 
 
-def _read(path: str, problems: Problems, seen: list[str], hint: str) -> Mapping | None:
+def _read(path: str, problems: Problems, seen: list[str], hint: str, texts: Texts = _NONE) -> Mapping | None:
+    if path in texts:
+        return nodes.read(texts[path], path, problems)
     seen.append(path)
     try:
         with open(path, "rb", opener=lambda p, flags: os.open(p, flags | os.O_NONBLOCK)) as f:
@@ -62,9 +68,9 @@ def _read(path: str, problems: Problems, seen: list[str], hint: str) -> Mapping 
     return nodes.read(text or b"", path, problems)
 
 
-def _one(path: str, problems: Problems, seen: list[str]) -> Mapping | None:
+def _one(path: str, problems: Problems, seen: list[str], texts: Texts) -> Mapping | None:
     """A file and what it includes."""
-    root = _read(path, problems, seen, "name the file: -c gateway.yaml")
+    root = _read(path, problems, seen, "name the file: -c gateway.yaml", texts)
     if root is None:
         return None
     wanted = root.items.pop("include", None)

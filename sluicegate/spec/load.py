@@ -10,13 +10,13 @@ import gc
 import os
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 from sluicegate.core.secret import Secret
 from sluicegate.core.snapshot import Directory, Snapshot
 from sluicegate.spec import installation, nodes, numbers
 from sluicegate.spec.compile import Compiler
-from sluicegate.spec.files import Override, join
+from sluicegate.spec.files import Override, Texts, join
 from sluicegate.spec.fingerprint import fingerprint, renumbered
 from sluicegate.spec.grants import Grants, keys_of
 from sluicegate.spec.kinds import Context
@@ -28,7 +28,9 @@ from sluicegate.spec.problems import Problem, Problems
 from sluicegate.spec.process import GatewaySpec
 from sluicegate.spec.references import Sources, Wrong
 from sluicegate.spec.sections import Section
+from sluicegate.spec.values import Digest
 
+_NO_TEXTS: Texts = {}
 _UNKNOWN = Secret("not made yet: the hash of this load is worth nothing")
 
 
@@ -45,6 +47,8 @@ class Loaded:
     "Every file that was read: a change in one of them may be a change of the configuration."
     overrides: tuple[Override, ...] = ()
     "What later files replaced or removed."
+    key_names: Mapping[bytes, str] = field(default_factory=dict)
+    "What keys are called of which the configuration has the digest, by digest."
 
     @property
     def hash(self) -> str:
@@ -70,6 +74,18 @@ def load_all(paths: Sequence[str], sources: Sources, operations: Sequence[str], 
         return _load_all(paths, problems, sources, operations, start)
 
 
+def load_texts(
+    texts: Sequence[tuple[str, bytes]], base: str, sources: Sources, operations: Sequence[str], start: bool = False
+) -> Loaded:
+    """The configuration in these texts, later ones over earlier ones, as if they were files of these names in `base`;
+    what they include or name is read there."""
+    problems = Problems()
+    paths = [os.path.join(base, name) for name, _ in texts]
+    held = {path: text for path, (_, text) in zip(paths, texts, strict=True)}
+    with undisturbed():
+        return _load_all(paths, problems, sources, operations, start, held)
+
+
 @contextmanager
 def undisturbed() -> Iterator[None]:
     """Without the collector of cycles: it would go through what was made again and again, and none of it is garbage."""
@@ -83,9 +99,14 @@ def undisturbed() -> Iterator[None]:
 
 
 def _load_all(
-    paths: Sequence[str], problems: Problems, sources: Sources, operations: Sequence[str], start: bool
+    paths: Sequence[str],
+    problems: Problems,
+    sources: Sources,
+    operations: Sequence[str],
+    start: bool,
+    texts: Texts = _NO_TEXTS,
 ) -> Loaded:
-    joined = join(paths, problems)
+    joined = join(paths, problems, texts)
     loaded = Loaded(problems)
     if joined.root is not None:
         base = os.path.dirname(os.path.abspath(paths[0]))
@@ -154,7 +175,8 @@ def _load(
         cx.say(("gateway", "data"), e.what.replace(data, shown), e.hint.replace(data, shown))
     if problems.of("error"):
         return Loaded(problems, files=files)
-    return Loaded(problems, snapshot, directory, document, files)
+    names = {k.value: k.id for _, _, keys in people for k in keys if type(k) is Digest}
+    return Loaded(problems, snapshot, directory, document, files, key_names=names)
 
 
 def numbered(snapshot: Snapshot, held: Numbers) -> Snapshot:

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from typing import Annotated, ClassVar
 
 from sluicegate.core.secret import Secret
 from sluicegate.core.settings import Gateway, Listen
-from sluicegate.spec.kinds import Name, Text
-from sluicegate.spec.sections import Listing
+from sluicegate.spec.kinds import Choice, Name, Text
+from sluicegate.spec.sections import Keys, Listing
 from sluicegate.spec.units import DAY, Bytes, Duration, Whole
-from sluicegate.spec.values import Address, Bind, Hidden, LogTarget
+from sluicegate.spec.values import Address, Bind, Digest, Hidden, HostName, LogTarget, OperatorDigest
 
 _G, _L = Gateway(), Listen()
 YEARS = 100 * 365 * DAY
@@ -77,13 +78,27 @@ class ListenSpec:
 
 
 @dataclass(frozen=True, slots=True)
+class OperatorSpec:
+    """Somebody, or some program, that may use the management API."""
+
+    role: Annotated[str, Choice(("viewer", "operator"))]
+    "`viewer` sees; `operator` drains, loads configurations, revokes keys, too."
+    key: Annotated[Digest, OperatorDigest()]
+    "The digest of its key, as `sluicegate key new NAME --admin` prints it."
+
+
+@dataclass(frozen=True, slots=True)
 class AdminSpec:
     """Where metrics and the management API listen."""
 
     later: ClassVar = ("login",)
 
     address: Annotated[Bind, Address()] = Bind(_G.admin.host, _G.admin.port)
-    "Host and port. Without credential only while it is on loopback."
+    "Host and port. Metrics need no credential while it is on loopback; everything else needs one of `keys`."
+    hosts: Annotated[tuple[str, ...], Listing(HostName())] = ()
+    "Names by which it is called. Addresses and localhost always work; requests for any other name are refused."
+    keys: Annotated[Mapping[str, OperatorSpec], Keys("operator")] = field(default_factory=dict)
+    "Who may use the management API from elsewhere. The Unix socket in `data` needs no key: it is its owner's alone."
 
 
 @dataclass(frozen=True, slots=True)

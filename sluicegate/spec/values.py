@@ -27,23 +27,66 @@ _METADATA = tuple(
 
 
 PREFIX = "sgk1:"
-DIGEST = rf"{PREFIX}[0-9a-f]{{8}}:[A-Za-z0-9_-]{{21}}[AQgw]"
+ADMIN_PREFIX = "sga1:"
+"""Digests of consumers' keys, and of operators'."""
+
+_DIGITS = r"[0-9a-f]{8}:[A-Za-z0-9_-]{21}[AQgw]"
 """Of 16 bytes in base64: the last of 22 characters has two bits only."""
 
+DIGEST = PREFIX + _DIGITS
+ADMIN_DIGEST = ADMIN_PREFIX + _DIGITS
 
-def read_digest(text: str) -> Digest | None:
+
+def read_digest(text: str, prefix: str = PREFIX) -> Digest | None:
     """The digest that `text` is, None for anything else."""
-    if not _DIGEST.fullmatch(text):
+    if not text.startswith(prefix) or not _DIGEST.fullmatch(text[5:]):
         return None
     return Digest(text[5:13], a2b_base64(text[14:].replace("-", "+").replace("_", "/") + "=="))
 
 
-def write_digest(digest: Digest) -> str:
+def write_digest(digest: Digest, prefix: str = PREFIX) -> str:
     """As it stands in a configuration."""
-    return f"{PREFIX}{digest.id}:{base64.urlsafe_b64encode(digest.value).decode().rstrip('=')}"
+    return f"{prefix}{digest.id}:{base64.urlsafe_b64encode(digest.value).decode().rstrip('=')}"
 
 
-_DIGEST = re.compile(DIGEST)
+_DIGEST = re.compile(_DIGITS)
+
+
+class OperatorDigest(Word):
+    """What `sluicegate key new --admin` prints."""
+
+    pattern = ADMIN_DIGEST
+
+    def says(self) -> str:
+        return "the digest of an operator's key: sga1:..., from `sluicegate key new NAME --admin`"
+
+    def parse(self, text: str) -> Digest:
+        digest = read_digest(text, ADMIN_PREFIX)
+        if digest is None:
+            if text.startswith(PREFIX):
+                raise Wrong(
+                    "is the digest of a consumer's key", "make another: sluicegate key new NAME --admin", quoted=False
+                )
+            hint = "make a key and its digest: sluicegate key new NAME --admin"
+            raise Wrong("is not the digest of an operator's key", hint, quoted=False)
+        return digest
+
+    def write(self, value: Digest) -> str:
+        return f"{ADMIN_PREFIX}{value.id}:***"
+
+
+class HostName(Word):
+    """`admin.contoso.example`."""
+
+    pattern = r"[A-Za-z0-9._-]{1,253}"
+
+    def says(self) -> str:
+        return "a host name such as admin.contoso.example"
+
+    def parse(self, text: str) -> str:
+        if not _HOST.fullmatch(text):
+            raise Wrong("is not a host name", f"write {self.says()}, without port")
+        return text.lower()
 
 
 class EndUser(Word):

@@ -165,6 +165,11 @@ def refused(e: Entry, consumer: str) -> Line:
     )  # fmt: skip
 
 
+def encoded(of: Line) -> bytes:
+    """As JSON, without its end."""
+    return _encoder.encode(of)
+
+
 _encoder = msgspec.json.Encoder()
 _second = (0, "")
 

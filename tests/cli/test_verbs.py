@@ -2,13 +2,17 @@
 
 import json
 import os
+import shutil
+import subprocess
 import sys
 from pathlib import Path
 
+import click
 import pytest
 from click.testing import CliRunner, Result
 
 from sluicegate import __version__, main
+from sluicegate.cli.running import state, table
 from tests.spec.reading import ENV, SMALLEST
 
 
@@ -42,7 +46,45 @@ def test_version_says_which_program_this_is():
 def test_an_unknown_verb_names_the_known_ones():
     result = run("sevre")
     assert result.exit_code == 2
-    assert 'there is no verb "sevre". The verbs: serve, check' in result.output
+    assert 'there is no verb "sevre". Did you mean serve? The verbs: serve, check' in result.output
+    assert "Did you mean" not in run("xyzzy").output
+
+
+def test_an_unknown_option_names_one_that_is_like_it():
+    result = run("status", "--jsno")
+    assert result.exit_code == 2 and "--json" in result.output
+
+
+@pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])
+def test_shells_learn_verbs_and_options(shell: str):
+    script = run("completion", shell)
+    assert script.exit_code == 0 and "_SLUICEGATE_COMPLETE" in script.output
+    if bash := shutil.which(shell):
+        assert subprocess.run([bash, "-n"], input=script.output, text=True, capture_output=True).returncode == 0
+
+
+@pytest.mark.parametrize(
+    ("words", "last", "offered"),
+    [("sluicegate ", "1", set(main.VERBS)), ("sluicegate re", "1", {"requests", "reload", "restart"}),
+     ("sluicegate key ", "2", {"new", "list", "revoke"}), ("sluicegate requests --st", "2", {"--state", "--status"}),
+     ("sluicegate schema --op", "2", {"--openapi"})],
+)  # fmt: skip
+def test_what_a_shell_is_offered(words: str, last: str, offered: set[str]):
+    env = {"_SLUICEGATE_COMPLETE": "bash_complete", "COMP_WORDS": words, "COMP_CWORD": last}
+    result = CliRunner().invoke(main.program, [], env=env, prog_name="sluicegate")
+    assert {line.partition(",")[2] for line in result.output.splitlines()} == offered
+
+
+def test_colours_are_for_terminals_that_want_them(monkeypatch: pytest.MonkeyPatch):
+    text = table([("a", "shut for 3 s")], ("model", "state"), paint={1: state})
+    assert "\x1b[33mshut for 3 s" in text and "\x1b[1m" in text
+    shown = click.Command("x", callback=lambda: click.echo(text))
+    assert "\x1b" not in CliRunner().invoke(shown).output
+    assert "\x1b" in CliRunner().invoke(shown, color=True).output
+    monkeypatch.setenv("NO_COLOR", "1")
+    monkeypatch.setattr(sys, "argv", ["sluicegate"])
+    group = click.Group("g", callback=main.program.callback, commands={"x": shown})
+    assert "\x1b" not in CliRunner().invoke(group, ["x"], color=True).output
 
 
 def test_check_of_a_good_file_says_what_it_comes_to(there: Path):

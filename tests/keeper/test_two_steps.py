@@ -25,6 +25,7 @@ class Scripted:
         self.state = "ready"
         self.pid = 1
         self.config = "old"
+        self.parcel = 1
         self.answers = [prepares, adopts]
         self.got: list[type] = []
         self.killed = False
@@ -99,6 +100,22 @@ def test_a_worker_that_came_up_meanwhile_gets_what_is_in_force():
 
     asyncio.run(run())
     assert late.got == [Offer, Adopt] and not late.killed
+
+
+def test_so_does_one_where_a_drain_or_a_revoked_key_left_the_hash_as_it_was():
+    late = Scripted("prepared", "in force")
+    late.parcel = 0
+
+    async def run() -> None:
+        supervisor = supervised([])
+        late.config = supervisor.config
+        await supervisor._bring_up(late)  # type: ignore[arg-type]
+        await supervisor._bring_up(late)  # type: ignore[arg-type]
+        assert supervisor._parcel is not None
+        supervisor._parcel.close()
+
+    asyncio.run(run())
+    assert late.got == [Offer, Adopt] and not late.killed, "once, and no more"
 
 
 def test_a_worker_that_has_no_word_is_replaced_and_one_that_has_is_not():

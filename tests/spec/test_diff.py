@@ -28,6 +28,14 @@ def test_nothing_changes_nothing_also_where_a_default_is_written_out():
     )
 
 
+def test_keys_of_one_consumer_may_be_references_and_digests():
+    mixed = SMALLEST.replace(
+        "    key: ${env:APP_KEY}\n", '    keys: ["${env:APP_KEY}", "sgk1:5f2a9c10:MDEyMzQ1Njc4OWFiY2RlZg"]\n'
+    )
+    assert diff(SMALLEST, mixed) == "consumers.my-app: 1 key added\n1 change: 1 live"
+    assert diff(mixed, mixed) == "no change"
+
+
 @pytest.mark.parametrize(
     ("old", "new", "said"),
     [

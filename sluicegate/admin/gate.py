@@ -1,0 +1,124 @@
+"""Who may come in by TCP: keys of operators, names by which we may be called, and how often somebody may guess.
+
+On the Unix socket nobody is asked: whoever can open it is the gateway's own user.
+"""
+
+from __future__ import annotations
+
+import hmac
+import ipaddress
+from collections import OrderedDict
+from collections.abc import Callable, Sequence
+
+from sluicegate.admin.base import OPEN, Who, Wrong
+from sluicegate.core.operators import may, operator_digest
+from sluicegate.core.secret import Secret
+from sluicegate.core.settings import Admin
+
+GUESSES = 10
+"""Wrong keys from one address before it has to wait, and how many it gets back:"""
+GUESS_S = 6.0
+PEERS = 1024
+"""Addresses whose guesses are counted; the one that was quiet longest makes room."""
+LONGEST_KEY = 512
+
+
+class Denied(Wrong):
+    """With the header that says how to come back."""
+
+    def __init__(self, status: int, message: str, *headers: tuple[str, str]) -> None:
+        super().__init__(status, message)
+        self.headers = headers
+
+
+class Gate:
+    """One listener's. `settings` and `secrets` as they are in force now."""
+
+    def __init__(
+        self, settings: Callable[[], Admin], secrets: Callable[[], Sequence[Secret]], now: Callable[[], float]
+    ) -> None:
+        self._settings = settings
+        self._secrets = secrets
+        self._now = now
+        self._guesses: OrderedDict[str, tuple[float, float]] = OrderedDict()
+        "Guesses left, and when that was, by address."
+
+    def called(self, host: str | None) -> None:
+        """Whether we may be called so; a page in somebody's browser that had its own name lead here is not let in.
+        Raises Wrong."""
+        name = host_of(host or "")
+        if name == "localhost" or name in self._settings().hosts:
+            return
+        try:
+            ipaddress.ip_address(name)
+        except ValueError:
+            what = "the Host header names nobody we know: call us by address, or list the name in gateway.admin.hosts"
+            raise Wrong(421, what) from None
+
+    def who(self, peer: str, authorization: Sequence[str], role: str) -> Who:
+        """Whoever shows this credential, if the role suffices. Raises Denied."""
+        if role == OPEN:
+            return Who("", OPEN)
+        if not authorization:
+            what = "this needs a key: authorization: Bearer sga_... Keys are declared under gateway.admin.keys"
+            raise Denied(401, what, CHALLENGE)
+        wait = self._wait(peer)
+        if wait:
+            raise Denied(429, f"too many wrong keys from {peer}: wait {wait} s", ("retry-after", str(wait)))
+        found = self._find(authorization)
+        if found is None:
+            self._guessed(peer)
+            what = (
+                "this is no operator's key here. Keys of consumers are none; keys are declared under gateway.admin.keys"
+            )
+            raise Denied(401, what, CHALLENGE)
+        if not may(found.role, role):
+            raise Denied(403, f"{found.name} is a {found.role}: this needs the role {role}")
+        return found
+
+    def _find(self, authorization: Sequence[str]) -> Who | None:
+        """All keys are compared, whichever fits: the time says nothing about them."""
+        scheme, _, key = authorization[0].partition(" ")
+        raw = key.strip().encode("latin-1")
+        if len(authorization) != 1 or scheme.lower() != "bearer" or not 0 < len(raw) <= LONGEST_KEY:
+            return None
+        shown = [operator_digest(raw, secret) for secret in self._secrets()]
+        found = None
+        for key_ in self._settings().keys:
+            for digest in shown:
+                if hmac.compare_digest(digest, key_.digest):
+                    found = Who(key_.name, key_.role)
+        return found
+
+    def _left(self, peer: str) -> float:
+        left, at = self._guesses.get(peer, (float(GUESSES), self._now()))
+        return min(GUESSES, left + (self._now() - at) / GUESS_S)
+
+    def _wait(self, peer: str) -> int:
+        left = self._left(peer)
+        return 0 if left >= 1 else int((1 - left) * GUESS_S) + 1
+
+    def _guessed(self, peer: str) -> None:
+        self._guesses[peer] = (self._left(peer) - 1, self._now())
+        self._guesses.move_to_end(peer)
+        while len(self._guesses) > PEERS:
+            self._guesses.popitem(last=False)
+
+
+CHALLENGE = ("www-authenticate", 'Bearer realm="sluicegate admin"')
+
+
+def host_of(header: str) -> str:
+    """The host of a Host header, without port and brackets, in lower case."""
+    text = header.strip().lower()
+    if text.startswith("["):
+        return text[1:].partition("]")[0]
+    return text.partition(":")[0] if text.count(":") == 1 else text
+
+
+def loopback(host: str) -> bool:
+    """Whether only this machine reaches it."""
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"

@@ -1,0 +1,358 @@
+"""What the management API takes and answers: the truth of its OpenAPI document. Fields may be added, none goes away.
+
+Times end in `_s` where they are seconds, and are ISO 8601 in UTC where they are moments.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import msgspec
+
+
+class Health(msgspec.Struct):
+    """The process answers."""
+
+    status: str
+
+
+class Error(msgspec.Struct):
+    """What is wrong, and what to do about it."""
+
+    message: str
+
+
+class Failure(msgspec.Struct):
+    """Every answer that is none."""
+
+    error: Error
+
+
+class WorkerState(msgspec.Struct):
+    """A process that carries traffic. `state`: starting, ready, leaving."""
+
+    seat: int
+    pid: int
+    state: str
+    config: str
+    restarts: int
+    up_s: float
+
+
+class Source(msgspec.Struct):
+    """Where the configuration in force came from. `kind`: files (its own), or applied (sent by somebody)."""
+
+    kind: str
+    files: list[str]
+    by: str
+    at: str
+
+
+class Status(msgspec.Struct):
+    """The gateway as a whole."""
+
+    name: str
+    region: str
+    version: str
+    pid: int
+    up_s: float
+    config: str
+    listen: str
+    models: int
+    deployments: int
+    consumers: int
+    drained: list[str]
+    revoked: int
+    source: Source
+    workers: list[WorkerState]
+
+
+class Member(msgspec.Struct):
+    """A deployment in a pool."""
+
+    deployment: str
+    model: str
+    sku: str
+    tier: int
+    drained: bool
+    workers: list[dict[str, Any]]
+
+
+class Pool(msgspec.Struct):
+    """A public model and the deployments that serve it, in the order in which they are tried."""
+
+    model: str
+    balance: str
+    deployments: list[Member]
+
+
+class Pools(msgspec.Struct):
+    """All of them."""
+
+    pools: list[Pool]
+
+
+class Deployment(msgspec.Struct):
+    """A deployment, whatever pools it is in."""
+
+    deployment: str
+    model: str
+    sku: str
+    tier: int
+    drained: bool
+    pools: list[str]
+    workers: list[dict[str, Any]]
+
+
+class Deployments(msgspec.Struct):
+    """All that some pool has."""
+
+    deployments: list[Deployment]
+
+
+class Moved(msgspec.Struct):
+    """Whether it is out of its pools."""
+
+    deployment: str
+    drained: bool
+
+
+class Reload(msgspec.Struct):
+    """What loading a configuration came to. `state`: adopted, unchanged, refused. `restart`: what waits for the next
+    start. `report`: what is wrong or worth knowing, for people."""
+
+    state: str
+    config: str
+    report: str
+    restart: list[str]
+
+
+class File(msgspec.Struct, forbid_unknown_fields=True):
+    """A file of a configuration."""
+
+    name: str
+    text: str
+
+
+class Files(msgspec.Struct, forbid_unknown_fields=True):
+    """A configuration; later files override earlier ones. `base`: where relative paths begin, for the owner only;
+    empty: beside the gateway's own files."""
+
+    files: list[File]
+    base: str = ""
+
+
+class Apply(msgspec.Struct, forbid_unknown_fields=True):
+    """A configuration to put in force. `expect`: the hash of what was in force when it was looked at; another one is
+    refused. Empty: whatever is in force."""
+
+    files: list[File]
+    base: str = ""
+    expect: str = ""
+
+
+class Problem(msgspec.Struct):
+    """A finding. `severity`: error, warning, note."""
+
+    severity: str
+    file: str
+    line: int
+    column: int
+    path: str
+    what: str
+    hint: str
+
+
+class Checked(msgspec.Struct):
+    """Whether a configuration can take effect."""
+
+    valid: bool
+    config: str
+    problems: list[Problem]
+    report: str
+
+
+class Change(msgspec.Struct):
+    """One change of objects that change alike. `effect`: live, new connections, restart."""
+
+    names: list[str]
+    what: str
+    effect: str
+
+
+class Diff(msgspec.Struct):
+    """What a configuration would change, if it is valid; else `report` says everything that is wrong. `before`: hash of
+    what is in force; `words`: the changes, for people."""
+
+    valid: bool
+    before: str
+    after: str
+    changes: list[Change]
+    words: str
+    report: str
+
+
+class Effective(msgspec.Struct):
+    """What is in force: objects by path, each field as it would be written, secrets as ***."""
+
+    config: str
+    source: Source
+    objects: dict[str, dict[str, str]]
+
+
+class ConsumerInfo(msgspec.Struct):
+    """Who may ask. `grant`: what it has, each field as it would be written; `keys`: those in force."""
+
+    name: str
+    tenant: str
+    models: list[str]
+    grant: dict[str, str]
+    keys: list[str]
+
+
+class Consumers(msgspec.Struct):
+    """By name; with `more` the next page is `?after=` the last of these."""
+
+    consumers: list[ConsumerInfo]
+    more: bool
+
+
+class KeyInfo(msgspec.Struct):
+    """A key of a consumer: what it is called, never what it is. `declared`: the configuration still has it."""
+
+    consumer: str
+    key: str
+    revoked: bool
+    declared: bool
+    by: str
+    at: str
+
+
+class Keys(msgspec.Struct):
+    """By consumer; with `more` the next page is `?after=` the last consumer of these."""
+
+    keys: list[KeyInfo]
+    more: bool
+
+
+class Revoke(msgspec.Struct, forbid_unknown_fields=True):
+    """Which key."""
+
+    consumer: str
+    key: str
+
+
+class RevokedKey(msgspec.Struct):
+    """It is refused by all workers. `kept`: it stays so across restarts. `silent`: workers that did not say so within
+    a second."""
+
+    consumer: str
+    key: str
+    kept: bool
+    silent: list[int]
+
+
+class Usage(msgspec.Struct):
+    """What was used: sums by what was asked for."""
+
+    since: str
+    until: str
+    by: list[str]
+    usage: list[dict[str, Any]]
+
+
+class Requests(msgspec.Struct):
+    """Records, newest first."""
+
+    requests: list[dict[str, Any]]
+
+
+class Explained(msgspec.Struct):
+    """What each worker says, and which of them did not answer."""
+
+    workers: list[dict[str, Any]]
+    silent: list[int]
+
+
+class ModelTraffic(msgspec.Struct):
+    """Counts since the start: `status` by what clients saw, `refused` by reason, `tokens` by class."""
+
+    model: str
+    requests: int
+    status: dict[str, int]
+    refused: dict[str, int]
+    tokens: dict[str, int]
+    seconds: float
+    deployments: list[str]
+
+
+class DeploymentTraffic(msgspec.Struct):
+    """Counts since the start: `calls` by cause, `none` where it served. `states`: in how many workers."""
+
+    deployment: str
+    tier: int
+    drained: bool
+    calls: dict[str, int]
+    in_flight: int
+    states: dict[str, int]
+
+
+class ConsumerTraffic(msgspec.Struct):
+    """Counts since the start."""
+
+    tenant: str
+    consumer: str
+    requests: int
+    tokens: int
+
+
+class Live(msgspec.Struct):
+    """All counts at one moment: two of these make rates. `at_s` is a clock that never goes back."""
+
+    at_s: float
+    name: str
+    config: str
+    up_s: float
+    workers: int
+    in_flight: int
+    clients: int
+    models: list[ModelTraffic]
+    deployments: list[DeploymentTraffic]
+    consumers: list[ConsumerTraffic]
+
+
+class Page(msgspec.Struct, forbid_unknown_fields=True):
+    """Which part of a long list."""
+
+    after: str = ""
+    most: int = 100
+
+
+class KeyPage(msgspec.Struct, forbid_unknown_fields=True):
+    """Of which consumer, and which part of a long list."""
+
+    consumer: str = ""
+    after: str = ""
+    most: int = 100
+
+
+class UsageAsked(msgspec.Struct, forbid_unknown_fields=True):
+    """`by`: consumer, tenant, model, deployment, day; may be repeated. `since`, `until`: a date, a time, or how long
+    ago (7d)."""
+
+    by: list[str] = []
+    since: str = ""
+    until: str = ""
+
+
+class RequestsAsked(msgspec.Struct, forbid_unknown_fields=True):
+    """How many, and of whom; every filter may be repeated."""
+
+    last: int = 20
+    consumer: list[str] = []
+    tenant: list[str] = []
+    model: list[str] = []
+    deployment: list[str] = []
+    state: list[str] = []
+    reason: list[str] = []
+    status: list[int] = []
