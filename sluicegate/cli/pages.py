@@ -21,8 +21,8 @@ speak over the Unix socket in its `gateway.data`, as its own user and without a 
 `--admin-key-env` names: a key never stands on a command line. The management API is described [here](admin-api.md).
 
 `--json` prints what the management API answers, whose fields are [described](admin-api.md#shapes) and stay. Colours \
-are used on terminals only, and not where `NO_COLOR` is set. Exit status: 0 well, 1 it could not be done, 2 the command \
-was not understood or the configuration is not valid; where a verb says otherwise, that holds.
+are used on terminals only, and not where `NO_COLOR` is set. Exit status: 0 well, 1 it could not be done, 2 the \
+command was not understood or the configuration is not valid; where a verb says otherwise, that holds.
 
 `sluicegate completion bash` (or `zsh`, `fish`) prints what a shell needs to complete verbs and options.
 
