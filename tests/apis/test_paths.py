@@ -234,3 +234,16 @@ def test_foundrys_and_anthropics_clients_come_by_their_own_urls(line: bytes, nam
 )  # fmt: skip
 def test_no_dialect_lies_below_anothers_base(path: bytes) -> None:
     assert PATHS.match("POST", path, b"") == "route.path"
+
+
+@pytest.mark.parametrize("name", [name for name, row in APIS.items() if row.bases[:3] == OPENAI])
+def test_every_operation_of_openai_is_reached_both_ways(name: str) -> None:
+    row = APIS[name]
+    urls = [(base + row.model_path, None) for base, _ in OPENAI]
+    if row.deployment_path:
+        urls.append((f"/openai/deployments/m{row.deployment_path}", "m"))
+    for url, model in urls:
+        match = PATHS.match(row.method, url.encode(), b"api-version=2024-10-21")
+        assert not isinstance(match, str)
+        assert (match.api, match.path_model) == (row, model)
+        assert match.api_version == (None if "/v1/" in url else "2024-10-21")
