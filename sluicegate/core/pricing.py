@@ -28,6 +28,14 @@ UNITS: Final[dict[str, int]] = {
 """How many counted units (tokens, characters, seconds ...) a published price is for. Reservations are not among them:
 they are paid whether or not anything is called."""
 
+APART: Final = (
+    "audio_input", "audio_output", "cached_audio_input", "cached_image_input", "image_input", "image_output",
+)  # fmt: skip
+"""Tokens that are no text."""
+
+WHOLE: Final = ("audio_duration", "character", "image")
+"""What is billed instead of tokens where a price names it: seconds, characters, images."""
+
 INSTEAD: Final[dict[str, str]] = {
     "cached_input": "input", "cache_write": "input", "cache_write_1h": "cache_write",
     "cached_audio_input": "audio_input", "cached_image_input": "image_input",
@@ -119,7 +127,9 @@ def _rate(rates: Mapping[str, Fraction], class_: str) -> Fraction | None:
 class Charge:
     """One price, bound: integers over one denominator. About 0.5 us a call."""
 
-    __slots__ = ("cache_write", "cached", "hour", "id", "input", "output", "per", "prompt_over", "since", "tier")
+    __slots__ = (
+        "cache_write", "cached", "hour", "id", "input", "media", "output", "per", "prompt_over", "since", "tier",
+    )  # fmt: skip
 
     def __init__(self, price: Price) -> None:
         self.id = price.id
@@ -128,17 +138,22 @@ class Charge:
         self.since = price.since
         rates = {class_: Fraction(amount, per) for class_, amount, per in price.rates}
         if PTU in rates:
-            rates = {"input": Fraction(0), "output": Fraction(0)}
+            rates = {"input": Fraction(0), "output": Fraction(0), **dict.fromkeys(APART, Fraction(0))}
+        apart = {c: _rate(rates, c) for c in (*APART, *WHOLE)}
         found = [_rate(rates, c) for c in ("input", "cached_input", "cache_write", "cache_write_1h", "output")]
         self.per = 1
-        for rate in found:
+        for rate in [*found, *apart.values()]:
             if rate is not None:
                 self.per *= rate.denominator // _gcd(self.per, rate.denominator)
+        self.media = {c: r.numerator * (self.per // r.denominator) for c, r in apart.items() if r is not None}
+        "Of what is no text."
         whole = [None if r is None else r.numerator * (self.per // r.denominator) for r in found]
         self.input, self.cached, self.cache_write, self.hour, self.output = whole
 
     def nano(self, usage: Usage) -> int | None:
         """What it costs; None when a class that was used has no price. Reasoning is output."""
+        if usage.media is not None:
+            return self.apart(usage, usage.media)
         total = 0
         if usage.input:
             if self.input is None:
@@ -159,6 +174,33 @@ class Charge:
             if self.output is None:
                 return None
             total += output * self.output
+        return nano(total, self.per)
+
+    def apart(self, usage: Usage, media: Mapping[str, int]) -> int | None:
+        """The same where some of it is no text. Where the price is by the second, character or image, that is all."""
+        billed = [media[c] * self.media[c] for c in WHOLE if media.get(c) and c in self.media]
+        if billed:
+            return nano(sum(billed), self.per)
+        total, taken, cached, made = 0, usage.input, usage.cached, usage.output + usage.reasoning
+        for class_ in APART:
+            tokens = media.get(class_, 0)
+            if tokens:
+                if class_ not in self.media:
+                    return None
+                total += tokens * self.media[class_]
+                if class_.startswith("cached"):
+                    cached -= tokens
+                elif class_.endswith("input"):
+                    taken -= tokens
+                else:
+                    made -= tokens
+        for tokens, rate in ((taken, self.input), (cached, self.cached), (made, self.output)):
+            if tokens:
+                if rate is None:
+                    return None
+                total += tokens * rate
+        if not total and not (usage.total_input or usage.total_output):
+            return None  # nothing of it has a price
         return nano(total, self.per)
 
 

@@ -155,3 +155,44 @@ def test_the_data_zone_price_is_a_tenth_more():
     tariffs = Tariffs(compile_prices(chat, builtin()))
     world, zone = (tariffs.cost(n, Usage(1_000_000, 1_000_000), "", day("2026-09-01"))[1] for n in (0, 1))
     assert zone * 10 == world * 11
+
+
+def cost(model: str, version: str, usage: Usage, **media: int) -> int | None:
+    """Nano-USD by the builtin book, of a global deployment."""
+    usage.media = media or None
+    prices = compile_prices([Priced(1, "i/d", model, version, "GlobalStandard", "global", "")], builtin())
+    found = Tariffs(prices).cost(1, usage, "default", day("2026-11-21"))
+    return None if found is None else found[1]
+
+
+def test_audio_and_images_have_prices_of_their_own():
+    # 20 audio tokens at 6 and 6 text tokens at 10 USD a million
+    assert cost("gpt-4o-transcribe", "2025-03-20", Usage(20, 6), audio_input=20) == 20 * 6000 + 6 * 10_000
+    # 12 text tokens at 0.60, 54 audio tokens at 12
+    heard = cost("gpt-4o-mini-tts", "2025-03-20", Usage(12, 54), audio_output=54, character=45)
+    assert heard == 12 * 600 + 54 * 12_000
+    # 13 text tokens at 5, 323 of images at 10, 272 of images at 40
+    drawn = cost("gpt-image-1", "2025-04-15", Usage(336, 272), image_input=323, image_output=272, image=1)
+    assert drawn == 13 * 5000 + 323 * 10_000 + 272 * 40_000
+
+
+def test_what_is_billed_by_the_image_is_and_tokens_are_not():
+    assert cost("FLUX-1.1-pro", "1", Usage(5, 4160), image_output=4160, image=3) == 3 * 40_000_000
+
+
+def test_sound_without_a_price_by_the_second_costs_nothing_that_we_know():
+    assert cost("gpt-4o-transcribe", "2025-03-20", Usage(), audio_duration=30) is None
+
+
+def test_an_image_of_a_text_model_has_no_price():
+    assert cost("gpt-4o", "2024-11-20", Usage(5, 4160), image_output=4160) is None
+    assert cost("gpt-4o", "2024-11-20", Usage(5, 10)) is not None
+
+
+def test_a_price_by_the_second_or_character():
+    for class_, rate in (("audio_duration", Fraction(36, 360_000)), ("character", Fraction(15, 10**6))):
+        agreed = Contract("c", ((class_, rate),), "USD", deployment="i/d")
+        prices = compile_prices([Priced(1, "i/d", "x", "1", "Standard", "regional", "")], None, [agreed])
+        usage = Usage(12, 34)
+        usage.media = {class_: 30, "audio_output": 34}
+        assert Tariffs(prices).cost(1, usage, "default", 1e9) == ("c", nano(int(rate * 30 * 10**12)))
