@@ -95,3 +95,26 @@ def every(kind: Kind) -> Iterator[Section]:
         yield found
         for inner, _ in found.fields.values():
             yield from every(inner)
+
+
+def test_the_anthropic_example_asks_foundry_first_and_passes_no_servers_on():
+    snapshot = example("anthropic").snapshot
+    assert snapshot
+    places = {d.number: (d.name, d.processing) for d in snapshot.deployments}
+    assistant = snapshot.models[0]
+    assert [places[n] for n in assistant.deployments] == [
+        ("claude-sonnet-prod", "global"),
+        ("claude-sonnet-4-6", "global"),
+    ]
+    assert assistant.operations == ("messages", "count_tokens")
+    rules = {p.field: p.allow for p in assistant.params}
+    assert rules["mcp_servers"] == rules["container"] == ('"none"',)
+
+
+def test_the_foundry_example_offers_each_model_what_it_can():
+    snapshot = example("foundry").snapshot
+    assert snapshot
+    assert {m.name: m.operations for m in snapshot.models} == {
+        "chat": ("chat_completions",), "large": ("chat_completions",), "vectors": ("embeddings",),
+        "assistant": ("messages", "count_tokens"),
+    }  # fmt: skip
