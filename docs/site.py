@@ -20,16 +20,17 @@ LINK = re.compile(r"`[^`\n]+`|(!?)\[((?:[^\[\]]|\[[^\]]*\])*)\]\(<?([^)\s>]+)>?\
 FENCE = re.compile(r"(^ *```.*?^ *```)", re.MULTILINE | re.DOTALL)
 NAV = (
     ("Begin", ("tutorial.md", "explanation/when-not.md", "introduction.md", "features.md")),
+    ("Topologies", ("how-to/topologies/",)),
     ("How to", (
         "how-to/topologies.md", "how-to/applications.md", "how-to/spillover.md", "how-to/limits.md", "how-to/keys.md",
-        "how-to/install.md", "how-to/update.md", "how-to/migrate.md",
+        "how-to/install.md", "how-to/update.md", "how-to/migrate.md", "how-to/",
     )),
-    ("Topologies", ("how-to/topologies/*.md",)),
-    ("Reference", ("reference/*.md", "clients.md")),
-    ("Explanation", ("explanation/*.md",)),
-    ("Contributing", ("contributing.md", "changelog.md", "decisions/README.md", "decisions/*.md")),
+    ("Operations", ("reference/operations/index.md", "reference/operations/")),
+    ("Reference", ("reference/", "clients.md")),
+    ("Explanation", ("explanation/",)),
+    ("Contributing", ("contributing.md", "changelog.md", "decisions/README.md", "decisions/")),
 )  # fmt: skip
-"""Sections of the site; a page stands where it is named first."""
+"""Sections of the site, with pages and folders; a page stands where it is named first."""
 
 
 def nav(pages: list[str]) -> list[tuple[str, list[str]]]:
@@ -39,18 +40,14 @@ def nav(pages: list[str]) -> list[tuple[str, list[str]]]:
     for title, patterns in NAV:
         inside = []
         for pattern in patterns:
-            for page in sorted(left):
-                if page == pattern or ("*" in pattern and Path(page).match(pattern) and same_folder(page, pattern)):
+            for page in sorted(left):  # a copy: pages are taken out of it
+                if page == pattern or (pattern.endswith("/") and page.startswith(pattern)):
                     inside.append(page)
                     left.remove(page)
         found.append((title, inside))
     if left:
         raise ValueError(f"docs/site.py: NAV names no place for {', '.join(left)}")
     return found
-
-
-def same_folder(page: str, pattern: str) -> bool:
-    return Path(page).parent == Path(pattern).parent
 
 
 def outside() -> dict[Path, str]:
