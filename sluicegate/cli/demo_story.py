@@ -33,7 +33,7 @@ class Phase:
 
 
 PHASES: Final = (
-    Phase("calm", 10, 2, f"2 requests a second. Watch {PTU}: provisioned, so asked first, and there is room."),
+    Phase("calm", 6, 2, f"2 requests a second. Watch {PTU}: provisioned, so asked first, and there is room."),
     Phase("spike", 25, 10, f"10 requests a second. Watch {PTU} fill up; what it cannot take spills over to weu/gpt-4o.",
           spills=True),
     Phase("calm", 12, 2, f"the spike is over. Watch everything come home to {PTU}."),

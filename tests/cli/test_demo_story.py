@@ -102,19 +102,19 @@ def test_an_outage_moves_everything_to_the_other_region_and_back(played: Scenari
 
 def test_what_is_told_is_what_was_seen():
     story = Story()
-    assert story.turn(0.0) == [f"  0:00  calm       {PHASES[0].says}"] and story.turn(9.9) == []
+    assert story.turn(0.0) == [f"  0:00  calm       {PHASES[0].says}"] and story.turn(5.9) == []
     for _ in range(3):
         assert not story.saw(Answer(200, PTU, 1, True), 0, 1.0)
-    said = story.turn(10.0)
-    assert said[0].strip() == f"3 answered: {PTU} 3" and said[1].startswith("  0:10  spike")
-    assert not story.saw(Answer(200, PTU, 1, True), 1, 11.0)
-    assert not story.saw(Answer(200, "weu/gpt-4o", 2, True), 0, 11.0), "asked before the spike"
+    said = story.turn(6.0)
+    assert said[0].strip() == f"3 answered: {PTU} 3" and said[1].startswith("  0:06  spike")
+    assert not story.saw(Answer(200, PTU, 1, True), 1, 7.0)
+    assert not story.saw(Answer(200, "weu/gpt-4o", 2, True), 0, 7.0), "asked before the spike"
     assert "the first: weu/gpt-4o-ptu said 429" in story.saw(Answer(200, "weu/gpt-4o", 2, True), 1, 14.0)
     assert not story.saw(Answer(200, "weu/gpt-4o", 2, True), 1, 15.0), "once"
     story.saw(Answer(429, "", 2, True), 1, 16.0)
     story.saw(Answer(200, PTU, 1, False), 0, 16.0)
     story.saw(Answer(0, "", 0, False), 1, 16.0)
-    assert story.turn(35.0)[0].strip() == (
+    assert story.turn(31.0)[0].strip() == (
         f"3 answered: weu/gpt-4o 2, {PTU} 1 (66% elsewhere than {PTU}); 1 refused; 1 broke off and said so; "
         "1 without an answer"
     )
