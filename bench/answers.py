@@ -5,8 +5,11 @@ Usage differs from answer to answer, so that a sum of tokens that is right says 
 
 from __future__ import annotations
 
+import base64
 import json
+import struct
 from dataclasses import dataclass
+from random import Random
 
 _ID = "chatcmpl-Ce4nY0bKq7TzW2mVd9RjXhPfLs3u"
 _MODEL = "gpt-4o-2024-11-20"
@@ -87,11 +90,30 @@ def plain_body(usage: Usage) -> bytes:
     )  # fmt: skip
 
 
-BODIES = {plain_body(usage): usage for usage in USAGES}
-PLAIN = tuple(
-    (head(("Content-Length", str(len(body))), ("Content-Type", "application/json")) + body, usage)
-    for body, usage in BODIES.items()
-)
+FLOATS = 1536
+
+
+def vector_body(usage: Usage) -> bytes:
+    """The vector of one text, base64: 8.3 KB."""
+    numbers = Random(usage.input)
+    packed = struct.pack(f"<{FLOATS}f", *(numbers.uniform(-0.05, 0.05) for _ in range(FLOATS)))
+    said = {"object": "embedding", "index": 0, "embedding": base64.b64encode(packed).decode()}
+    counted = {"prompt_tokens": usage.input, "total_tokens": usage.input}
+    return _compact({"object": "list", "data": [said], "model": "text-embedding-3-small", "usage": counted})
+
+
+def _answers(bodies: dict[bytes, Usage]) -> tuple[tuple[bytes, Usage], ...]:
+    return tuple(
+        (head(("Content-Length", str(len(body))), ("Content-Type", "application/json")) + body, usage)
+        for body, usage in bodies.items()
+    )
+
+
+_CHATS = {plain_body(usage): usage for usage in USAGES}
+_VECTORS = {vector_body(usage): usage for usage in (Usage(41 + 3 * i, 0) for i in range(8))}
+BODIES = _CHATS | _VECTORS
+PLAIN = _answers(_CHATS)
+VECTORS = _answers(_VECTORS)
 STREAM_HEAD = head(("Transfer-Encoding", "chunked"), ("Content-Type", "text/event-stream; charset=utf-8"))
 END = b"0\r\n\r\n"
 

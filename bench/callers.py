@@ -63,7 +63,7 @@ class Run:
 
     def usage(self, usage: dict[str, int]) -> None:
         self.input_tokens += usage["prompt_tokens"]
-        self.output_tokens += usage["completion_tokens"]
+        self.output_tokens += usage.get("completion_tokens", 0)
 
 
 class Answer:

@@ -33,6 +33,7 @@ BARE = (
     "consumer key, grant, pool of three by least_tokens with breakers and failover, priced records in the journal, "
     "moved into the ledger, metrics. Off by --bare: limits, rules for parameters, access log"
 )
+OFFERS = "operations: [chat_completions, embeddings]"
 NAMES = ("one", "two", "three", "four", "five")
 
 
@@ -65,10 +66,10 @@ def config(place: Place, bare: bool = False) -> str:
             lines.append(f"    tls: {{ca: {files.ca}}}")
         lines.append(f"    deployments: {{gpt-4o-{number}: {{model: gpt-4o, version: 2024-11-20}}}}")
     if bare:
-        lines += ["models:", "  chat: {use: gpt-4o@2024-11-20}"]
+        lines += ["models:", f"  chat: {{use: gpt-4o@2024-11-20, {OFFERS}}}"]
         lines += ["consumers:", f'  bench: {{key: "${{env:{CLIENT_KEY}}}", models: [chat]}}']
         return "\n".join(lines) + "\n"
-    lines += ["models:", "  chat: {use: gpt-4o@2024-11-20, params: {max_tokens: {max: 100k}}}"]
+    lines += ["models:", f"  chat: {{use: gpt-4o@2024-11-20, {OFFERS}, params: {{max_tokens: {{max: 100k}}}}}}"]
     limits = "[500B tokens/minute, 500M requests/minute, 100k concurrent]"  # counted, never reached
     lines += ["consumers:", f'  bench: {{key: "${{env:{CLIENT_KEY}}}", models: [chat], limits: {limits}}}']
     lines += [f"telemetry: {{access_log: {place.folder}/access.log}}"]

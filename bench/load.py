@@ -102,15 +102,20 @@ async def streams(run: Run, request: bytes) -> None:
     await asyncio.gather(*tasks)
 
 
+def request_of(plan: Plan) -> bytes:
+    """The one request that all connections of a run send."""
+    if plan.ask == "embedding":
+        return traffic.request(plan.port, plan.key, traffic.embedding(), traffic.EMBEDDINGS)
+    return traffic.request(plan.port, plan.key, traffic.chat(plan.size, plan.mode == "stream", plan.ask_usage))
+
+
 MODES = {"closed": closed, "open": open_loop, "stream": streams}
 
 
 async def perform(plan: Plan) -> Report:
     loop = asyncio.get_running_loop()
     run = Run(plan, loop)
-    streamed = plan.mode == "stream"
-    request = traffic.request(plan.port, plan.key, traffic.chat(plan.size, streamed, plan.ask_usage))
-    await MODES[plan.mode](run, request)
+    await MODES[plan.mode](run, request_of(plan))
     gc.freeze()
     await asyncio.wait([run.over], timeout=plan.warm_s)
     before = Mark(run)

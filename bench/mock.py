@@ -20,7 +20,7 @@ from random import Random
 
 import uvloop
 
-from bench.answers import PLAIN, STREAM_HEAD, STREAMS, USAGES
+from bench.answers import PLAIN, STREAM_HEAD, STREAMS, USAGES, VECTORS
 from bench.answers import Stream as Pieces
 from bench.ticks import PER_MS, Ticks
 
@@ -39,6 +39,7 @@ class Mock:
         self.together = 1
         self.counts = dict.fromkeys(("requests", "cut", "chunks", "input_tokens", "output_tokens"), 0)
         self.plain = cycle(PLAIN)
+        self.vectors = cycle(VECTORS)
         self.usages = cycle(range(len(USAGES)))
         self._slots: list[list[Stream]] = [[]]
         self._begun = 0
@@ -131,13 +132,14 @@ class Stream:
 class Server(asyncio.Protocol):
     """One connection. It takes requests with a content-length, one after the other."""
 
-    __slots__ = ("_held", "_mock", "_need", "_plain", "_stream", "_transport")
+    __slots__ = ("_answers", "_held", "_mock", "_need", "_plain", "_stream", "_transport")
 
     def __init__(self, mock: Mock) -> None:
         self._mock = mock
         self._held: list[bytes] = []  # an unfinished request
         self._need = 0  # bytes until it is finished; 0 while its head is not
         self._plain = b""  # the last request that came in one piece and asked for no stream
+        self._answers = mock.plain  # what it was answered with
         self._stream: Stream | None = None
         self._transport: asyncio.Transport
 
@@ -176,7 +178,11 @@ class Server(asyncio.Protocol):
 
     def _answer(self, request: bytes, head_end: int) -> None:
         line = request[: request.find(b"\r\n")]
-        if not line.startswith(b"POST ") or b"/chat/completions" not in line:
+        if line.startswith(b"POST ") and b"/embeddings" in line:
+            self._plain = request
+            self._answers = self._mock.vectors
+            self._answer_plainly()
+        elif not line.startswith(b"POST ") or b"/chat/completions" not in line:
             self._transport.write(control(self._mock, line))
         elif any(request.find(word, head_end) > 0 for word in STREAMED):
             self._mock.counts["requests"] += 1
@@ -185,12 +191,13 @@ class Server(asyncio.Protocol):
             self._mock.add(self._stream)
         else:
             self._plain = request
+            self._answers = self._mock.plain
             self._answer_plainly()
 
     def _answer_plainly(self) -> None:
         mock = self._mock
         counts = mock.counts
-        answer, usage = next(mock.plain)
+        answer, usage = next(self._answers)
         counts["requests"] += 1
         counts["input_tokens"] += usage.input
         counts["output_tokens"] += usage.output

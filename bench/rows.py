@@ -84,6 +84,7 @@ class Row:
     lines: tuple[Line, ...]
     size_kb: int = 1
     ask_usage: bool = True
+    ask: Literal["chat", "embedding"] = "chat"
     together: int = 1  # streams that get their chunks at the same moment
 
 
@@ -112,6 +113,11 @@ ROWS = {
         _request(SIZES_KB[0], PLAIN, Times(1.0, 0.8, "envoy")),
         _request(SIZES_KB[1], PLAIN, None),
         _request(SIZES_KB[2], PLAIN, Times(3.0, 1.5, "nginx")),
+        Row(
+            "embedding", "closed", PLAIN,
+            (Line("cpu_us", "CPU per embedding: 200 bytes in, 1,536 numbers in base64 out", "us"),),
+            ask="embedding",
+        ),
         _chunk(PLAIN, Times(1.5, 1.15, "nginx")),
         Row(
             "chunk-bursts", "stream", PLAIN,

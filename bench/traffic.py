@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 
 PATH = "/openai/deployments/chat/chat/completions?api-version=2024-10-21"
+EMBEDDINGS = "/openai/deployments/chat/embeddings?api-version=2024-10-21"
 SIZES_KB = (1, 20, 200)
 
 # In the SDK's order and spelling; what is left out here (host, key, length) is added per request.
@@ -52,9 +53,14 @@ def chat(size: int, stream: bool = False, ask_usage: bool = True) -> bytes:
     return _compact(request)
 
 
-def request(port: int, key: str, body: bytes) -> bytes:
+def embedding() -> bytes:
+    """A request for the vector of one text of 200 bytes, in base64 as the SDK asks for it."""
+    return _compact({"input": _PROSE[:200], "model": "chat", "encoding_format": "base64"})
+
+
+def request(port: int, key: str, body: bytes, path: str = PATH) -> bytes:
     """The whole request, head and body."""
-    head = [f"POST {PATH} HTTP/1.1", f"Host: 127.0.0.1:{port}"]
+    head = [f"POST {path} HTTP/1.1", f"Host: 127.0.0.1:{port}"]
     head += [f"{name}: {value}" for name, value in SDK_HEADERS]
     head += [f"api-key: {key}", f"Content-Length: {len(body)}"]
     return "\r\n".join(head).encode() + b"\r\n\r\n" + body

@@ -1,8 +1,10 @@
 """The mock upstream's bytes, and the clients that check them: over a socket, at a quick pace."""
 
 import asyncio
+import base64
 import contextlib
 import json
+import struct
 from collections.abc import AsyncIterator
 
 import httptools
@@ -10,9 +12,9 @@ import pytest
 import uvloop
 
 from bench import traffic
-from bench.answers import PLAIN, STREAM_HEAD, STREAMS, USAGES
+from bench.answers import PLAIN, STREAM_HEAD, STREAMS, USAGES, VECTORS
 from bench.callers import Caller, Reader, Run
-from bench.load import closed, streams
+from bench.load import closed, request_of, streams
 from bench.mock import Mock, Server, Stream, length_in
 from bench.plan import Plan
 
@@ -119,8 +121,7 @@ async def play(plan_of: dict[str, object], kind: type[Caller] | type[Reader]) ->
     async with mock() as (upstream, port):
         plan = Plan(port=port, key="k", seconds=0.0, connections=3, ramp_s=0.0, **plan_of)  # type: ignore[arg-type]
         run = Run(plan, asyncio.get_running_loop())
-        body = traffic.chat(plan.size, kind is Reader, plan.ask_usage)
-        await (streams if kind is Reader else closed)(run, traffic.request(port, "k", body))
+        await (streams if kind is Reader else closed)(run, request_of(plan))
         run.stop()
         await asyncio.wait_for(run.over, 10)
         await asyncio.sleep(0.01)
@@ -197,3 +198,17 @@ def test_streams_have_their_turn_at_any_moment_or_ten_at_one():
 def test_a_stream_with_a_chunk_too_few_is_an_error():
     run, _ = uvloop.run(play({"mode": "stream", "chunks": CHUNKS + 4}, Reader))
     assert run.errors == {f"{CHUNKS + 3} events instead of {CHUNKS + 4}": 3}
+
+
+def test_embeddings_are_counted_as_what_came_in():
+    run, stats = uvloop.run(play({"mode": "closed", "ask": "embedding"}, Caller))
+    assert not run.errors and not run.unlike and run.answered == stats["requests"] >= 3
+    assert run.input_tokens == stats["input_tokens"] > 0 and run.output_tokens == stats["output_tokens"] == 0
+
+
+def test_a_vector_is_8_kb_of_base64():
+    for whole, usage in VECTORS:
+        body = whole.partition(b"\r\n\r\n")[2]
+        said = json.loads(body)
+        assert len(struct.unpack("<1536f", base64.b64decode(said["data"][0]["embedding"]))) == 1536
+        assert 8_200 < len(body) < 8_500 and said["usage"]["prompt_tokens"] == usage.input
