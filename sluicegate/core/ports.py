@@ -42,7 +42,7 @@ class Source(Protocol):
     taker: Taker | None
     "Told when there is more, or the end; None: nobody takes."
 
-    def take(self, most: int) -> bytes | None:
+    def take(self, most: int) -> Chunk | None:
         """What can be written now, about so much; empty: nothing yet. None: that was all."""
 
     def rewind(self) -> bool:

@@ -37,6 +37,7 @@ from sluicegate.drive.answer import (
     WHOLE,
     Answer,
 )
+from sluicegate.drive.large import PiecesSource, pieces
 from sluicegate.drive.upload import Upload, text_of
 from sluicegate.providers.base import Plan, Provider
 from sluicegate.wire.headers import SPILLOVER_TARGET, AnswerHead
@@ -377,6 +378,8 @@ class Drive:
         asked = facts.stream and plan.usage and not facts.asked_usage
         if self.upload is not None:
             return self.send_form(action, self.upload, plan)
+        if type(self.raw) is memoryview:
+            return self.send_large(action, self.raw, plan, asked)
         body = api.body(self.raw, self.fields, facts, plan.model, plan.usage, action.changes)
         head = plan.head
         for name, value in self.head.headers:
@@ -384,6 +387,20 @@ class Drive:
                 head += b"%b: %b\r\n" % (name, value)
         head += b"content-length: %d\r\n\r\n" % len(body)
         call = Call(member.instance, api.method, head, body, times.connect, api.repeatable)
+        return self.start_call(call, asked, action.deadline, now)
+
+    def send_large(self, action: Send, raw: memoryview, plan: Plan, asked: bool) -> Event | None:
+        """Send a body that is not copied."""
+        now = self.bound.now()
+        member, api = action.member, self.api
+        source = PiecesSource(pieces(api, raw, self.fields, self.facts, plan.model, plan.usage, action.changes))
+        head = plan.head
+        for name, value in self.head.headers:
+            if name != SPILLOVER_TARGET or action.route.lets_spill(member, value):
+                head += b"%b: %b\r\n" % (name, value)
+        head += b"content-length: %d\r\n\r\n" % source.size
+        call = Call(member.instance, api.method, head, b"", self.timeouts.connect, api.repeatable)
+        call.source = source
         return self.start_call(call, asked, action.deadline, now)
 
     def send_form(self, action: Send, upload: Upload, plan: Plan) -> Event | None:

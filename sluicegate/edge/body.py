@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections import deque
-from mmap import ACCESS_READ, mmap
+from mmap import ACCESS_READ, MADV_DONTNEED, mmap
 from tempfile import TemporaryFile
 from typing import IO
 
@@ -61,6 +61,13 @@ class BodyBuffer:
             self._file.close()
             self._file = None
         self._chunks = []
+
+
+def unload(view: memoryview) -> None:
+    """What was read of a body on disk need not stay in memory: who reads it again finds it there. A body of 20 MB is
+    in memory while it is looked through, and while it is sent a mebibyte of it."""
+    if type(view.obj) is mmap:
+        view.obj.madvise(MADV_DONTNEED)
 
 
 class Spool:

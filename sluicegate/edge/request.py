@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from sluicegate.core.caller import Shown
 from sluicegate.core.ports import Chunk
-from sluicegate.edge.body import BodyBuffer
+from sluicegate.edge.body import BodyBuffer, unload
 from sluicegate.wire.headers import STATUS_LINES
 
 if TYPE_CHECKING:
@@ -101,6 +101,8 @@ class Request:
             whole: Chunk = self.only or b"" if body is None else body.take()
             self.only = None
             self.drive.body(whole, self.conn.last)
+            if type(whole) is memoryview:
+                unload(whole)
 
     def too_large(self) -> None:
         """The body passed the limit: refuse now, do not wait for its end."""

@@ -179,6 +179,9 @@ class SimAttempt:
                 heads.clear()
             known = heads[call.head[:length_at]] = _parsed(call.head)
         target, headers = known
+        source = call.source
+        if source is not None:  # all of it is here: virtual clients send nothing bit by bit
+            call.body = b"".join(iter(lambda: source.take(HEADS), None))
         body = call.body if isinstance(call.body, bytes) else bytes(call.body)
         request = Request(call.method, target, headers, call.head, body)
         request.complete = True

@@ -15,6 +15,7 @@ from __future__ import annotations
 import asyncio
 import os
 import socket
+from mmap import MADV_DONTNEED, mmap
 from typing import TYPE_CHECKING, Any, ClassVar
 
 import httptools
@@ -178,6 +179,8 @@ class Connection:
             if not piece:
                 return  # it says when there is more
             self.put(piece)
+            if type(piece) is memoryview and type(piece.obj) is mmap:
+                piece.obj.madvise(MADV_DONTNEED)  # it is on disk: what was written need not stay in memory
             if self.source is not source:
                 return
         self.pool.client.loop.call_soon(self.pump)

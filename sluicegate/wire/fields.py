@@ -107,7 +107,7 @@ _NAME: Final = re.compile(rb'[ \t\r\n]*+("(?:[^"\\]++|\\.)*+"[ \t\r\n]*+:[ \t\r\
 _COMMA: Final = re.compile(rb"[ \t\r\n]*+,")
 
 
-def _walk(body: Chunk, fields: Mapping[str, Raw]) -> Iterator[tuple[str, int, int, int]]:
+def spans(body: Chunk, fields: Mapping[str, Raw]) -> Iterator[tuple[str, int, int, int]]:
     """(key, where its name begins, where its value begins, where that ends), in order. Values are stepped over."""
     step: re.Pattern[bytes] = _OPEN
     end = 0
@@ -138,7 +138,7 @@ def rebuild(body: Chunk, fields: Mapping[str, Raw], changes: Mapping[str, bytes]
         parts += (body[:kept], new, b"," if fields else b"")
     left = len(changes) - len(missing)
     if left:
-        for key, _, start, end in _walk(body, fields):
+        for key, _, start, end in spans(body, fields):
             if key in changes:
                 parts += (body[kept:start], changes[key])
                 kept = end
@@ -152,7 +152,7 @@ def rebuild(body: Chunk, fields: Mapping[str, Raw], changes: Mapping[str, bytes]
 def without(body: Chunk, fields: Mapping[str, Raw], gone: str) -> bytes:
     """The body without one of its fields, every other byte as it was."""
     before = -1
-    for key, name, _, end in _walk(body, fields):
+    for key, name, _, end in spans(body, fields):
         if key == gone:
             if before >= 0:
                 return b"".join((body[:before], body[end:]))
