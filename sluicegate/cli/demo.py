@@ -219,7 +219,7 @@ def command(port: int, seed: int, quiet: bool, pace: float) -> None:
             click.echo(_text(facts, port, keys["SLUICEGATE_DEMO_KEY"], directory))
         if not stopping and not quiet:
             click.echo(STORY)
-            traffic = Traffic(_base(port), facts["control"], keys["SLUICEGATE_DEMO_TRAFFIC_KEY"], pace, click.echo)
+            traffic = Traffic(_base(port), facts["control"], keys["SLUICEGATE_DEMO_TRAFFIC_KEY"], pace, _tell)
             traffic.start()
         while not stopping:
             time.sleep(LOOK_S)
@@ -296,6 +296,12 @@ def _program() -> str:
     if not beside.exists():
         return f"{sys.executable} -m sluicegate.main"
     return str(beside.relative_to(Path.cwd()) if beside.is_relative_to(Path.cwd()) else beside)
+
+
+def _tell(line: str) -> None:
+    """A line of the story: what begins is bold, a spillover in colour."""
+    begins = line[:6].strip() != ""
+    click.echo(click.style(line, bold=begins, fg="yellow" if "  spillover  " in line else None))
 
 
 def _text(facts: dict[str, Any], port: int, key: str, directory: Path) -> str:
