@@ -23,6 +23,7 @@ from sluicegate.sim.stage import SECRET, Client, Stage
 from tests.abuse.outside import request
 from tests.apis import samples
 from tests.edge.line import House, callers
+from tests.gateway import instance, snapshot
 
 MANY = 10_000_000
 ONE: dict[str, Any] = {"weu": {"deployments": {"d": {"latency": {"first_token_s": 0.2, "per_token_s": 0.02}}}}}
@@ -339,9 +340,9 @@ FAMILIES = [
     "/openai/deployments/chat/chat/completions?api-version=2024-10-21",
     "/openai/deployments/chat/chat/completions?api-version=2024-12-01-preview",
     "/openai/v1/chat/completions", "/v1/chat/completions", "/openai/v1/chat/completions?api-version=preview",
-    "/openai/chat/completions?api-version=2024-10-21",
+    "/openai/chat/completions?api-version=2024-10-21", "/models/chat/completions?api-version=2024-05-01-preview",
 ]  # fmt: skip
-ELSEWHERE = ["/models/chat/completions", "/anthropic/v1/messages", "/engines/chat/completions", "/openai/realtime"]
+ELSEWHERE = ["/models/completions", "/anthropic/messages", "/engines/chat/completions", "/openai/realtime"]
 
 
 @pytest.mark.parametrize("each", ["", "key", "model", "consumer", "tenant"])
@@ -356,6 +357,24 @@ def test_abuse_66_one_key_has_one_limit_whichever_door_it_takes(each: str):
         statuses.append(house.line().send(shown).answers()[0].status)
     assert statuses == [200] * 5 + [429] * 25
     assert len(house.upstream.calls) == 5
+
+
+def test_abuse_66_another_dialect_is_no_other_limit():
+    base = snapshot([instance(1, 80, provider="foundry")])
+    model = replace(base.models[0], operations=("chat_completions", "messages", "count_tokens"))
+    house = House(snap=replace(base, models=(model,)))
+    limited(house, LimitSpec("request_rate", 5))
+    paths = [
+        "/v1/messages",
+        "/anthropic/v1/messages",
+        "/v1/messages/count_tokens",
+        "/models/chat/completions",
+        "/v1/chat/completions",
+    ]
+    house.upstream.at_once = None
+    lines = [house.line().send(request(path=paths[n % 5].encode())) for n in range(30)]
+    refused = [line.answers()[0].status for line in lines if line.answers()]
+    assert len(house.upstream.calls) == 5 and refused == [429] * 25
 
 
 def test_abuse_66_doors_that_are_not_there_lead_nowhere():

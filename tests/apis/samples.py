@@ -15,6 +15,7 @@ ASKED: dict[str, dict[str, Any]] = {
     "chat_completions": {"model": "chat", "stream": True, "messages": MESSAGES},
     "completions": {"model": "chat", "stream": True, "prompt": WORDS},
     "embeddings": {"model": "chat", "input": [WORDS[:2000], WORDS[2000:]]},
+    "messages": {"model": "chat", "stream": True, "max_tokens": 100, "messages": MESSAGES},
     "images_generations": {"model": "chat", "stream": True, "prompt": WORDS},
     "audio_speech": {"model": "chat", "stream_format": "sse", "input": WORDS},
 }
