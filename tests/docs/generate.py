@@ -1,4 +1,4 @@
-"""Parts of the reference that are written from the code: which refusals, which metrics.
+"""Parts of the reference that are written from the code: which refusals, which headers, which metrics.
 
 PYTHONPATH=. python tests/docs/generate.py writes them anew. When a refusal happens is said by people, in the page; all
 else of its row is the code's.
@@ -8,12 +8,14 @@ from __future__ import annotations
 
 import ast
 import re
+from collections.abc import Iterable
 from pathlib import Path
 from typing import NamedTuple
 
 import sluicegate
 from sluicegate.core.families import FAMILIES
 from sluicegate.core.refusals import REFUSALS
+from sluicegate.wire.headers import ANSWER_PASS, CREDENTIAL_HEADERS, REQUEST_PASS
 
 ROOT = Path(__file__).resolve().parents[2]
 PACKAGE = Path(sluicegate.__file__).parent
@@ -77,6 +79,20 @@ def refusals(page: str) -> str:
     return "\n".join(rows)
 
 
+def headers() -> str:
+    """Which headers pass, from the lists that let them."""
+
+    def listed(names: Iterable[bytes]) -> str:
+        return ", ".join(f"`{name.decode()}`" for name in sorted(names))
+
+    rows = [
+        f"| of requests, read and never sent on: who asks | {listed(CREDENTIAL_HEADERS)} |",
+        f"| of requests, sent on to the deployment | {listed(REQUEST_PASS)} |",
+        f"| of answers, sent on to the client | {listed(ANSWER_PASS)} |",
+    ]
+    return "\n".join(["| | |", "|---|---|", *rows])
+
+
 def put(page: str, name: str, text: str) -> str:
     """The page with another text between its marks."""
     pattern = rf"(<!-- from the code: {name} -->\n\n).*?(\n\n<!-- to here -->)"
@@ -85,7 +101,7 @@ def put(page: str, name: str, text: str) -> str:
 
 
 def reasons_page(page: str) -> str:
-    return put(page, "refusals", refusals(page))
+    return put(put(page, "refusals", refusals(page)), "headers", headers())
 
 
 def metrics_page(page: str) -> str:

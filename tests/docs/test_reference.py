@@ -9,7 +9,7 @@ from tests.docs.generate import HOW, METRICS, PACKAGE, REASONS, UNSAID
 OURS = re.compile(r"x-sluicegate-[a-z-]*[a-z]")
 
 
-def test_the_refusals_are_those_of_the_code():
+def test_the_refusals_and_headers_are_those_of_the_code():
     page = REASONS.read_text("utf-8")
     assert generate.reasons_page(page) == page, HOW
     unsaid = [name for name, words in generate.said(page).items() if words in ("", UNSAID)]
