@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from typing import Any, ClassVar, Final
 
 from sluicegate.apis.base import OPENAI, PROVIDERS_OF_OPENAI, Bases, Malformed
-from sluicegate.apis.form_body import as_form, model_in
+from sluicegate.apis.form_body import as_form, model_in, typed
 from sluicegate.apis.json_body import fields_of, renamed
 from sluicegate.apis.media_stream import MediaMeter
 from sluicegate.core.events import BYTES, Facts, Special, Usage
@@ -55,7 +55,7 @@ class AudioSpeech:
         )  # fmt: skip
         a_token = BASE64_A_TOKEN if streams else A_TOKEN.get(said.get("response_format", b"mp3"), A_TOKEN[b"mp3"])
         facts.special = Special(BYTES, a_token, "", OUTPUT, {"character": spoken})
-        return facts
+        return typed(facts, fields)
 
     def body(
         self, body: Chunk, fields: Mapping[str, Any], facts: Facts, model: str | None, usage: bool,

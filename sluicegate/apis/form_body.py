@@ -11,7 +11,8 @@ from typing import Any, Final
 import msgspec
 from msgspec import Raw
 
-from sluicegate.apis.json_body import LONGEST_MODEL, invalid
+from sluicegate.apis.json_body import LONGEST_MODEL, flag, invalid, model_of
+from sluicegate.core.events import Facts
 
 _text: Final = msgspec.json.Decoder(str).decode
 _TRUE: Final = (b"true", b"True", b"1")
@@ -50,6 +51,15 @@ def count_in(fields: Mapping[str, bytes], name: str, least: int, most: int, defa
     if len(said) <= 10 and said.isdigit() and least <= int(said) <= most:
         return int(said)
     raise invalid(name, f"an integer from {least} to {most}")
+
+
+def typed(facts: Facts, fields: Mapping[str, Any]) -> Facts:
+    """Facts of a JSON body that was read as a form: there, a model is a text and no number, `stream` is no text."""
+    facts.model = model_of(fields.get("model"))
+    stream = fields.get("stream")
+    if stream is not None:
+        flag("stream", stream)
+    return facts
 
 
 def as_form(fields: Mapping[str, Any]) -> dict[str, bytes]:

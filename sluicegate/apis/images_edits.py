@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar, Final
 
 from sluicegate.apis.base import OPENAI, PROVIDERS_OF_OPENAI, Bases
-from sluicegate.apis.form_body import as_form
+from sluicegate.apis.form_body import as_form, typed
 from sluicegate.apis.image_facts import LAST, OUTPUT, image_facts, images
 from sluicegate.apis.json_body import fields_of, renamed
 from sluicegate.apis.media_stream import MediaMeter
@@ -45,7 +45,7 @@ class ImagesEdits:
 
     def facts(self, fields: Mapping[str, Any], size: int) -> Facts:
         """What they decide. How many images they name is a matter of their shape: one at least."""
-        return image_facts(as_form(fields), IMAGE_TOKENS)
+        return typed(image_facts(as_form(fields), IMAGE_TOKENS), fields)
 
     def body(
         self, body: Chunk, fields: Mapping[str, Any], facts: Facts, model: str | None, usage: bool,

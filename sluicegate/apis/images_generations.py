@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import Any, ClassVar
 
 from sluicegate.apis.base import OPENAI, PROVIDERS_OF_OPENAI, Bases
-from sluicegate.apis.form_body import as_form
+from sluicegate.apis.form_body import as_form, typed
 from sluicegate.apis.image_facts import LAST, OUTPUT, image_facts, images
 from sluicegate.apis.json_body import fields_of, renamed
 from sluicegate.apis.media_stream import MediaMeter
@@ -35,7 +35,7 @@ class ImagesGenerations:
 
     def facts(self, fields: Mapping[str, Any], size: int) -> Facts:
         """What the fields decide."""
-        return image_facts(as_form(fields), 0)
+        return typed(image_facts(as_form(fields), 0), fields)
 
     def body(
         self, body: Chunk, fields: Mapping[str, Any], facts: Facts, model: str | None, usage: bool,
