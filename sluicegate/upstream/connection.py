@@ -199,8 +199,9 @@ class Connection:
             state, self.state = self.state, CLOSED
             self.attempt = None
             self.rest = None
-            if self.source is not None:
-                self.source = self.source.taker = None
+            source, self.source = self.source, None
+            if source is not None:
+                source.taker = None
             if state != OPENING or self.put is not None:
                 self.transport.abort()
             self.pool.left(self, state)
