@@ -35,6 +35,7 @@ class AudioSpeech:
     bases: ClassVar[Bases] = OPENAI
     providers: ClassVar[tuple[str, ...]] = PROVIDERS_OF_OPENAI
     takes: ClassVar[str] = "json"
+    everywhere: ClassVar[bool] = False
     repeatable: ClassVar[bool] = True
     unmetered: ClassVar[str] = ""
     dialect: ClassVar[str] = "openai"

@@ -26,6 +26,7 @@ class AudioTranslations:
     takes: ClassVar[str] = "form"
     or_json: ClassVar[bool] = False
     decides: ClassVar[frozenset[str]] = HEARD
+    everywhere: ClassVar[bool] = False
     repeatable: ClassVar[bool] = True
     unmetered: ClassVar[str] = ""
     dialect: ClassVar[str] = "openai"

@@ -58,6 +58,8 @@ class Api(Protocol):
     "Names of the rows of PROVIDERS whose instances have it."
     takes: ClassVar[str]
     "What its request body is: `json`, `form` (multipart) or `nothing`."
+    everywhere: ClassVar[bool]
+    "Every instance of its providers has it: where it is not found, the deployment is missing, not the operation."
     repeatable: ClassVar[bool]
     "Leaves nothing behind: may be sent again after a reset."
     unmetered: ClassVar[str]

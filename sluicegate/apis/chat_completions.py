@@ -34,6 +34,7 @@ class ChatCompletions:
     bases: ClassVar[Bases] = (*OPENAI, (FOUNDRY, True))
     providers: ClassVar[tuple[str, ...]] = (*PROVIDERS_OF_OPENAI, "foundry")
     takes: ClassVar[str] = "json"
+    everywhere: ClassVar[bool] = True
     repeatable: ClassVar[bool] = True
     unmetered: ClassVar[str] = ""
     dialect: ClassVar[str] = "openai"

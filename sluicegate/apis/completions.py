@@ -34,6 +34,7 @@ class Completions:
     bases: ClassVar[Bases] = OPENAI
     providers: ClassVar[tuple[str, ...]] = (*PROVIDERS_OF_OPENAI, "foundry")
     takes: ClassVar[str] = "json"
+    everywhere: ClassVar[bool] = False
     repeatable: ClassVar[bool] = True
     unmetered: ClassVar[str] = ""
     dialect: ClassVar[str] = "openai"

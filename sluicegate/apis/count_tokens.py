@@ -28,6 +28,7 @@ class CountTokens:
     bases: ClassVar[Bases] = ANTHROPIC
     providers: ClassVar[tuple[str, ...]] = PROVIDERS_OF_ANTHROPIC
     takes: ClassVar[str] = "json"
+    everywhere: ClassVar[bool] = False
     repeatable: ClassVar[bool] = True
     unmetered: ClassVar[str] = "it tells how many tokens a message would take, and takes none"
     dialect: ClassVar[str] = "anthropic"

@@ -30,6 +30,7 @@ class ImagesEdits:
     takes: ClassVar[str] = "form"
     or_json: ClassVar[bool] = True
     decides: ClassVar[frozenset[str]] = frozenset(("model", "stream", "n", "size", "quality", "prompt", "user"))
+    everywhere: ClassVar[bool] = False
     repeatable: ClassVar[bool] = True
     unmetered: ClassVar[str] = ""
     dialect: ClassVar[str] = "openai"

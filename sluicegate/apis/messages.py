@@ -45,6 +45,7 @@ class Messages:
     bases: ClassVar[Bases] = ANTHROPIC
     providers: ClassVar[tuple[str, ...]] = PROVIDERS_OF_ANTHROPIC
     takes: ClassVar[str] = "json"
+    everywhere: ClassVar[bool] = True
     repeatable: ClassVar[bool] = True
     unmetered: ClassVar[str] = ""
     dialect: ClassVar[str] = "anthropic"

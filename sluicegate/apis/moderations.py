@@ -27,6 +27,7 @@ class Moderations:
     bases: ClassVar[Bases] = OPENAI
     providers: ClassVar[tuple[str, ...]] = ("openai_compatible",)
     takes: ClassVar[str] = "json"
+    everywhere: ClassVar[bool] = False
     repeatable: ClassVar[bool] = True
     unmetered: ClassVar[str] = "moderations cost nothing, and their answers name no tokens"
     dialect: ClassVar[str] = "openai"

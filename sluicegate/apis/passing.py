@@ -42,6 +42,7 @@ class Passing:
     bases: ClassVar[Bases] = OPENAI
     providers: ClassVar[tuple[str, ...]] = (*PROVIDERS_OF_OPENAI, "foundry")
     deployment_path: ClassVar[str] = ""
+    everywhere: ClassVar[bool] = False
     repeatable: ClassVar[bool] = False
     "What it leaves behind nobody knows."
     unmetered: ClassVar[str] = "what an operation that we do not know costs, only its answer says"

@@ -153,12 +153,16 @@ class Rules:
                         most = int(said)
             if self.own:
                 facts.max_output = most
-            choices = number(changes.get("n", b""))
-            if choices is not None:
-                facts.n = max(1, int(choices))
-            choices = number(changes.get("best_of", b""))
-            if choices is not None:
-                facts.best_of = max(1, int(choices))
+            if "n" in changes or "best_of" in changes:
+                raw = fields.get("n")
+                asked = None if raw is None or len(raw) >= LONGEST else number(bytes(raw))
+                prompts = max(1, facts.n // max(1, int(asked or 1)))  # each has so many choices
+                choices = number(changes.get("n", b""))
+                if choices is not None:
+                    facts.n = prompts * max(1, int(choices))
+                choices = number(changes.get("best_of", b""))
+                if choices is not None:
+                    facts.best_of = prompts * max(1, int(choices))
         return changes
 
     def shadow(self, fields: Mapping[str, Any]) -> str:

@@ -57,6 +57,9 @@ _OCTETS: Final = frozenset((b"application/octet-stream", b"binary/octet-stream",
 _NO_TEXT: Final = frozenset((b"text/html", b"text/event-stream"))
 _SUBTITLES: Final = frozenset((b"application/x-subrip", b"application/octet-stream"))
 
+LACKED: Final = ("upstream.deployment", "upstream.status_5xx", "upstream.status")
+"""Causes under which a server may only say that it has no such operation."""
+
 CUT_MESSAGES: Final = {
     "stream.interrupted": "The model's answer broke off. What was received so far is incomplete.",
     "stream.idle": "The model stopped sending. What was received so far is incomplete.",
@@ -64,6 +67,15 @@ CUT_MESSAGES: Final = {
     "stream.drained": "The gateway is shutting down. What was received so far is incomplete.",
     "stream.endless": "The model's answer exceeded what the gateway accepts. What was received so far is incomplete.",
 }
+
+
+def lacks(status: int, body: bytes) -> bool:
+    """A server has no such operation: it found nothing there, and says nothing of a model or a deployment. That is the
+    client's to know; taken for a missing deployment it would put one out of service for everybody."""
+    if status not in (404, 405, 501):
+        return False
+    said = body[:4096].lower()
+    return b"model" not in said and b"deployment" not in said
 
 
 class Answer:
@@ -236,6 +248,8 @@ class Answer:
             assert drive.member is not None
             provider = bound.providers[drive.member.instance.provider]
             facts = provider.refusal(self.status, self.headers, self.whole()[:REFUSAL_BYTES], bound.wall())
+            if facts.cause in LACKED and not drive.api.everywhere and lacks(self.status, self.whole()):
+                facts.cause = ""
             if not facts.cause and how not in ("done", "eof"):
                 drive.event(self.ticket, Failed(now, "answer.truncated", "all"))
             else:

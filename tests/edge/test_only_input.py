@@ -15,7 +15,7 @@ from sluicegate.core.limits.base import LimitSpec
 from sluicegate.core.settings import ParamSpec
 from sluicegate.core.snapshot import ConsumerEntry, Directory
 from tests.abuse.outside import request
-from tests.edge.line import House, Line
+from tests.edge.line import SSE, House, Line
 from tests.gateway import KEY, SECRET, instance, snapshot
 
 OPERATIONS = ("chat_completions", "completions", "embeddings", "moderations")
@@ -144,3 +144,20 @@ def test_completions_reserve_for_all_their_choices():
     ask(made, "completions", prompt=[[7] * 10, [7] * 10], n=2, best_of=5, max_tokens=99)
     (limit,) = made.world.policies.limits()
     assert limit.used(made.now()) == 2 * 10 + 2 * 5 * 99
+
+
+def test_a_rule_for_choices_holds_for_each_prompt():
+    """Else a stream of which one choice of three has ended would look whole."""
+    rule = (ParamSpec("n", default="2"), ParamSpec("best_of", max=4.0))
+    made = house(LimitSpec("token_rate", 10_000), params=rule)
+    ask(made, "completions", prompt=["a", "b", "c"], best_of=9, max_tokens=10)
+    assert b'"n":2' in made.upstream.bytes[-1] and b'"best_of":4' in made.upstream.bytes[-1]
+    (limit,) = made.world.policies.limits()
+    assert limit.used(made.now()) == 4 + 3 * 4 * 10
+    made = house(params=(ParamSpec("n", max=1.0),))
+    line = ask(made, "completions", prompt=["a", "b", "c"], n=2, stream=True)
+    said = b'data: {"choices":[{"text":"x","index":0,"finish_reason":"stop"}]}\n\n'
+    made.upstream.calls[-1].begin(200, SSE)
+    made.upstream.calls[-1].piece(said)
+    made.upstream.calls[-1].end()
+    assert b"upstream_interrupted" in line.answers()[0].body
