@@ -1,7 +1,7 @@
 """How many tokens a `prompt` or an `input` is: texts are estimated from bytes, token ids are counted.
 
-A list of ids is its commas and one more: no object is made of any of them, so that millions cost milliseconds. 30 us
-for a list of 8,000 ids, 0.3 us for a short text.
+A list of ids is its commas and one more: no object is made of any of them, so that millions cost milliseconds. 0.1 ms
+for a list of 8,000 ids, 1.3 us for a short text.
 """
 
 from __future__ import annotations
