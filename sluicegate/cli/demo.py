@@ -301,7 +301,8 @@ def _program() -> str:
 def _tell(line: str) -> None:
     """A line of the story: what begins is bold, a spillover in colour."""
     begins = line[:6].strip() != ""
-    click.echo(click.style(line, bold=begins, fg="yellow" if "  spillover  " in line else None))
+    with contextlib.suppress(BrokenPipeError):  # `demo | head`: nobody reads on, and it goes on
+        click.echo(click.style(line, bold=begins, fg="yellow" if "  spillover  " in line else None))
 
 
 def _text(facts: dict[str, Any], port: int, key: str, directory: Path) -> str:
