@@ -37,6 +37,7 @@ VERBS = {
     "config": "Rewrite a file of an older version of the language.",
     "status": "How the running gateway is.",
     "pools": "Which deployments serve which model, and how they are.",
+    "top": "What the gateway does, second by second.",
     "explain": "Where a request would go now, and why.",
     "usage": "What was used, and what it cost.",
     "requests": "The last requests, one in full, or all as they end.",

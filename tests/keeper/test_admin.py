@@ -346,6 +346,31 @@ def test_G2_usage_is_there_within_two_seconds(shared: Gateway):
     assert max(late) < 2.0, late
 
 
+# ---------------------------------------------------------------- what is loaded, and how large it is
+
+
+def test_keeper_and_workers_load_nothing_that_verbs_need_and_stay_small(fleet: FleetThread, tmp_path: Path):
+    """Also after the management API was used."""
+    text = text_of(tmp_path, fleet["a"].origin)
+    with Gateway(tmp_path, text, env={"PYTHONPROFILEIMPORTTIME": "1"}) as gateway:
+        assert chat(gateway) == 200
+        for path in ("/v1/status", "/v1/config", "/v1/live", "/v1/requests", "/v1/consumers", "/openapi.json"):
+            assert ask(gateway, "GET", path)[0] == 200
+        loaded = {line.rsplit("|", 1)[1].strip() for line in gateway.said if line.startswith("import time:")}
+        page = ask(gateway, "GET", "/metrics")[1].decode()
+    assert {"sluicegate.keeper.keeper", "sluicegate.admin.plane", "sluicegate.edge.http1"} <= loaded
+    tops = {name.partition(".")[0] for name in loaded}
+    assert not tops & {"rich", "pygments", "markdown_it", "pydantic", "fastapi", "uvicorn", "starlette"}
+    verbs = {name for name in loaded if name.startswith("sluicegate.cli.")}
+    assert verbs == {"sluicegate.cli.configuration"}, "what the verb serve needs"
+    resident = {
+        line.split('"')[1]: float(line.split()[-1]) / 1e6
+        for line in page.splitlines()
+        if line.startswith("sluicegate_resident_bytes")
+    }
+    assert resident["keeper"] <= 80 and max(mb for name, mb in resident.items() if name != "keeper") <= 45, resident
+
+
 # ---------------------------------------------------------------- the command line, from elsewhere
 
 
@@ -364,6 +389,10 @@ def test_the_command_line_asks_a_gateway_elsewhere_with_a_key_from_the_environme
     pools = run("pools", *url, "--admin-key-env", "EYE", env=env)
     assert pools.exit_code == 0 and "drained" in pools.stdout and "\x1b" not in pools.stdout
     assert run("undrain", "weu/gpt-4o", *url, env=env).exit_code == 0
+    top = run("top", "--once", "--every", "0.5", *url, env=env)
+    assert top.exit_code == 0 and "weu/gpt-4o" in top.stdout and "requests/s" in top.stdout, top.stderr
+    seen = json.loads(run("top", "--once", "--json", "--every", "0.5", *url, env=env).stdout)
+    assert seen["deployments"][0]["state"] == "closed" and [m["model"] for m in seen["models"]] == ["chat"]
     usage = run("usage", *url, "--json", env=env)
     assert [u["consumer"] for u in json.loads(usage.stdout)["usage"]] == ["my-app"]
     requests = run("requests", *url, "--consumer", "my-app", env=env)
