@@ -85,6 +85,8 @@ class Gateway:
             self.process.stderr.close()
 
     def kill(self) -> None:
+        with contextlib.suppress(ProcessLookupError):  # else it replaces a worker that is killed before it is
+            os.kill(self.pid, signal.SIGSTOP)
         for pid in {*tree(self.pid), *self.every}:
             with contextlib.suppress(ProcessLookupError):
                 os.kill(pid, signal.SIGKILL)
