@@ -60,6 +60,9 @@ _SUBTITLES: Final = frozenset((b"application/x-subrip", b"application/octet-stre
 LACKED: Final = ("upstream.deployment", "upstream.status_5xx", "upstream.status")
 """Causes under which a server may only say that it has no such operation."""
 
+ERRORS: Final = {"overloaded_error": "upstream.throttled.capacity", "rate_limit_error": "upstream.throttled.rate"}
+"""Codes of a first event that is an error, as causes: the instance is well, and has nothing to spare."""
+
 CUT_MESSAGES: Final = {
     "stream.interrupted": "The model's answer broke off. What was received so far is incomplete.",
     "stream.idle": "The model stopped sending. What was received so far is incomplete.",
@@ -159,7 +162,7 @@ class Answer:
                     elif not drive.gone and not drive.down.data(out):
                         drive.pause(now)
                 elif meter.error:
-                    self.fail("answer.error_event", now)
+                    self.fail(ERRORS.get(meter.error, "answer.error_event"), now)
                 else:
                     self.held.append(out)
                     if len(self.held) == 1:

@@ -22,6 +22,9 @@ VERSION: Final = "2024-05-01-preview"
 INFERENCE: Final = ("chat_completions", "embeddings")
 """What the inference API has."""
 
+UNKNOWN: Final = ("unknown_model", "unavailable_model")
+"""How the inference API calls a deployment that does not exist, whatever the status."""
+
 
 class Foundry:
     """The row."""
@@ -52,7 +55,10 @@ class Foundry:
         """In the words of whichever surface answered."""
         if body.startswith(b'{"type":"error"') or status == 529:
             return messages_refusal(status, headers, body, wall)
-        return azure_refusal(status, headers, body, wall)
+        facts = azure_refusal(status, headers, body, wall)
+        if facts.code in UNKNOWN:  # the name was ours
+            facts.cause = "upstream.deployment"
+        return facts
 
 
 _WORDS: Final = ("preview", "latest")

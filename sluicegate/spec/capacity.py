@@ -78,7 +78,8 @@ class InstanceSpec:
     """The Azure resource, or server, that holds deployments."""
 
     endpoint: Annotated[Url, Endpoint()]
-    "Its address. For a server that speaks OpenAI's API, with the path before /chat/completions: http://host:8000/v1."
+    """Its address. For a server that speaks OpenAI's API, with the path before /chat/completions: http://host:8000/v1;
+    for one of Anthropic's, with the path before /v1, if there is any."""
     auth: Annotated[Auth, AuthForm()]
     "What the gateway shows: `{key: ${env:NAME}}`, or `none`."
     deployments: Annotated[Mapping[str, DeploymentSpec], Keys("deployment", PublicName())]

@@ -157,3 +157,10 @@ def test_a_code_is_a_plain_word_or_nothing(body: Any, code: str) -> None:
 def test_no_answer_raises(status: int, headers: list[tuple[bytes, bytes]], body: bytes, provider: str) -> None:
     facts = PROVIDERS[provider].refusal(status, headers, body, WALL)
     assert facts.cause == "" or facts.cause.startswith("upstream.")
+
+
+@pytest.mark.parametrize("status", [400, 404])
+def test_a_model_that_foundry_does_not_know_is_no_fault_of_the_client(status: int) -> None:
+    assert (
+        refusal(status, error("unknown_model", "Unknown model: x"), provider="foundry").cause == "upstream.deployment"
+    )

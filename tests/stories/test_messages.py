@@ -122,7 +122,8 @@ def test_D6_the_maximum_is_held_where_it_stands_and_filled_in_where_it_is_missin
     ("fault", "cause"),
     [({"kind": "status", "status": 529}, "upstream.throttled.capacity"), ({"kind": "throttle", "wait_s": 9}, "upstream.throttled.rate"),
      ({"kind": "status", "status": 500}, "upstream.status_5xx"), ({"kind": "status", "shape": "wrong_key"}, "upstream.credential"),
-     ({"kind": "error_event", "code": "overloaded_error"}, "answer.error_event"), ({"kind": "html"}, "answer.content_type"),
+     ({"kind": "error_event", "code": "overloaded_error"}, "upstream.throttled.capacity"),
+     ({"kind": "error_event", "code": "api_error"}, "answer.error_event"), ({"kind": "html"}, "answer.content_type"),
      ({"kind": "cut", "at": 10}, "answer.truncated")],
     ids=lambda v: str(v) if isinstance(v, dict) else "",
 )  # fmt: skip

@@ -6,7 +6,7 @@ from hashlib import blake2b
 
 from sluicegate.sim.answer import Headers
 from sluicegate.sim.azure.facts import PROVISIONED, region_shown
-from sluicegate.sim.azure.request import Request
+from sluicegate.sim.azure.request import ANTHROPIC, Request
 from sluicegate.sim.spec import DeploymentSpec, InstanceSpec
 
 _FIXED: Headers = [
@@ -74,7 +74,9 @@ class HeaderBook:
             (b"x-ms-client-request-id", request.header(b"x-ms-client-request-id") or apim_id),
             *static,
         ]
-        if deployment is not None and not deployment.sku.endswith(PROVISIONED):
+        if request.surface == ANTHROPIC:
+            headers.append((b"request-id", b"req_011" + request_id.replace(b"-", b"")[:21]))
+        elif deployment is not None and not deployment.sku.endswith(PROVISIONED):
             headers.append((b"x-ratelimit-remaining-requests", b"%d" % left[0]))
             headers.append((b"x-ratelimit-remaining-tokens", b"%d" % left[1]))
         return headers, request_id.decode()
