@@ -136,6 +136,8 @@ class ChatMeter:
                         self.tier = tier_of(e.service_tier)
                 if choice.finish_reason:
                     self._ended.add(choice.index)
+        if self._begun and not len(e.error) and not len(e.usage):
+            return event
         return self._rest(event, data, e)
 
     def _rest(self, event: bytes, data: bytes, e: EventSaid) -> bytes:
