@@ -13,7 +13,7 @@ from typing import Any
 
 import click
 
-from sluicegate.apis import APIS, Paths
+from sluicegate.apis import APIS, Paths, rows
 from sluicegate.apis.base import BadRequest
 from sluicegate.cli.configuration import load
 from sluicegate.cli.explained import refused_early, text
@@ -21,6 +21,7 @@ from sluicegate.cli.running import At, ask, running
 from sluicegate.core.explain import CHANCE, Question, Unknown, deciding, explain, key_of
 from sluicegate.core.fork import Kept
 from sluicegate.core.state import World
+from sluicegate.spec.offered import called
 
 TOKENS = 100
 OPERATION = "chat_completions"
@@ -101,7 +102,7 @@ def _question(
         row = APIS[OPERATION]
         path = f"/openai/deployments/{model}{row.deployment_path}" if model else f"/openai/v1{row.model_path}"
     target, _, query = path.partition("?")
-    match = Paths(APIS.values()).match("POST", target.encode(), query.encode())
+    match = Paths(rows(called(target))).match("POST", target.encode(), query.encode())
     if isinstance(match, str):
         raise Refused(match, f"{path} is no operation of this gateway.")
     named = match.path_model

@@ -36,6 +36,7 @@ WORDS: Final = {
 """What became of a candidate, as in docs/reference/reasons.md."""
 
 ADVICE: Final = {
+    "route.path": "An operation that the gateway does not know is named by a model: operations: [POST /its/path].",
     "grant.operation": "Allow the operation under the model's or the consumer's 'operations'.",
     "boundary.mismatch": "Send its requests to a gateway that serves this boundary, or name it in gateway.boundaries.",
     "route.model": "No model has this name. The names are under 'models', and in `sluicegate pools`.",
@@ -94,7 +95,8 @@ class Question:
         return {
             "consumer": self.consumer, "api": self.api, "path_model": self.path_model, "size": self.size,
             "model": f.model, "stream": f.stream, "max_output": f.max_output, "n": f.n, "estimate": f.estimate,
-            "media": f.media, "chance": self.chance, "fields": {k: v.decode() for k, v in self.fields.items()},
+            "best_of": f.best_of, "media": f.media, "chance": self.chance,
+            "fields": {k: v.decode() for k, v in self.fields.items()},
             "key": self.key.hex(), "drained": {k: list(v) for k, v in self.drained.items()},
             "rests": dict(self.rests),
         }  # fmt: skip
@@ -120,6 +122,7 @@ def asked(value: Any) -> Question:
             _count(value["estimate"]),
             media=_count(value["media"]),
         )
+        facts.best_of = _count(value.get("best_of", 0))
         path_model = None if value["path_model"] is None else _text(value["path_model"])
         fields = {_text(k): _text(v).encode() for k, v in value["fields"].items()}
         chance = min(max(float(value["chance"]), 0.0), 0.999999)
@@ -181,6 +184,12 @@ def explain(world: World, question: Question, now: float) -> dict[str, Any]:
     else:
         told["outcome"] = _refusal(world, run, model)
         told["if_throttled"] = told["if_failed"] = None
+    if " " in question.api and all(question.api not in route.operations for route in world.routes.all()):
+        told["outcome"] = {  # by method and path, and no model names it: it never gets so far as to have a model
+            "sent": False, "deployment": "", "model": "", "tier": None, "status": REFUSALS["route.path"].status,
+            "reason": "route.path", "message": "Resource not found. This gateway has no operation at this path.",
+            "retry_after_s": None, "advice": ADVICE["route.path"],
+        }  # fmt: skip
     return told
 
 
@@ -197,6 +206,7 @@ def _route(world: World, question: Question, consumer: Consumer, model: str) -> 
 def _run(world: World, question: Question, now: float, consumer: Consumer, answers: Answers) -> Run:
     f = question.facts
     facts = Facts(f.model, f.stream, f.max_output, f.n, f.estimate, media=f.media)  # rules change them
+    facts.best_of = f.best_of
     head = Head(now, "", question.api, question.path_model, None, Named(consumer), (), "", question.chance)
     return dry_run(
         world, head, Body(now, facts, question.size, question.fields), answers, question.key, None, question.rests

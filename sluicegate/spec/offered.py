@@ -11,6 +11,7 @@ from collections.abc import Iterable, Sequence
 from typing import Final
 
 from sluicegate.apis import APIS
+from sluicegate.apis.base import OPENAI
 from sluicegate.spec.book import families
 from sluicegate.spec.kinds import Word
 from sluicegate.spec.references import Wrong
@@ -50,6 +51,12 @@ def problem(operation: str) -> tuple[str, str] | None:
     if path.split("/")[1] in _FIRST:
         return "begins as a family of URLs does", "write what follows /openai/v1, such as POST /audio/mix"
     return None
+
+
+def called(path: str) -> list[str]:
+    """What a model that offers an unknown operation at this path calls it."""
+    names = (f"POST {path.removeprefix(base)}" for base, _ in OPENAI if path.startswith(base + "/"))
+    return [name for name in names if PASSED.fullmatch(name) and problem(name) is None]
 
 
 def has(operation: str, provider: str) -> bool:

@@ -143,6 +143,35 @@ def test_a_question_without_an_answer_says_what_to_write(there: Path, arguments:
     assert done.exit_code == 2 and says in done.stderr and not done.stdout
 
 
+@pytest.mark.parametrize(
+    ("path", "sent", "says"),
+    [
+        ("/openai/v1/embeddings", True, "asks vectors, embeddings: a prompt of 4 tokens"),
+        ("/v1/responses/compact", True, "asks vectors, POST /responses/compact"),
+        ("/openai/responses/compact?api-version=2025-04-01-preview", True, "POST /responses/compact"),
+        ("/v1/chat/completions", False, "REFUSED: 403 grant.operation"), ("/v1/rerank", False, "REFUSED: 404 route.path"),
+        ("/v1/nothing/../here", False, "REFUSED: 404 route.path"), ("/v2/rerank", False, "REFUSED: 404 route.path"),
+    ],
+)  # fmt: skip
+def test_operations_besides_chat_are_explained_as_they_are_named(there: Path, path: str, sent: bool, says: str):
+    text = FILE.replace(
+        "tenants:\n",
+        "  vectors: {use: gpt-4o-mini@2024-07-18, operations: [embeddings, POST /responses/compact]}\ntenants:\n",
+    )
+    (there / "gateway.yaml").write_text(text)
+    body = '{"model":"vectors","input":[[1,2,3],[4]]}'
+    result = alone("--as", "desk", "--path", path, "--body", "-", input=body)
+    assert says in result.output and result.exit_code == (0 if sent else 1), result.output
+
+
+def test_what_is_reserved_for_many_prompts_is_told(there: Path):
+    (there / "gateway.yaml").write_text(FILE.replace("small: {", "small: {operations: [completions], "))
+    body = '{"model":"small","prompt":[[1,2],[3]],"best_of":5,"max_tokens":10}'
+    done = alone("--as", "desk", "--path", "/v1/completions", "--body", "-", "--json", input=body)
+    (limit,) = json.loads(done.output)["workers"][0]["limits"]
+    assert limit["wants"] == 3 + 2 * 5 * 10, done.output
+
+
 def test_a_body_from_stdin_decides_and_stays_here(there: Path):
     body = {"model": "chat", "messages": [{"role": "user", "content": "my secret plan"}], "max_tokens": 7}
     done = alone("--as", "shop", "--body", "-", "--json", input=json.dumps(body))
