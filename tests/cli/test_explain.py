@@ -165,7 +165,9 @@ def test_operations_besides_chat_are_explained_as_they_are_named(there: Path, pa
 
 
 def test_what_is_reserved_for_many_prompts_is_told(there: Path):
-    (there / "gateway.yaml").write_text(FILE.replace("small: {", "small: {operations: [completions], "))
+    (there / "gateway.yaml").write_text(
+        FILE.replace("small: {", "small: {operations: [completions], ").replace("fallback: [small], ", "")
+    )
     body = '{"model":"small","prompt":[[1,2],[3]],"best_of":5,"max_tokens":10}'
     done = alone("--as", "desk", "--path", "/v1/completions", "--body", "-", "--json", input=body)
     (limit,) = json.loads(done.output)["workers"][0]["limits"]
