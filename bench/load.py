@@ -106,6 +106,8 @@ def request_of(plan: Plan) -> bytes:
     """The one request that all connections of a run send."""
     if plan.ask == "embedding":
         return traffic.request(plan.port, plan.key, traffic.embedding(), traffic.EMBEDDINGS)
+    if plan.ask == "picture":
+        return traffic.request(plan.port, plan.key, traffic.picture(plan.size))
     return traffic.request(plan.port, plan.key, traffic.chat(plan.size, plan.mode == "stream", plan.ask_usage))
 
 

@@ -18,7 +18,7 @@ class Plan:
     warm_s: float = 1.0  # before it
     ca: str = ""  # speak TLS and trust this
     size: int = 1024  # of a request's body
-    ask: Literal["chat", "embedding"] = "chat"
+    ask: Literal["chat", "embedding", "picture"] = "chat"
     connections: int = 32  # or streams at the same time
     rate: int = 400  # requests a second, mode open
     ramp_s: float = 1.0  # streams begin spread over this

@@ -89,7 +89,7 @@ def why_spoilt(row: Row, report: Report) -> str:
 
 def closed(bench: Bench, row: Row, running: Running, number: int) -> Sample:
     """CPU per request, the program's core saturated."""
-    plan = bench.plan(running, mode="closed", size=row.size_kb * 1024, ask=row.ask)
+    plan = bench.plan(running, mode="closed", size=row.size_kb * 1024, ask=row.ask, connections=row.connections)
     report = bench.load(running, plan, f"{row.name}, {running.name}")
     per_s = report.units / report.window_s if report.window_s else 0.0
     return sample(row, running, number, report, {"cpu_us": report.cpu_us, "above_us": report.above_us, "per_s": per_s})

@@ -84,7 +84,8 @@ class Row:
     lines: tuple[Line, ...]
     size_kb: int = 1
     ask_usage: bool = True
-    ask: Literal["chat", "embedding"] = "chat"
+    ask: Literal["chat", "embedding", "picture"] = "chat"
+    connections: int = 32
     together: int = 1  # streams that get their chunks at the same moment
 
 
@@ -117,6 +118,11 @@ ROWS = {
             "embedding", "closed", PLAIN,
             (Line("cpu_us", "CPU per embedding: 200 bytes in, 1,536 numbers in base64 out", "us"),),
             ask="embedding",
+        ),
+        Row(
+            "picture", "closed", PLAIN,
+            (Line("cpu_us", "CPU per request with an image of 20 MB", "us"),),
+            size_kb=20 * 1024, ask="picture", connections=4,
         ),
         _chunk(PLAIN, Times(1.5, 1.15, "nginx")),
         Row(

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import base64
 import json
+from random import Random
 
 PATH = "/openai/deployments/chat/chat/completions?api-version=2024-10-21"
 EMBEDDINGS = "/openai/deployments/chat/embeddings?api-version=2024-10-21"
@@ -32,6 +34,9 @@ _PROSE = (
 )
 
 
+_PICTURE = base64.b64encode(Random(1).randbytes(3 * 1024)).decode()
+
+
 def chat(size: int, stream: bool = False, ask_usage: bool = True) -> bytes:
     """A chat completion request of exactly `size` bytes: a system message, turns of a conversation, a question."""
     request: dict[str, object] = {"messages": [{"role": "system", "content": "You answer briefly and exactly."}]}
@@ -56,6 +61,13 @@ def chat(size: int, stream: bool = False, ask_usage: bool = True) -> bytes:
 def embedding() -> bytes:
     """A request for the vector of one text of 200 bytes, in base64 as the SDK asks for it."""
     return _compact({"input": _PROSE[:200], "model": "chat", "encoding_format": "base64"})
+
+
+def picture(size: int) -> bytes:
+    """A question about an image of about so many bytes, in base64: one string, as the SDK sends it."""
+    url = "data:image/png;base64," + (_PICTURE * (size // len(_PICTURE) + 1))[:size]
+    content = [{"type": "text", "text": _PROSE[:200]}, {"type": "image_url", "image_url": {"url": url}}]
+    return _compact({"messages": [{"role": "user", "content": content}], "model": "chat", "max_tokens": 800})
 
 
 def request(port: int, key: str, body: bytes, path: str = PATH) -> bytes:

@@ -206,6 +206,14 @@ def test_embeddings_are_counted_as_what_came_in():
     assert run.input_tokens == stats["input_tokens"] > 0 and run.output_tokens == stats["output_tokens"] == 0
 
 
+def test_a_picture_of_megabytes_is_asked_about_and_answered():
+    run, stats = uvloop.run(play({"mode": "closed", "ask": "picture", "size": 3_000_000}, Caller))
+    assert not run.errors and not run.unlike and run.answered == stats["requests"] >= 3
+    asked = json.loads(traffic.picture(3_000_000))
+    url = asked["messages"][0]["content"][1]["image_url"]["url"]
+    assert len(base64.b64decode(url.partition(",")[2])) == 3_000_000 * 3 // 4
+
+
 def test_a_vector_is_8_kb_of_base64():
     for whole, usage in VECTORS:
         body = whole.partition(b"\r\n\r\n")[2]
