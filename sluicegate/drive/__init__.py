@@ -42,6 +42,7 @@ from sluicegate.drive.upload import Upload, text_of
 from sluicegate.providers.base import Plan, Provider
 from sluicegate.wire.headers import SPILLOVER_TARGET, AnswerHead
 from sluicegate.wire.headers import answer as read_head
+from sluicegate.wire.multipart import content_type
 from sluicegate.wire.refusal import CONTENT_TYPE, refusal, refused_upstream
 
 DRAIN_S: Final = 1.0
@@ -414,9 +415,7 @@ class Drive:
             values[name] = text_of(value)
         source = upload.begin(route.body_upload, route.body_max, values, now)
         length = source.length()
-        head = plan.head.replace(
-            _JSON_LINE, b"content-type: multipart/form-data; boundary=%b\r\n" % upload.form.boundary
-        )
+        head = plan.head.replace(_JSON_LINE, b"content-type: %b\r\n" % content_type(upload.form.boundary))
         for name_, value_ in self.head.headers:
             if name_ != SPILLOVER_TARGET or route.lets_spill(member, value_):
                 head += b"%b: %b\r\n" % (name_, value_)

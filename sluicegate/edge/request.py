@@ -79,11 +79,13 @@ class Request:
     def read(self, max_bytes: int) -> None:
         """Deliver the body to the driver: now if it is here, else when it is."""
         self.max_bytes = max_bytes
+        if self.upload is not None and self.complete:
+            return  # asked again, for all of it
         self.reading = True
         if self.content_length > max_bytes:
             self.too_large()
             return
-        if self.complete and self.upload is None:
+        if self.complete:
             self.deliver()
         elif self.expect:
             self.conn.transport.write(b"HTTP/1.1 100 Continue\r\n\r\n")

@@ -30,6 +30,7 @@ _CONTENT_TYPE: Final = re.compile(
 )
 _PARAM: Final = re.compile(rb";[ \t]*([A-Za-z0-9!#$&.+^_*-]+)=(?:\"((?:[^\"\\]|\\.)*)\"|([^;\" \t]*))[ \t]*")
 _BOUNDARY: Final = re.compile(rb"[0-9A-Za-z'()+_,./:=?-]{1,70}")
+_TOKEN: Final = re.compile(rb"[0-9A-Za-z'+_.-]+")
 _LINE: Final = re.compile(rb"([A-Za-z0-9!#$%&'*+.^_`|~-]+):[ \t]*(.*?)[ \t]*", re.DOTALL)
 _FORM_DATA: Final = re.compile(rb"form-data[ \t]*((?:;.*)?)", re.IGNORECASE | re.DOTALL)
 _PLAIN_CODINGS: Final = (b"", b"7bit", b"8bit", b"binary")
@@ -71,6 +72,11 @@ def boundary_of(content_type: bytes) -> bytes:
     if len(said) > 1 or not _BOUNDARY.fullmatch(said[0]):
         raise BadForm("The boundary in the Content-Type must be one, of 1 to 70 letters, digits and '()+_,-./:=?.")
     return said[0]
+
+
+def content_type(boundary: bytes) -> bytes:
+    """The Content-Type of a form: what was read, and nothing else that may have stood there."""
+    return b"multipart/form-data; boundary=" + (boundary if _TOKEN.fullmatch(boundary) else b'"%b"' % boundary)
 
 
 class Form:

@@ -4,6 +4,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from sluicegate.core.caller import digest
+from sluicegate.core.params import ParamSpec
+from sluicegate.core.snapshot import ConsumerEntry, Directory
 from sluicegate.wire.multipart import MOST_PARTS
 from tests.edge.forms import (
     BOUNDARY,
@@ -20,6 +23,8 @@ from tests.edge.forms import (
     reason,
     request,
 )  # fmt: skip
+from tests.edge.line import House
+from tests.gateway import KEY, SECRET
 
 SOUND = bytes(range(256)) * 8
 """With all line ends in it."""
@@ -349,6 +354,91 @@ def test_a_json_body_larger_than_its_own_bound_is_no_upload():
         b"multipart/form-data; boundary=" + BOUNDARY, b"application/json"
     )
     assert h.line().send(raw).answers()[0].status == 413
+
+
+def test_two_forms_in_one_breath_are_two_requests():
+    h = house()
+    line = h.line().send(request(USUAL) + in_chunks(NODE, DATED))
+    h.upstream.calls[0].answer(TEXT)
+    line.settle()
+    h.upstream.calls[1].answer(TEXT)
+    assert [a.status for a in line.answers()] == [200, 200]
+    assert body_of(h.upstream.calls[1].bytes) == NODE
+
+
+def test_a_boundary_with_odd_characters_is_quoted_again():
+    h = house()
+    odd = b"=_a/b:c"
+    raw = head(V1, len(USUAL.replace(BOUNDARY, odd))) + USUAL.replace(BOUNDARY, odd)
+    raw = raw.replace(b"boundary=" + BOUNDARY, b'boundary="%b"' % odd)
+    line = h.line().send(raw)
+    [call] = h.upstream.calls
+    assert b'content-type: multipart/form-data; boundary="=_a/b:c"\r\n' in call.bytes
+    call.answer(TEXT)
+    assert line.answers()[0].status == 200
+
+
+def ruled(*rules: ParamSpec, end_user: str = "") -> House:
+    """A house whose consumer has these rules, and names its end users in this field."""
+    h = house()
+    entry = ConsumerEntry(
+        1, "app", "default", ("chat",), (digest(KEY.encode(), SECRET),), params=rules, end_user=end_user
+    )  # fmt: skip
+    h.world.adopt(h.snapshot, Directory((SECRET,), (entry,)))
+    h.bound.adopted()
+    return h
+
+
+EDIT = b"/v1/images/edits"
+IMAGE = b'{"data":[{"b64_json":"eA=="}]}'
+
+
+def test_rules_reach_behind_the_file():
+    h = ruled(ParamSpec("n", max=2.0), ParamSpec("quality", force='"low"'), ParamSpec("background", default='"opaque"'))
+    form = field(b"model", b"chat") + file(SOUND, b"image") + field(b"n", b"9") + field(b"prompt", b"x") + END
+    line = h.line()
+    line.send(head(EDIT, len(form)) + form[:-50])
+    assert not h.upstream.calls, "what decides may be to come"
+    line.send(form[-50:])
+    [call] = h.upstream.calls
+    sent = body_of(call.bytes)
+    assert field(b"n", b"2") in sent and field(b"model", b"gpt-4o-1") in sent
+    put = b'--%b\r\nContent-Disposition: form-data; name="%b"\r\n\r\n%b\r\n'
+    for name, value in ((b"quality", b"low"), (b"background", b"opaque")):
+        assert put % (BOUNDARY, name, value) in sent
+    call.answer(IMAGE)
+    assert line.answers()[0].status == 200
+
+
+def test_what_is_not_allowed_is_refused_behind_the_file():
+    h = ruled(ParamSpec("response_format", allow=('"json"',)))
+    form = field(b"model", b"chat") + file(SOUND) + field(b"response_format", b"srt") + END
+    line = h.line().send(request(form))
+    assert reason(line) == "params.not_allowed" and not h.upstream.calls
+    fine = form.replace(b"srt", b"json")
+    line = h.line().send(request(fine))
+    assert body_of(h.upstream.calls[-1].bytes) == fine.replace(b"chat", b"gpt-4o-1", 1)
+    h.upstream.calls[-1].answer(TEXT)
+
+
+def test_an_end_user_behind_the_file_is_booked():
+    h = ruled(end_user="user")
+    form = field(b"model", b"chat") + file(SOUND) + field(b"user", b"ann") + END
+    line = h.line()
+    line.send(head(V1, len(form)) + form[:500])
+    assert not h.upstream.calls
+    line.send(form[500:])
+    h.upstream.calls[-1].answer(TEXT)
+    assert line.answers()[0].status == 200 and h.journal.recent[-1].context.end_user == "ann"
+
+
+def test_a_client_that_leaves_while_its_form_is_waited_for_is_counted_as_gone():
+    h = ruled(end_user="user")
+    form = field(b"model", b"chat") + file(SOUND)
+    line = h.line()
+    line.send(head(V1, 10_000) + form)
+    line.leave()
+    assert not h.upstream.calls and h.journal.refusals[-1].reason == "client.gone"
 
 
 def test_stream_behind_the_file_is_understood():

@@ -11,6 +11,7 @@ from sluicegate.wire.multipart import (
     BadForm,
     Form,
     boundary_of,
+    content_type,
     edited,
     edits,
     is_form,
@@ -243,6 +244,12 @@ def test_a_field_that_comes_byte_by_byte_costs_no_more_than_at_once():
 )
 def test_a_boundary_is_found(header: bytes, boundary: bytes):
     assert is_form(header) and boundary_of(header) == boundary
+
+
+@pytest.mark.parametrize("boundary", [b"abc", b"----x-1_2.3'+", b"a/b", b"a=b", b"(a:b,c?)", b"=_"])
+def test_a_boundary_is_written_so_that_it_is_read_again(boundary: bytes):
+    assert boundary_of(content_type(boundary)) == boundary
+    assert (b'"' in content_type(boundary)) == any(c in b"()<>@,;:/[]?=" for c in boundary)
 
 
 @pytest.mark.parametrize(
