@@ -134,8 +134,8 @@ class Upload:
         except BadForm as bad:
             self.refuse(bad.reason, bad.message, now)
             return
-        except BadRequest as bad:
-            self.refuse(bad.reason, bad.message, now)
+        except BadRequest as wrong:  # of another name: compiled, a name has one type
+            self.refuse(wrong.reason, wrong.message, now)
             return
         if not self._decided:
             self.decide(now)
