@@ -10,7 +10,6 @@ from collections.abc import Callable, Iterator
 from hashlib import sha256
 from typing import Any
 
-import httpx
 import openai
 import pytest
 
@@ -149,7 +148,7 @@ def test_speech_in_events(where: Site, client: openai.OpenAI):
 
 
 def test_speech_that_breaks_off_is_never_whole(where: Site, client: openai.OpenAI):
-    with pytest.raises((openai.APIConnectionError, httpx.RemoteProtocolError, httpx.ReadError)):
+    with pytest.raises(openai.APIConnectionError):
         client.audio.speech.create(model="voice", voice="alloy", input=f"{CUT_EARLY} hello").read()
     record = booked(where)
     assert (record.state, record.how) == ("interrupted", "cut") and record.usage.output == 0
