@@ -135,10 +135,10 @@ More ways to break things, and the ledger of every request: curl -s $control/
 Ctrl-C stops everything. Keys are new each time.
 """
 
-INSIDE = ("pools", "requests", "usage")
+INSIDE = ("top", "pools", "requests", "usage")
 
 STORY = """
-Traffic tells a story now, over and over; --quiet leaves it out.
+Traffic tells a story now, over and over; watch it with `top` beside it. --quiet leaves it out.
 """
 
 

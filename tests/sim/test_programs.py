@@ -148,6 +148,8 @@ def test_every_command_that_the_demo_prints_works_when_pasted(tmp_path: Path):
         answer = paste(azure, "-i")
         assert answer.startswith("HTTP/1.1 429 ") and "retry-after: " in answer.lower()
         assert "x-sluicegate-attempts: " in answer
+        top, *inside = inside
+        assert " top " in top and "weu/gpt-4o" in paste(top, "--once")
         for command, word in zip(inside, ("weu/gpt-4o", "weu/gpt-4o", "demo-app"), strict=True):
             assert word in paste(command), command
         with running("demo", "--port", str(port), tmp=tmp_path) as second:
@@ -163,10 +165,15 @@ def test_every_command_that_the_demo_prints_works_when_pasted(tmp_path: Path):
 
 
 def test_the_demos_traffic_tells_of_a_spillover_that_the_ledger_knows(tmp_path: Path):
-    with running("demo", "--pace", "3", "--port", str(free_port()), tmp=tmp_path) as process:
+    with running("demo", "--pace", "2", "--port", str(free_port()), tmp=tmp_path) as process:
         text = read_until(process, "Ctrl-C")
         requests = next(command for command in commands(text) if " requests " in command)
         told = read_until(process, "the first:")
+        top = next(command for command in commands(text) if " top " in command)
+        look = json.loads(paste(top, "--once", "--json"))
+        chat, ptu = look["models"][0], look["deployments"][0]
+        assert chat["model"] == "chat" and chat["spill_share"] > 0.0 and chat["refused_per_s"] == 0.0
+        assert ptu["deployment"] == "weu/gpt-4o-ptu" and ptu["in_flight"] > 0
         assert told.index("  calm  ") < told.index("  spike  ") < told.index("  spillover  ")
         assert re.search(r"^ +\d+ answered: weu/gpt-4o-ptu \d+$", told, re.MULTILINE), "calm: all of it at home"
         told = read_until(process, "  calm  ")
