@@ -38,7 +38,7 @@ OPENAI: Final[Bases] = (("/openai", True), ("/openai/v1", False), ("/v1", False)
 FOUNDRY: Final = "/models"
 """Where Foundry's inference API lies, which azure-ai-inference speaks. The versions in these URLs are its own."""
 
-PROVIDERS_OF_OPENAI: Final[tuple[str, ...]] = ("azure_openai", "openai_compatible")
+PROVIDERS_OF_OPENAI: Final[tuple[str, ...]] = ("azure_openai", "openai_compatible", "foundry")
 """Who serves most of them."""
 
 

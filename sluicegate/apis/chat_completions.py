@@ -32,7 +32,7 @@ class ChatCompletions:
     deployment_path: ClassVar[str] = "/chat/completions"
     model_path: ClassVar[str] = "/chat/completions"
     bases: ClassVar[Bases] = (*OPENAI, (FOUNDRY, True))
-    providers: ClassVar[tuple[str, ...]] = (*PROVIDERS_OF_OPENAI, "foundry")
+    providers: ClassVar[tuple[str, ...]] = PROVIDERS_OF_OPENAI
     takes: ClassVar[str] = "json"
     everywhere: ClassVar[bool] = True
     repeatable: ClassVar[bool] = True

@@ -32,7 +32,7 @@ class Completions:
     deployment_path: ClassVar[str] = "/completions"
     model_path: ClassVar[str] = "/completions"
     bases: ClassVar[Bases] = OPENAI
-    providers: ClassVar[tuple[str, ...]] = (*PROVIDERS_OF_OPENAI, "foundry")
+    providers: ClassVar[tuple[str, ...]] = PROVIDERS_OF_OPENAI
     takes: ClassVar[str] = "json"
     everywhere: ClassVar[bool] = False
     repeatable: ClassVar[bool] = True

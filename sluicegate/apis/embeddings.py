@@ -32,7 +32,7 @@ class Embeddings:
     deployment_path: ClassVar[str] = "/embeddings"
     model_path: ClassVar[str] = "/embeddings"
     bases: ClassVar[Bases] = (*OPENAI, (FOUNDRY, True))
-    providers: ClassVar[tuple[str, ...]] = (*PROVIDERS_OF_OPENAI, "foundry")
+    providers: ClassVar[tuple[str, ...]] = PROVIDERS_OF_OPENAI
     takes: ClassVar[str] = "json"
     everywhere: ClassVar[bool] = False
     repeatable: ClassVar[bool] = True

@@ -40,7 +40,7 @@ class Passing:
 
     takes: ClassVar[str] = "json"
     bases: ClassVar[Bases] = OPENAI
-    providers: ClassVar[tuple[str, ...]] = (*PROVIDERS_OF_OPENAI, "foundry")
+    providers: ClassVar[tuple[str, ...]] = PROVIDERS_OF_OPENAI
     deployment_path: ClassVar[str] = ""
     everywhere: ClassVar[bool] = False
     repeatable: ClassVar[bool] = False
