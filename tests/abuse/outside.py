@@ -399,6 +399,8 @@ class Upstream:
                 return None, buffer
             buffer += got
         head, _, body = buffer.partition(b"\r\n\r\n")
+        if b"\r\ntransfer-encoding: chunked" in head.lower():
+            return Upstream._read_chunks(s, head + b"\r\n\r\n", body, number)
         length = next(int(line[15:]) for line in head.lower().split(b"\r\n") if line.startswith(b"content-length:"))
         pieces, size = [body], len(body)
         while size < length:
@@ -409,6 +411,23 @@ class Upstream:
             size += len(got)
         body = b"".join(pieces)
         return Seen(head + b"\r\n\r\n", body[:length], number), body[length:]
+
+    @staticmethod
+    def _read_chunks(s: socket.socket, head: bytes, buffer: bytes, number: int) -> tuple[Seen | None, bytes]:
+        """A body that came in chunks, without trailers."""
+        body = b""
+        while True:
+            line, found, rest = buffer.partition(b"\r\n")
+            size = int(line, 16) if found else 0
+            if not found or len(rest) < size + 2:
+                got = s.recv(262144)
+                if not got:
+                    return None, head + buffer
+                buffer += got
+                continue
+            body, buffer = body + rest[:size], rest[size + 2 :]
+            if not size:
+                return Seen(head, body, number), buffer
 
 
 def then_close(said: bytes, reset: bool = False) -> Script:

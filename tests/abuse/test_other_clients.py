@@ -6,11 +6,13 @@ how LangChain4j and Spring AI come to servers by default.
 """
 
 import json
+from collections.abc import Iterator
+from dataclasses import replace
 
 import pytest
 
 from tests.abuse.outside import ANSWER, EVENTS, Client, Upstream, answer, ask, chunked, stream
-from tests.gateway import KEY
+from tests.gateway import KEY, GatewayThread, instance, snapshot
 
 DATED = "/openai/deployments/chat/chat/completions?api-version=2024-10-21"
 WHO = "Microsoft.Extensions.AI azsdk-net-AI.OpenAI/2.1.0 (.NET 8.0.8; Debian GNU/Linux 12 (bookworm))"
@@ -132,3 +134,87 @@ def test_a_refusal_is_in_the_envelope_that_it_reads(name: str, port: int, upstre
     got = ask(port, said(name).replace(KEY.encode(), b"nobody's"))
     assert got.status == 401 and got.json["error"]["code"] == "401" and got.json["error"]["message"]
     assert upstream.requests == []
+
+
+# ---------------------------------------------------------------- forms
+
+SOUND = b"RIFF" + bytes(range(256)) * 8
+DRAWN = "OeXtOVr9GmSI9HeQEgPIxj4sBizyw4HYMbvWLnyO3HxCrRFe4wE1QCQY5ohcjGNMh13RUg"
+HEARD = b'{"text":"hello","usage":{"type":"tokens","input_tokens":9,"output_tokens":1,"total_tokens":10}}'
+SPOKEN = "/openai/deployments/chat/audio/transcriptions?api-version=2024-10-21"
+
+# name: (target, headers without length, parts as (lines above the content, content), the closing)
+FORMS: dict[str, tuple[str, tuple[str, ...], str, list[tuple[str, bytes]]]] = {
+    # .NET quotes the boundary and no names, writes each file's name twice, and puts the file first.
+    ".NET, OpenAI 2 at /openai/v1": ("/openai/v1/audio/transcriptions", (
+        "Host: localhost", "Accept: application/json, text/event-stream",
+        "User-Agent: OpenAI/2.9.1 (.NET 10.0.4; Microsoft Windows 10.0.26200)", f"Authorization: Bearer {KEY}",
+        f'Content-Type: multipart/form-data; boundary="{DRAWN}"'), DRAWN, [
+        ("Content-Disposition: form-data; name=file; filename=\"Assets/meeting.wav\"; "
+         "filename*=utf-8''Assets%2Fmeeting.wav", SOUND),
+        ("Content-Type: text/plain; charset=utf-8\r\nContent-Disposition: form-data; name=model", b"chat"),
+        ("Content-Type: text/plain; charset=utf-8\r\nContent-Disposition: form-data; name=response_format", b"json"),
+    ]),
+    ".NET, Azure.AI.OpenAI 2": (SPOKEN, (
+        "Host: localhost", "Accept: application/json", f"User-Agent: {WHO}", f"api-key: {KEY}",
+        f'Content-Type: multipart/form-data; boundary="{DRAWN}"'), DRAWN, [
+        ("Content-Disposition: form-data; name=file; filename=meeting.wav; filename*=utf-8''meeting.wav", SOUND),
+        ("Content-Type: text/plain; charset=utf-8\r\nContent-Disposition: form-data; name=model", b"chat"),
+    ]),
+    # OkHttp says the length of each part.
+    "Java, openai 4 over OkHttp": ("/openai/v1/audio/transcriptions", (
+        "Accept: application/json", "User-Agent: OpenAIClientImpl/Java 4.6.1", *STAINLESS,
+        f"Authorization: Bearer {KEY}", "Host: localhost", "Connection: Keep-Alive", "Accept-Encoding: gzip",
+        "Content-Type: multipart/form-data; boundary=2f4d1f4e-9ad2-4c37-8e0f-0a3a4c0f7a11"),
+        "2f4d1f4e-9ad2-4c37-8e0f-0a3a4c0f7a11", [
+        ('Content-Disposition: form-data; name="file"; filename="meeting.wav"\r\n'
+         f"Content-Type: application/octet-stream\r\nContent-Length: {len(SOUND)}", SOUND),
+        ('Content-Disposition: form-data; name="model"\r\nContent-Type: text/plain\r\nContent-Length: 4', b"chat"),
+    ]),
+}  # fmt: skip
+
+
+def form(boundary: str, parts: list[tuple[str, bytes]]) -> bytes:
+    """The body."""
+    pieces = [f"--{boundary}\r\n{above}\r\n\r\n".encode() + content + b"\r\n" for above, content in parts]
+    return b"".join(pieces) + f"--{boundary}--\r\n".encode()
+
+
+def filled(name: str, in_chunks: bool = False) -> bytes:
+    target, headers, boundary, parts = FORMS[name]
+    body = form(boundary, parts)
+    framing = "Transfer-Encoding: chunked" if in_chunks else f"Content-Length: {len(body)}"
+    head = "\r\n".join([f"POST {target} HTTP/1.1", *headers, framing]).encode() + b"\r\n\r\n"
+    return head + (chunked(body[:100], body[100:700], body[700:]) if in_chunks else body)
+
+
+@pytest.fixture(scope="module")
+def listening() -> Iterator[tuple[int, Upstream]]:
+    """A model that transcribes, before an upstream that always says the same."""
+    with Upstream() as upstream:
+        base = snapshot([instance(1, upstream.port)])
+        (model,) = base.models
+        able = replace(base, models=(replace(model, operations=("audio_transcriptions",)),))
+        with GatewayThread(able) as gateway:
+            yield gateway.port, upstream
+
+
+@pytest.mark.parametrize("in_chunks", [False, True])
+@pytest.mark.parametrize("name", FORMS)
+def test_its_form_arrives_as_it_was(name: str, in_chunks: bool, listening: tuple[int, Upstream]):
+    """The sound to the byte, the model by the deployment's name, and everything else untouched."""
+    port, upstream = listening
+    upstream.forget()
+    upstream.answer = answer(HEARD)
+    _, _, boundary, parts = FORMS[name]
+    with Client(port) as client:
+        for _ in range(2):
+            client.send(filled(name, in_chunks))
+            got = client.answer()
+            assert (got.status, got.body) == (200, HEARD), got
+    assert upstream.garbage == [] and len(upstream.requests) == 2
+    renamed = [(above, b"gpt-4o-1" if content == b"chat" else content) for above, content in parts]
+    for seen in upstream.requests:
+        assert seen.target.startswith(b"/openai/")
+        assert seen.body in (form(boundary, parts), form(boundary, renamed))
+        assert KEY.encode() not in seen.head
