@@ -1,6 +1,7 @@
 """The lists of models, which the gateway answers itself: what the caller may use, as each dialect writes it.
 
-Azure lists below `/openai`, OpenAI below `/v1` and `/openai/v1`, Anthropic below `/anthropic/v1`. The names are the
+Azure lists below `/openai`, OpenAI below `/v1` and `/openai/v1`, Anthropic below `/anthropic/v1`, and below `/v1` for
+whoever sends `anthropic-version`, as its clients do. The names are the
 gateway's public ones: what a client writes as `model`, or as its deployment. When a model was made we do not know,
 and say 0, since clients want a number.
 """

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
-from sluicegate.apis.models import asked, described, listed
+from sluicegate.apis.models import ANTHROPIC, asked, described, listed
 from sluicegate.core.caller import Consumer
 from sluicegate.core.snapshot import Model
 
@@ -38,13 +38,16 @@ class Listing:
         if isinstance(consumer, str):
             return consumer, "Access denied: send a key of this gateway to see the models that it may use."
         models = self.models(consumer)
+        shape = found.shape
+        if path.startswith(b"/v1/") and any(name == b"anthropic-version" for name, _ in request.forward):
+            shape = ANTHROPIC
         if found.name is None:
-            body = listed(found.shape, models)
+            body = listed(shape, models)
         else:
             one = [model for model in models if model.name == found.name]
             if not one:
                 return "route.model", "There is no such model, or you may not use it."
-            body = described(found.shape, one[0])
+            body = described(shape, one[0])
         request.head(200, _HEADERS, len(body))
         request.data(body)
         request.end()

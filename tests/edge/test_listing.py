@@ -74,6 +74,22 @@ def test_openai_and_azure_write_it_their_own_way():
     assert get(made, "/anthropic/v1/models")[1]["first_id"] == "chat"
 
 
+def test_anthropics_own_client_reads_its_shape_at_the_address_it_shares_with_openais():
+    """Found by the SDK: its models had neither a type nor a name to show."""
+    made = house(("chat", "vectors"))
+    ask = request(b"Anthropic-Version: 2023-06-01", path=b"/v1/models?limit=1000", method=b"GET", body=b"")
+    (answer,) = made.line().send(ask).answers()
+    listed = json.loads(answer.body)
+    assert [(m["type"], m["id"], m["display_name"]) for m in listed["data"]] == [
+        ("model", "chat", "chat"), ("model", "vectors", "vectors"),
+    ]  # fmt: skip
+    assert (listed["first_id"], listed["last_id"], listed["has_more"]) == ("chat", "vectors", False)
+    one = request(b"anthropic-version: 2023-06-01", path=b"/v1/models/chat", method=b"GET", body=b"")
+    assert json.loads(made.line().send(one).answers()[0].body)["type"] == "model"
+    other = request(b"anthropic-version: 2023-06-01", path=b"/openai/v1/models", method=b"GET", body=b"")
+    assert json.loads(made.line().send(other).answers()[0].body)["object"] == "list"
+
+
 @pytest.mark.parametrize("base", ["/v1/models", "/openai/v1/models", "/openai/models", "/anthropic/v1/models"])
 def test_what_is_not_there_and_what_one_may_not_use_are_the_same_404(base: str):
     made = house(("chat",))
