@@ -2,6 +2,7 @@
 
 import json
 from dataclasses import replace
+from random import Random
 from typing import Any
 
 import pytest
@@ -299,3 +300,36 @@ def test_a_limit_that_was_reserved_by_estimate_is_settled_by_what_was_said():
     stage = staged(limits=(LimitSpec("token_rate", 10_000),))
     ask(stage, "[sim:tokens=40][sim:prompt_tokens=200][sim:cached=50]", stream=True)
     assert [limit.used(stage.clock.now()) for limit in stage.world.policies.limits()] == [240]
+
+
+def test_what_is_booked_is_what_the_two_places_say_they_used():
+    thinking = {"claude": {**CLAUDE["claude"], "reasoning": 7, "latency": {"per_token_s": 0.01}}}
+    stage = staged({**MIXED, "own": {"kind": "anthropic", "deployments": thinking}})
+    stage.upstream.fault("status", status=529, instance="hub", share=0.3)
+    stage.upstream.fault("cut", at=300, instance="hub", share=0.2)
+    chance = Random(7)
+    clients = []
+    for n in range(120):
+        marks = "".join(
+            f"[sim:{m}={chance.randrange(90)}]" for m in ("cached", "written", "hour") if chance.random() < 0.5
+        )
+        content = f"[sim:tokens={1 + chance.randrange(60)}]{marks}" + "word " * chance.randrange(400)
+        clients.append(
+            stage.ask(content, api="messages", api_version=None, headers=VERSION, max_tokens=500, stream=n % 2 == 0)
+        )
+        stage.clock.run_for(chance.random())
+    stage.settle()
+    assert not stage.bugs and all(c.status == 200 for c in clients)
+    served = [r for r in stage.journal.recent if r.api == "messages"]
+    said = [e.claim for e in stage.ledger.entries if e.status == 200 and e.whole and e.claim is not None]
+    exact = [r.usage for r in served if r.usage is not None and not r.estimated]
+    assert len(served) == 120 and len(exact) > 90
+    for usage in exact:
+        claim = next(c for c in said if (c.prompt, c.completion, c.cached, c.reasoning) == (
+            usage.total_input, usage.total_output, usage.cached, usage.reasoning))  # fmt: skip
+        said.remove(claim)
+    for record in served:
+        assert record.usage is not None and record.state == ("interrupted" if record.estimated else "settled")
+    assert sum(names(c)[-1] == "error" for c in clients if names(c)[:1] == ["message_start"]) == sum(
+        r.estimated for r in served
+    )
