@@ -13,7 +13,7 @@ from sluicegate.core.snapshot import Auth, Deployment, Model
 from sluicegate.sim.fleet import FleetThread
 from tests.clients.members import over
 from tests.clients.site import CUT, Site
-from tests.gateway import GatewayThread, directory, instance
+from tests.gateway import UNMOVED, GatewayThread, directory, instance
 
 MODELS = {
     # public name: (instance, deployment, model, operations)
@@ -51,7 +51,9 @@ def other_site() -> Iterator[Site]:
             deployments=tuple(
                 Deployment(numbers[name], d, i, m, "1", "Standard", 1) for name, (i, d, m, _) in MODELS.items()
             ),
-            models=tuple(Model(numbers[n], n, (numbers[n],), ops) for n, (_, _, _, ops) in MODELS.items()),
+            models=tuple(
+                Model(numbers[n], n, (numbers[n],), ops, breaker=UNMOVED) for n, (_, _, _, ops) in MODELS.items()
+            ),
         )
         with GatewayThread(snapshot, directory(tuple(SEEN))) as gateway:
             gateway.journal.recent = deque()

@@ -121,6 +121,39 @@ def test_a_completion_that_breaks_off_is_an_error(where: Site, client: openai.Op
     assert record.state == "interrupted" and record.estimated and record.usage.output > 0
 
 
+@pytest.mark.parametrize("how", ["fin", "clean", "rst"])
+def test_no_cut_of_a_completion_or_of_vectors_is_silent(where: Site, how: str):
+    """At every 29th byte, plain and streamed. The SDK alone takes a stream that ends early for a whole one."""
+    kind: dict[str, Any] = {"kind": "reset"} if how == "rst" else {"kind": "cut", "how": how}
+    truth = "Grüße aus 東京, ein wenig länger"
+    seen = {"raised": 0, "whole": 0}
+    with WAYS["AzureOpenAI"](where.url) as client:
+        for stream in (True, False):
+            for at in range(0, 2000, 29):
+                fault = where.fleet.fault(**kind, at=at, marker=f"cut-{how}-{stream}-{at}", times=1)
+                prompt = f"[sim:echo] {truth} cut-{how}-{stream}-{at}"
+                try:
+                    answer: Any = client.completions.create(model="text", prompt=prompt, max_tokens=99, stream=stream)
+                    said = "".join(c.text for e in (answer if stream else [answer]) for c in e.choices)
+                    assert said.startswith(truth) and said.endswith(f"{at}"), (at, how, stream, said)
+                    seen["whole"] += 1
+                except openai.APIError:
+                    seen["raised"] += 1
+                where.fleet.lift(fault)
+            for at in range(0, 9000, 601):
+                fault = where.fleet.fault(**kind, at=at, marker=f"vec-{how}-{stream}-{at}", times=1)
+                try:
+                    vector = (
+                        client.embeddings.create(model="vectors", input=f"vec-{how}-{stream}-{at}").data[0].embedding
+                    )
+                    assert len(vector) == 1536
+                    seen["whole"] += 1
+                except openai.APIError:
+                    seen["raised"] += 1
+                where.fleet.lift(fault)
+    assert seen["raised"] > 40 and seen["whole"] > 0, seen
+
+
 def test_moderations(where: Site, client: openai.OpenAI):
     answer = client.moderations.create(model="judge", input=["fine", "[sim:filter] not fine"])
     assert [r.flagged for r in answer.results] == [False, True]

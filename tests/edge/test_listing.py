@@ -9,8 +9,9 @@ from typing import Any
 
 import pytest
 
-from sluicegate.core.caller import digest
+from sluicegate.core.caller import Consumer, digest
 from sluicegate.core.snapshot import ConsumerEntry, Deployment, Directory, Model
+from sluicegate.edge.listing import MOST
 from tests.abuse.outside import request
 from tests.edge.line import House
 from tests.gateway import KEY, SECRET, instance, snapshot
@@ -132,4 +133,18 @@ def test_a_list_follows_the_configuration():
     entry = ConsumerEntry(1, "app", "default", ("*",), (digest(KEY.encode(), SECRET),))
     made.world.adopt(snap, Directory((SECRET,), (entry,)))
     line.send(request(path=b"/v1/models", method=b"GET", body=b""))
-    assert [len(json.loads(a.body)["data"]) for a in line.answers()] == [4, 1]
+    narrow = ConsumerEntry(1, "app", "default", ("gone",), (digest(KEY.encode(), SECRET),))
+    made.world.adopt(snap, Directory((SECRET,), (narrow,)))
+    line.send(request(path=b"/v1/models", method=b"GET", body=b""))
+    assert [len(json.loads(a.body)["data"]) for a in line.answers()] == [4, 1, 0]
+
+
+def test_what_is_kept_is_bounded_and_names_that_are_not_there_are_not_kept():
+    made = house()
+    for n in range(3 * MOST):
+        get(made, f"/v1/models/nothing-{n}")
+    assert not made.server.listing._made
+    before = made.server.listing
+    for n in range(3 * MOST):
+        before.body(Consumer(ConsumerEntry(n, f"c{n}", "default", ("*",), ())), "openai", None)
+    assert len(before._made) <= MOST

@@ -3,20 +3,21 @@
 from __future__ import annotations
 
 import json
+import socket
 from dataclasses import replace
 from typing import Any
 
 import pytest
 
 from sluicegate.apis import Paths, rows
-from sluicegate.core.caller import digest
+from sluicegate.core.caller import Callers, digest
 from sluicegate.core.events import Usage
 from sluicegate.core.limits.base import LimitSpec
 from sluicegate.core.snapshot import ConsumerEntry, Directory
 from sluicegate.worker import paths
-from tests.abuse.outside import request
+from tests.abuse.outside import Upstream, answer, request
 from tests.edge.line import SSE, House
-from tests.gateway import KEY, SECRET, instance, snapshot
+from tests.gateway import KEY, SECRET, GatewayThread, instance, snapshot
 
 COMPACT = "POST /responses/compact"
 BODY = b'{ "model":"chat", "input" : [{"a": 1.50}],"future":null }'
@@ -160,3 +161,26 @@ def test_what_is_no_json_is_no_answer(answer: bytes):
     line = ask(made)
     made.upstream.calls[0].answer(answer)
     assert line.answers()[0].status == 503
+
+
+def test_a_worker_that_is_given_another_configuration_offers_what_it_names():
+    with Upstream() as upstream:
+        upstream.answer = lambda seen, s: s.sendall(answer(b'{"ok":true}')) or True
+        before = snapshot([instance(1, upstream.port)])
+        named = replace(before, models=(replace(before.models[0], operations=("chat_completions", COMPACT)),))
+        with GatewayThread(before) as gateway:
+
+            def status() -> int:
+                return send(gateway.port, request(path=b"/v1/responses/compact", body=BODY))
+
+            assert status() == 404
+            for configuration, wanted in ((named, 200), (before, 404), (named, 200)):
+                gateway.call(lambda c=configuration: gateway.worker.adopt(c, Callers(gateway.directory), None))
+                assert status() == wanted
+
+
+def send(port: int, sent: bytes) -> int:
+    """The status of one request on a connection of its own."""
+    with socket.create_connection(("127.0.0.1", port), 10) as s:
+        s.sendall(sent)
+        return int(s.recv(65536).split(b" ", 2)[1])
