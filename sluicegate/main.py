@@ -9,7 +9,8 @@ from __future__ import annotations
 import asyncio
 import importlib
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from difflib import get_close_matches
 from functools import partial
 from typing import TYPE_CHECKING, Any
@@ -23,8 +24,10 @@ if TYPE_CHECKING:
     from sluicegate.admin.base import Route
     from sluicegate.core.booked import Settled
     from sluicegate.core.entry import Entry
+    from sluicegate.core.snapshot import Snapshot
     from sluicegate.keeper.keeper import Compiled
     from sluicegate.link.counters import Samples
+    from sluicegate.link.counting import Counting
     from sluicegate.spec.load import Loaded
     from sluicegate.stores.sqlite.reader import Reader
 
@@ -39,6 +42,7 @@ VERBS = {
     "pools": "Which deployments serve which model, and how they are.",
     "top": "What the gateway does, second by second.",
     "explain": "Where a request would go now, and why.",
+    "profile": "What each stage of a route costs.",
     "usage": "What was used, and what it cost.",
     "requests": "The last requests, one in full, or all as they end.",
     "drain": "Give a deployment no new calls.",
@@ -181,6 +185,19 @@ class Live:
 
         nobody: Any = None
         return every(nobody, Beside(lambda: "", prometheus.CONTENT_TYPE, dict, lambda data: None))
+
+    @contextmanager
+    def journal(self, folder: str, snapshot: Snapshot) -> Iterator[Counting]:
+        """What a worker hands its records to: a journal in files, and counters that nobody reads."""
+        from sluicegate.link.counters import Counters
+        from sluicegate.link.counting import Counting
+        from sluicegate.link.journal import Journal
+
+        written = Journal(folder, snapshot.gateway.name, snapshot.hash, snapshot.prices)
+        try:
+            yield Counting(written, Counters(), lambda number: f"#{number}", lambda number: f"#{number}")
+        finally:
+            written.close()
 
     def ledger(self, data: str) -> Reader:
         """The ledger of a folder, to read. Raises Unusable."""
