@@ -90,11 +90,11 @@ class Spool:
         if self._queue is not None:
             self._queue.append(chunk)
         elif self._file is not None:
-            self._file.write(chunk)
+            _write(self._file.fileno(), chunk)
         elif self.size > SPILL_BYTES:
             self._file = TemporaryFile(prefix="sluicegate-form-", buffering=0)  # noqa: SIM115 - lives as it does
-            self._file.write(self._memory)
-            self._file.write(chunk)
+            _write(self._file.fileno(), self._memory)
+            _write(self._file.fileno(), chunk)
             self._memory = bytearray()
         else:
             self._memory += chunk
@@ -133,3 +133,10 @@ class Spool:
             self._file = None
         self._memory = bytearray()
         self._queue = None
+
+
+def _write(fd: int, data: bytes | bytearray) -> None:
+    """All of it: a disk that is nearly full takes a part, and refuses the rest only when it is asked again."""
+    done = os.write(fd, data)
+    while done < len(data):
+        done += os.write(fd, data[done:])

@@ -1,5 +1,9 @@
 """Forms on their way through the edge: passed on while they come, held where they must be, refused where they are none."""
 
+import email
+import email.policy
+import re
+
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -7,6 +11,7 @@ from hypothesis import strategies as st
 from sluicegate.core.caller import digest
 from sluicegate.core.params import ParamSpec
 from sluicegate.core.snapshot import ConsumerEntry, Directory
+from sluicegate.sim.azure.forms import document as documents
 from sluicegate.wire.multipart import MOST_PARTS
 from tests.edge.forms import (
     BOUNDARY,
@@ -354,6 +359,61 @@ def test_a_json_body_larger_than_its_own_bound_is_no_upload():
         b"multipart/form-data; boundary=" + BOUNDARY, b"application/json"
     )
     assert h.line().send(raw).answers()[0].status == 413
+
+
+SNIPPETS = st.sampled_from([
+    b"\r\n", b"\r", b"\n", b"--", BOUNDARY, b"--" + BOUNDARY, b"\r\n--" + BOUNDARY + b"\r\n", b"\r\n--" + BOUNDARY + b"--",
+    field(b"model", b"other"), field(b"Model", b"other"), file(b"other", b"model"), b'; name="model"', b"name=model",
+    b'Content-Disposition: form-data; name="model"\r\n', b"Content-Transfer-Encoding: base64\r\n", b"\0", b'"', b"\\", b";",
+    b"filename=x", b" ", b"\t", b":",
+])  # fmt: skip
+
+
+@settings(max_examples=400, deadline=None)
+@given(
+    st.sampled_from(list(FORMS)),
+    st.lists(
+        st.tuples(st.integers(-4, -1) | st.integers(0, 600), st.integers(0, 40), SNIPPETS | st.binary(max_size=6)),
+        min_size=1,
+        max_size=4,
+    ),
+    st.lists(st.integers(0, 900), max_size=5),
+)
+def test_what_goes_up_whole_asks_for_our_model_whoever_reads_it(
+    kind: str, edits: list[tuple[int, int, bytes]], cuts: list[int]
+):
+    """The law of forms at the edge: other readers than ours find exactly one model in what is sent, and it is the
+    deployment that was chosen."""
+    form = FORMS[kind].replace(SOUND, SOUND[:60])
+    for at, size, new in edits:
+        if at < 0:  # before one of the boundaries, where a part may stand
+            at = ([m.start() for m in re.finditer(b"--" + BOUNDARY, form)] or [0])[at % 4 - 4 :][0]
+            size = 0
+        form = form[:at] + new + form[at + size :]
+    raw = request(form)
+    h = house()
+    line = h.line()
+    at = 0
+    for cut in (*sorted(c for c in cuts if c < len(raw)), len(raw)):
+        line.send(raw[at:cut])
+        at = max(at, cut)
+    for call in h.upstream.calls:
+        if call.cancelled:
+            assert call.sent != "all"
+            continue
+        sent = body_of(call.bytes)
+        top = b"Content-Type: multipart/form-data; boundary=" + BOUNDARY
+        read = documents(top[14:], sent)
+        assert read is not None and read["model"] == "gpt-4o-1"
+        parts = email.message_from_bytes(top + b"\r\n\r\n" + sent, policy=email.policy.HTTP).get_payload()
+        named = [p.get_param("name", header="content-disposition") for p in parts]  # type: ignore[union-attr]
+        assert [str(n).lower() for n in named].count("model") == 1
+        [model] = [p for p, n in zip(parts, named, strict=True) if n == "model"]
+        assert model.get_payload(decode=True) == b"gpt-4o-1"  # type: ignore[union-attr]
+        call.answer(TEXT)
+    assert [a.status for a in line.answers()] in ([200], [400], [404]) or not h.upstream.calls
+    h.vacate()
+    assert h.is_empty()
 
 
 def test_two_forms_in_one_breath_are_two_requests():
