@@ -13,7 +13,7 @@ from typing import Any, ClassVar, Final
 import msgspec
 from msgspec import Raw
 
-from sluicegate.apis.base import OPENAI, PROVIDERS_OF_OPENAI, Bases, Malformed
+from sluicegate.apis.base import OPENAI, PROVIDERS_OF_OPENAI, BadRequest, Bases, Malformed
 from sluicegate.apis.chat_shapes import UsageSaid
 from sluicegate.apis.chat_stream import code_of
 from sluicegate.apis.chat_usage import believable, usage_at_end
@@ -63,7 +63,10 @@ class Passing:
         for name in MAXIMA:
             said = fields.get(name)
             if said is not None and said != NULL:
-                most = max(most or 0, count(name, said, 0, MOST_TOKENS))
+                try:
+                    most = max(most or 0, count(name, said, 0, MOST_TOKENS))
+                except BadRequest:
+                    pass  # it may be something else here
         return Facts(
             model_of(fields.get("model")), stream is not None and flag("stream", stream), most,
             estimate=size // BYTES_A_TOKEN, asked_usage=True,

@@ -110,6 +110,15 @@ def test_who_leaves_before_the_usage_was_said_is_not_served_for_nothing():
     assert record.how == "gone" and record.estimated and record.usage is not None and record.usage.output == 50
 
 
+def test_fields_of_an_operation_that_we_do_not_know_may_be_anything():
+    made = house(COMPACT)
+    body = b'{"model":"chat","max_tokens":{"each":7},"n":"two","max_output_tokens":-1,"stream":false}'
+    line = ask(made, body=body)
+    assert made.upstream.bytes[0].endswith(body.replace(b'"chat"', b'"gpt-4o-1"'))
+    made.upstream.calls[0].answer(b"{}")
+    assert line.answers()[0].status == 200
+
+
 def test_nobody_else_reaches_it():
     for made in (house(), house("POST /responses/compact/all"), house("POST /rerank")):
         assert ask(made).answers()[0].status == 404 and not made.upstream.calls
