@@ -181,6 +181,8 @@ def name_of(event: bytes) -> str:
     for line in _LINE.split(event):
         if line.startswith(b"event:"):
             name = line[6:].removeprefix(b" ")
+        elif line == b"event":
+            name = b""
     return name.decode("latin-1")
 
 

@@ -138,7 +138,7 @@ def test_data_without_a_type_is_what_its_event_is_called() -> None:
 
 def test_the_name_of_an_event_is_that_of_its_last_line() -> None:
     assert name_of(b"event: a\r\nevent:b\r\ndata: event: c\r\n\r\n") == "b"
-    assert name_of(b"data: x\n\n") == ""
+    assert name_of(b"data: x\n\n") == name_of(b"event: a\nevent\ndata: x\n\n") == ""
 
 
 # ---------------------------------------------------------------------- how it ended
