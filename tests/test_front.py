@@ -306,6 +306,36 @@ def test_the_environment_follows_the_lock_and_the_place(dev, tmp_path, monkeypat
         dev.wanted()
 
 
+def test_a_first_look_needs_few_packages_and_a_later_test_all(dev, tmp_path, monkeypatch):
+    """What the demo needs is there in seconds; whoever develops has what they have."""
+    for name, value in (
+        ("VENV", tmp_path / "v"),
+        ("PYTHON", tmp_path / "v/bin/python"),
+        ("STAMP", tmp_path / "v/stamp"),
+    ):
+        monkeypatch.setattr(dev, name, value)
+    monkeypatch.setattr(dev, "CORE_STAMP", tmp_path / "v" / "core")
+    installed, made = [], []
+    monkeypatch.setattr(dev, "install", lambda what, *_: installed.append(what[-1]))
+    monkeypatch.setattr(dev, "environment", lambda: made.append("all"))
+    bare = [sys.executable, "-m", "venv", "--without-pip", tmp_path / "v"]
+    monkeypatch.setattr(dev, "make_venv", lambda: subprocess.run(bare, check=True))
+    dev.enough()
+    dev.enough()
+    assert installed == ["requirements/core.lock"] and not made, "once"
+    ask = [tmp_path / "v/bin/python", "-P", "-c", "import sluicegate; print(sluicegate.__file__)"]
+    env = {key: value for key, value in os.environ.items() if key != "PYTHONPATH"}
+    found = subprocess.run(ask, capture_output=True, text=True, check=True, cwd=tmp_path, env=env).stdout
+    assert found.strip() == str(ROOT / "sluicegate" / "__init__.py")
+    assert os.access(tmp_path / "v" / "bin" / "sluicegate", os.X_OK)
+    dev.forget_enough()
+    assert subprocess.run(ask, capture_output=True, cwd=tmp_path, env=env).returncode
+    assert not (tmp_path / "v" / "core").exists() and not (tmp_path / "v" / "bin" / "sluicegate").exists()
+    (tmp_path / "v" / "stamp").touch()
+    dev.enough()
+    assert made == ["all"] and len(installed) == 1
+
+
 @pytest.mark.parametrize(
     ("args", "reached"),
     [
