@@ -110,6 +110,21 @@ def test_three_gateways_that_can_write_nowhere_but_into_their_own_data():
     assert all(port.startswith("127.0.0.1:") for port in ports), "whoever wants more says so"
 
 
+KEYS = {
+    "build", "image", "restart", "read_only", "tmpfs", "cap_drop", "security_opt", "stop_grace_period", "networks",
+    "secrets", "deploy", "environment", "ports", "volumes", "profiles", "command", "user",
+}  # fmt: skip
+
+
+def test_no_key_of_a_service_is_misspelt():
+    """By the compose specification's own schema it was checked by hand."""
+    top = {"name", "services", "networks", "volumes", "secrets", "x-gateway"}
+    assert set(COMPOSE) == top
+    for name, service in COMPOSE["services"].items():
+        assert set(service) <= KEYS, name
+        assert set(service["networks"]) <= set(COMPOSE["networks"])
+
+
 def test_it_waits_for_running_answers(snapshot):
     assert all(seconds(s["stop_grace_period"]) > snapshot.gateway.drain_s for s in GATEWAYS.values())
 
