@@ -26,9 +26,12 @@ LONGEST_KEY = 512
 class Denied(Wrong):
     """With the header that says how to come back."""
 
-    def __init__(self, status: int, message: str, *headers: tuple[str, str]) -> None:
+    def __init__(self, status: int, message: str, *headers: tuple[str, str], told: bool = False, who: str = "") -> None:
         super().__init__(status, message)
         self.headers = headers
+        self.told = told
+        "To be written down: a wrong key, of which there are few, or a role that does not suffice."
+        self.who = who
 
 
 class Gate:
@@ -71,9 +74,10 @@ class Gate:
             what = (
                 "this is no operator's key here. Keys of consumers are none; keys are declared under gateway.admin.keys"
             )
-            raise Denied(401, what, CHALLENGE)
+            raise Denied(401, what, CHALLENGE, told=True)
         if not may(found.role, role):
-            raise Denied(403, f"{found.name} is a {found.role}: this needs the role {role}")
+            what = f"{found.name} is a {found.role}: this needs the role {role}"
+            raise Denied(403, what, told=True, who=found.name)
         return found
 
     def _find(self, authorization: Sequence[str]) -> Who | None:

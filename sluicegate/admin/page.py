@@ -52,8 +52,9 @@ Keys of consumers are no credential here (401). Changes of `keys` and `hosts` ta
 The listener speaks plain HTTP: on another address than loopback, put TLS in front of it, or a tunnel. Requests \
 whose Host header is neither an address nor `localhost` nor listed in `gateway.admin.hosts` are refused (421), so that \
 no page in a browser can have its own name lead here; no CORS header is ever sent. Ten wrong keys from one address, \
-then one every 6 s. One request a connection; heads up to 8 KiB within 10 s; 64 connections, 16 of them live tails. \
-Every change is a line on stderr: who, with which role, what, with which outcome.
+then one every 6 s. One request a connection; heads up to 8 KiB within 10 s; 64 connections, 32 from one \
+address, 16 live tails. Every change is a line on stderr: who, with which role, what, with which outcome; so is a \
+wrong key, and a role that did not suffice.
 
 Errors are `{"error": {"message": ...}}`, and say what to do.
 

@@ -10,7 +10,7 @@ import asyncio
 import contextlib
 import os
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import Any, Protocol
 
 from sluicegate import __version__
@@ -82,6 +82,9 @@ class Plane:
             facts = {"error": error} if error else {}
             keeper.say("admin.change", who=who.name, role=who.role, what=route.id, path=path, status=status, **facts)
 
+        def denied(peer: str, who: str, what: str, status: int) -> None:
+            keeper.say("admin.denied", peer=peer, what=what[:200], status=status, **({"who": who} if who else {}))
+
         self._beside.tail.remind = lambda: keeper.watch_refused(2 * REFUSED_S)
         where = keeper.settings.admin
         self._data = keeper.settings.data
@@ -91,14 +94,14 @@ class Plane:
         mine = every(keeper, self._beside, OPEN if loopback(where.host) else "viewer")
         if not keeper.settings.telemetry.prometheus:
             mine = [route for route in mine if route.path != "/metrics"]
-        self._trying = asyncio.get_running_loop().create_task(self._listen(keeper, where, mine, gate, log))
+        self._trying = asyncio.get_running_loop().create_task(
+            self._listen(keeper, where, lambda: Server(mine, gate, log, denied))
+        )
 
-    async def _listen(
-        self, keeper: Keeper, where: Admin, mine: Sequence[Route], gate: Gate, log: Callable[..., None]
-    ) -> None:
+    async def _listen(self, keeper: Keeper, where: Admin, made: Callable[[], Server]) -> None:
         told = False
         while True:
-            server = Server(mine, gate, log)
+            server = made()
             try:
                 if not loopback(where.host) and not keeper.settings.admin.keys:
                     raise OSError(0, "others reach this address and nobody has a key: declare gateway.admin.keys")

@@ -17,6 +17,7 @@ import socket
 import ssl
 import struct
 import sys
+from collections import Counter
 from collections.abc import Callable, Sequence
 from typing import Any
 from urllib.parse import parse_qsl, unquote
@@ -34,8 +35,10 @@ WRITE_S = 30.0
 RETRY_S = 5.0
 CONNECTIONS = 64
 """At once; more are closed unanswered."""
+EACH = 32
+"""Of them, from one address: nobody keeps all others out. On the Unix socket all are one."""
 STREAMS = 16
-"""Of them, answers without an end."""
+"""Answers without an end."""
 
 STATUS = {200: "OK", 400: "Bad Request", 401: "Unauthorized", 403: "Forbidden", 404: "Not Found",
           405: "Method Not Allowed", 408: "Request Timeout", 409: "Conflict", 411: "Length Required",
@@ -47,6 +50,10 @@ _LENGTH = re.compile(r"[0-9]{1,9}")
 
 Log = Callable[[Who, Route, str, int, str], None]
 """Told of every change: who, what, which path, the status, and the error if there was one."""
+
+
+Turned = Callable[[str, str, str, int], None]
+"""Told of wrong keys and roles: from which address, who if that is known, what was asked, the status."""
 
 
 class Head:
@@ -83,12 +90,16 @@ class Head:
 class Server:
     """One listener and its routes. `gate`: who may come in; None: whoever can connect is the owner."""
 
-    def __init__(self, routes: Sequence[Route], gate: Gate | None = None, log: Log | None = None) -> None:
+    def __init__(
+        self, routes: Sequence[Route], gate: Gate | None = None, log: Log | None = None, denied: Turned | None = None
+    ) -> None:
         self._routes = [(route, pattern(route.path)) for route in routes]
         self._gate = gate
         self._log = log
+        self._denied = denied
         self._server: asyncio.Server | None = None
         self._open: set[asyncio.Task[None]] = set()
+        self._from: Counter[str] = Counter()
         self._streams = 0
 
     async def listen_unix(self, folder: str) -> None:
@@ -133,10 +144,12 @@ class Server:
     async def _client(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         task = asyncio.current_task()
         assert task is not None
-        if len(self._open) >= CONNECTIONS:
+        peer = _peer(writer)
+        if len(self._open) >= CONNECTIONS or (peer and self._from[peer] >= EACH):
             writer.close()
             return
         self._open.add(task)
+        self._from[peer] += 1
         try:
             async with asyncio.timeout(HEAD_S):
                 raw = await reader.readuntil(b"\r\n\r\n")
@@ -154,6 +167,9 @@ class Server:
             pass  # it left, or sends what is no request
         finally:
             self._open.discard(task)
+            self._from[peer] -= 1
+            if not self._from[peer]:
+                del self._from[peer]
             writer.close()
 
     async def _stream(self, reply: Stream, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -209,10 +225,14 @@ class Server:
             who = Who(_user(writer), "owner")
         else:
             self._gate.called(head.one("host"))
-            peer = writer.get_extra_info("peername")
             # Who has no key is told nothing about what there is, and what not.
             role = route.role if route is not None else "viewer"
-            who = self._gate.who(str(peer[0]) if peer else "", head.all("authorization"), role)
+            try:
+                who = self._gate.who(_peer(writer), head.all("authorization"), role)
+            except Denied as e:
+                if e.told and self._denied is not None:
+                    self._denied(_peer(writer), e.who, f"{head.method} {head.path}", e.status)
+                raise
         if route is None:
             if others:
                 raise Wrong(405, f"this path takes {', '.join(others)}")
@@ -269,6 +289,12 @@ def _head(status: int, content_type: str, *headers: tuple[str, str]) -> bytes:
         *(f"{name}: {value}" for name, value in headers),
     ]  # fmt: skip
     return ("\r\n".join(lines) + "\r\n\r\n").encode()
+
+
+def _peer(writer: asyncio.StreamWriter) -> str:
+    """The address at the other end; empty on the Unix socket."""
+    peer = writer.get_extra_info("peername")
+    return str(peer[0]) if isinstance(peer, tuple) else ""
 
 
 def _user(writer: asyncio.StreamWriter) -> str:

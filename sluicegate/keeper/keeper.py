@@ -370,23 +370,25 @@ class Keeper:
     async def keys(self, consumer: str, after: str, most: int) -> tuple[list[dict[str, Any]], bool]:
         """Of consumers after this one, or of one: every key, declared or revoked; and whether there are more."""
         rows: dict[tuple[str, str], dict[str, Any]] = {}
+        declared = {c.name: c for c in self.directory.consumers if c.name > after and consumer in ("", c.name)}
+        names = sorted({*declared, *(r.consumer for r in self.revoked.values() if r.consumer > after)})
+        names = [name for name in names if consumer in ("", name)]
+        shown = set(names[:most])
         for gone in self.revoked.values():
-            if gone.consumer > after and consumer in ("", gone.consumer):
+            if gone.consumer in shown:
                 rows[gone.consumer, gone.key] = {
                     "consumer": gone.consumer, "key": gone.key, "revoked": True, "declared": False, "by": gone.by,
                     "at": gone.at,
                 }  # fmt: skip
-        for c in self.directory.consumers:
-            if c.name > after and consumer in ("", c.name):
-                for key, digest in revoked.names(c.digests, self._key_names).items():
-                    was = self.revoked.get(digest)
-                    rows[c.name, key] = {
-                        "consumer": c.name, "key": key, "revoked": was is not None, "declared": True,
-                        "by": was.by if was else "", "at": was.at if was else "",
-                    }  # fmt: skip
-        names = sorted({name for name, _ in rows})
-        shown = set(names[:most])
-        return [rows[at] for at in sorted(rows) if at[0] in shown], len(names) > most
+        for name in shown & declared.keys():
+            c = declared[name]
+            for key, digest in revoked.names(c.digests, self._key_names).items():
+                was = self.revoked.get(digest)
+                rows[c.name, key] = {
+                    "consumer": c.name, "key": key, "revoked": was is not None, "declared": True,
+                    "by": was.by if was else "", "at": was.at if was else "",
+                }  # fmt: skip
+        return [rows[at] for at in sorted(rows)], len(names) > most
 
     async def revoke(self, consumer: str, key: str, by: str) -> dict[str, Any] | str:
         """Let nobody in with this key any more. What came of it, or what is wrong. Waits for no reload or restart."""

@@ -84,6 +84,15 @@ def plain_http(sight: Sight) -> Iterator[Finding]:
     if listen.tls is None and not Url("http", listen.host, 80, "").loopback:
         what = "plain HTTP: clients' keys and all text cross the network in clear"
         yield Finding(("gateway", "listen", "address"), "note", what, "add tls, unless something in front does it")
+    admin = sight.snapshot.gateway.admin
+    if not Url("http", admin.host, 80, "").loopback:
+        at = ("gateway", "admin", "address")
+        if admin.keys:
+            what = "plain HTTP: operators' keys cross the network in clear"
+            yield Finding(at, "note", what, "put something in front that speaks TLS, or write 127.0.0.1 and tunnel")
+        else:
+            what = "others reach this address and nobody has a key: it stays closed, metrics too"
+            yield Finding(at, "warning", what, "declare gateway.admin.keys, or write 127.0.0.1")
 
 
 def lonely(sight: Sight) -> Iterator[Finding]:

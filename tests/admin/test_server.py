@@ -17,7 +17,7 @@ import pytest
 from sluicegate.admin import server as module
 from sluicegate.admin.base import OPEN, Asked, Route, Stream, Who, Wrong
 from sluicegate.admin.gate import Gate
-from sluicegate.admin.server import HEAD_BYTES, SOCKET, STREAMS, Server
+from sluicegate.admin.server import EACH, HEAD_BYTES, SOCKET, STREAMS, Server
 from sluicegate.core.settings import Admin
 
 
@@ -234,6 +234,26 @@ def test_streams_are_few_and_end_with_their_client(tmp_path: Path):
         assert await again[0].readuntil(b"data: 1\n\n")
         again[1].close()
         await server.stop()
+
+    asyncio.run(run())
+
+
+def test_one_address_does_not_keep_all_others_out():
+    async def run() -> None:
+        server = Server(ROUTES, Gate(Admin, lambda: (), lambda: 0.0))
+        port = await server.listen_tcp("127.0.0.1", 0)
+        quiet = [await asyncio.open_connection("127.0.0.1", port) for _ in range(EACH)]
+        refused, other = await asyncio.open_connection("127.0.0.1", port)
+        assert await refused.read() == b""
+        other.close()
+        reader, writer = await asyncio.open_connection("127.0.0.1", port, local_addr=("127.0.0.2", 0))
+        writer.write(b"GET /open HTTP/1.1\r\nhost: localhost\r\n\r\n")
+        assert (await reader.read()).startswith(b"HTTP/1.1 200 ")
+        for _, one in [*quiet, (reader, writer)]:
+            one.close()
+            await one.wait_closed()
+        await server.stop()
+        assert not server._from and not server._open
 
     asyncio.run(run())
 

@@ -133,6 +133,43 @@ def test_E14_roles_decide_by_tcp_what_somebody_may(shared: Gateway):
     assert not [line for line in say if OPS in line or EYE in line or KEY in line]
 
 
+def test_wrong_keys_and_roles_that_do_not_suffice_are_written_down(own: Gateway):
+    assert ask(own, "GET", "/v1/status", key="sga_guess")[0] == 401
+    line = own.event("admin.denied")
+    assert (line["peer"], line["what"], line["status"]) == ("127.0.0.1", "GET /v1/status", 401) and "who" not in line
+    assert ask(own, "POST", "/v1/reload", key=EYE)[0] == 403
+    line = own.event("admin.denied")
+    assert (line["who"], line["what"], line["status"]) == ("eye", "POST /v1/reload", 403)
+    assert ask(own, "GET", "/v1/status", key=None)[0] == 401
+    for _ in range(9):
+        assert ask(own, "GET", "/v1/status", key="sga_guess")[0] == 401
+    assert ask(own, "GET", "/v1/status")[0] == 429
+    assert not any("sga_" in line for line in own.said)
+
+
+def test_an_address_that_others_reach_opens_when_somebody_has_a_key_and_metrics_need_one_there(
+    fleet: FleetThread, tmp_path: Path
+):
+    text = text_of(tmp_path, fleet["a"].origin, 1).replace(
+        "admin: {address: '127.0.0.1:0'", "admin: {address: '0.0.0.0:0'"
+    )
+    before = config(tmp_path, fleet["a"].origin, 1).replace(
+        "admin: {address: '127.0.0.1:0'", "admin: {address: '0.0.0.0:0'"
+    )
+    gateway = Gateway(tmp_path, before)
+    try:
+        line = gateway.event("admin.unavailable")
+        assert "nobody has a key" in line["error"]
+        gateway.file.write_text(text)
+        gateway.admin = gateway.event("admin.ready")["port"]
+        assert ask(gateway, "GET", "/metrics", key=None)[0] == 401
+        assert ask(gateway, "GET", "/metrics", key=KEY)[0] == 401
+        assert b"sluicegate_info" in ask(gateway, "GET", "/metrics", key=EYE)[1]
+        assert ask(gateway, "GET", "/health", key=None)[0] == 200
+    finally:
+        gateway.__exit__()
+
+
 def test_an_operators_key_opens_no_model(shared: Gateway):
     assert chat(shared, OPS) == 401
 

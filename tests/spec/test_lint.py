@@ -22,6 +22,11 @@ def test_a_file_with_nothing_to_say_about_is_silent():
          "the network in clear | write https:// if the server can"),
         (gateway("listen: {address: 0.0.0.0:8080}"), "note", "4:21 gateway.listen.address: plain HTTP: clients' keys and all "
          "text cross the network in clear | add tls, unless something in front does it"),
+        (gateway("admin: {address: 0.0.0.0:8081}"), "warning", "4:20 gateway.admin.address: others reach this address and nobody "
+         "has a key: it stays closed, metrics too | declare gateway.admin.keys, or write 127.0.0.1"),
+        (gateway('admin: {address: 0.0.0.0:8081, keys: {ops: {role: viewer, key: "sga1:5f2a9c10:MDEyMzQ1Njc4OWFiY2RlZg"}}}'), "note",
+         "4:20 gateway.admin.address: plain HTTP: operators' keys cross the network in clear | put something in front that "
+         "speaks TLS, or write 127.0.0.1 and tunnel"),
         (model("timeouts: {total: 20s, first_byte: 30s, idle: 1s}"), "warning", "14:40 models.chat.timeouts.first_byte: "
          "first_byte is longer than total (20s), which ends the request first | shorten it, or raise total"),
         (deployments("b: {model: gpt-4o, version: 2024-11-20, tier: 0}"), "note", "11:53 instances.weu.deployments.b.tier: "
