@@ -18,6 +18,7 @@ from sluicegate.core.exchange import estimated
 from sluicegate.core.ports import Alike, Headers, Meter, Terminal
 from sluicegate.wire.headers import AnswerHead, pairs
 from sluicegate.wire.headers import answer as read_head
+from sluicegate.wire.nesting import Nesting
 from sluicegate.wire.sse import Endless
 
 if TYPE_CHECKING:
@@ -92,6 +93,7 @@ class Answer:
         "held",
         "meter",
         "mode",
+        "nesting",
         "over",
         "size",
         "status",
@@ -113,6 +115,8 @@ class Answer:
         self.headers: Headers = ()
         self.head_: AnswerHead | None = None
         self.meter: Meter | None = None
+        self.nesting: Nesting | None = None
+        "Of a large answer, whether it came to its end."
         self.usage: Usage | None = None
 
     def head(self, status: int, headers: Headers | dict[bytes, bytes] | Alike, now: float) -> None:
@@ -176,9 +180,14 @@ class Answer:
             self.size += len(chunk)
             if self.size > WHOLE_BYTES:
                 self.mode = LARGE
+                self.nesting = nesting = Nesting()
+                for piece in self.held:
+                    nesting.feed(piece)
                 drive.event(self.ticket, Responded(now, 200, self.fine(), False))
         elif mode == LARGE:
             self.held.append(chunk)
+            if self.nesting is not None:
+                self.nesting.feed(chunk)
             if drive.relaying:
                 self.keep_tail()
                 if not drive.gone and not drive.down.data(chunk):
@@ -347,7 +356,7 @@ class Answer:
             drive.broken = True
             return self.counted(now, "cut")
         if self.mode == LARGE:
-            if self.over in ("done", "eof"):
+            if self.over in ("done", "eof") and self.nesting is not None and self.nesting.whole:
                 try:
                     self.usage = drive.api.tail(b"".join(self.held)[-TAIL_BYTES:])
                     return self.counted(now, drive.gone_how if drive.gone else "done")
