@@ -88,6 +88,7 @@ def test_each_way_in_which_its_sdks_show_a_key(shown: tuple[bytes, ...]):
     assert head[0] == b"POST /v1/messages HTTP/1.1"
     assert {b"anthropic-version: 2023-06-01", b"anthropic-beta: a,b"} <= set(head)
     assert KEY not in up and b"workspace" not in up
+    made.upstream.calls[0].answer(b'{"input_tokens":1}', status=400)
 
 
 def test_a_refusal_of_the_upstream_that_is_no_error_of_its_api():
