@@ -37,7 +37,7 @@ VERBS = {
     "diff": "What a configuration would change.",
     "apply": "Put a configuration in force on a running gateway.",
     "key": "Make, list and revoke keys.",
-    "config": "Rewrite a file of an older version of the language.",
+    "config": "What is in force; a file of an older version, rewritten.",
     "status": "How the running gateway is.",
     "pools": "Which deployments serve which model, and how they are.",
     "top": "What the gateway does, second by second.",

@@ -1,11 +1,13 @@
-"""`sluicegate config upgrade`: a file of an older version of the language, rewritten."""
+"""`sluicegate config`: what is in force in a running gateway; a file of an older version of the language, rewritten."""
 
 from __future__ import annotations
 
+import json
 import os
 
 import click
 
+from sluicegate.cli.running import At, ask, json_option, running
 from sluicegate.spec import nodes
 from sluicegate.spec.problems import Problems, render
 from sluicegate.spec.upgrade import NEWEST, upgrade
@@ -13,7 +15,26 @@ from sluicegate.spec.upgrade import NEWEST, upgrade
 
 @click.group()
 def command() -> None:
-    """What can be done to a configuration file."""
+    """What is in force, and what can be done to a configuration file."""
+
+
+@command.command("show")
+@running
+@json_option
+def show(at: At, as_json: bool) -> None:
+    """What the running gateway has in force, every field, defaults too; secrets as ***. Consumers are in `key list`
+    and in the management API."""
+    found = ask("GET", "/v1/config", at)
+    if as_json:
+        click.echo(json.dumps(found))
+        return
+    source = found["source"]
+    whose = "its own files" if source["kind"] == "files" else f"applied by {source['by']}"
+    click.echo(f"configuration {found['config']}, {whose} ({', '.join(source['files'])}), since {source['at']}")
+    for path, fields in found["objects"].items():
+        click.echo("\n" + click.style(path, bold=True))
+        for name, value in fields.items():
+            click.echo(f"  {name}: {value}")
 
 
 @command.command("upgrade")

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import json
+
 import click
 
-from sluicegate.cli.running import At, ask, deployment_path, running
+from sluicegate.cli.running import At, ask, deployment_path, json_option, running
 
 
 @click.command()
 @click.argument("deployment")
 @running
-def command(deployment: str, at: At) -> None:
+@json_option
+def command(deployment: str, at: At, as_json: bool) -> None:
     """Give a deployment (INSTANCE/DEPLOYMENT) no new calls; those under way end. It stays so across restarts."""
-    ask("POST", deployment_path(deployment) + "/drain", at)
-    click.echo(f"no new calls go to {deployment}")
+    done = ask("POST", deployment_path(deployment) + "/drain", at)
+    click.echo(json.dumps(done) if as_json else f"no new calls go to {deployment}")

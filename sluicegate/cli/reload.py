@@ -2,18 +2,24 @@
 
 from __future__ import annotations
 
+import json
+
 import click
 
-from sluicegate.cli.running import At, ask, running
+from sluicegate.cli.running import At, ask, json_option, running
 
 
 @click.command()
 @running
-def command(at: At) -> None:
+@json_option
+def command(at: At, as_json: bool) -> None:
     """Let the running gateway load its configuration again."""
     found = ask("POST", "/v1/reload", at)
-    if found["report"]:
+    if as_json:
+        click.echo(json.dumps(found))
+    elif found["report"]:
         click.echo(found["report"], err=True)
     if found["state"] == "refused":
         raise SystemExit(1)
-    click.echo(f"in force on all workers: {found['config']}")
+    if not as_json:
+        click.echo(f"in force on all workers: {found['config']}")

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import json
+
 import click
 
-from sluicegate.cli.running import At, ask, deployment_path, running
+from sluicegate.cli.running import At, ask, deployment_path, json_option, running
 
 
 @click.command()
 @click.argument("deployment")
 @running
-def command(deployment: str, at: At) -> None:
+@json_option
+def command(deployment: str, at: At, as_json: bool) -> None:
     """Bring a drained deployment (INSTANCE/DEPLOYMENT) back into its pools."""
-    ask("POST", deployment_path(deployment) + "/undrain", at)
-    click.echo(f"in its pools again: {deployment}")
+    done = ask("POST", deployment_path(deployment) + "/undrain", at)
+    click.echo(json.dumps(done) if as_json else f"in its pools again: {deployment}")

@@ -39,7 +39,7 @@ from sluicegate.spec.diff import pack as pack_told
 from sluicegate.spec.fingerprint import fingerprint
 from sluicegate.spec.grants import keys_of
 from sluicegate.spec.load import Loaded
-from sluicegate.spec.problems import render
+from sluicegate.spec.problems import plain, render
 
 LOOK_S = 1.0
 """How often files are looked at."""
@@ -235,14 +235,14 @@ class Keeper:
         """Everything that is wrong with a configuration that somebody sends."""
         assert self._sent is not None
         loaded = await asyncio.to_thread(self._sent, texts, base, False)
-        problems = [
-            {"severity": p.severity, "file": p.place.file, "line": p.place.line, "column": p.place.column,
-             "path": p.path, "what": p.what, "hint": p.hint}
-            for p in loaded.problems
-        ]  # fmt: skip
         valid = loaded.snapshot is not None and not loaded.problems.fatal
         report = render(loaded.problems)
-        return {"valid": valid, "config": loaded.hash if valid else "", "problems": problems, "report": report}
+        return {
+            "valid": valid,
+            "config": loaded.hash if valid else "",
+            "problems": plain(loaded.problems),
+            "report": report,
+        }
 
     async def diff(self, texts: Sequence[tuple[str, bytes]], base: str) -> dict[str, Any]:
         """What a configuration that somebody sends would change, if it is valid; `report` says what is wrong."""

@@ -96,6 +96,15 @@ def counted(number: int, noun: str) -> str:
     return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
 
 
+def plain(problems: Problems) -> list[dict[str, str | int]]:
+    """Every finding, plain data."""
+    return [
+        {"severity": p.severity, "file": p.place.file, "line": p.place.line, "column": p.place.column, "path": p.path,
+         "what": p.what, "hint": p.hint}
+        for p in problems
+    ]  # fmt: skip
+
+
 def render(problems: Problems, end: str = "") -> str:
     """The report: one finding after the other, and a closing line that counts them and says what `end` says."""
     found = list(problems)

@@ -1,5 +1,6 @@
 """`sluicegate diff`: exit status and what is on which stream."""
 
+import json
 from pathlib import Path
 
 import pytest
@@ -29,6 +30,13 @@ def test_two_files_are_compared_and_the_status_says_whether_they_differ(there: P
     other = run("-c", "new.yaml", "--from", "gateway.yaml")
     assert (other.exit_code, other.stderr) == (1, "")
     assert other.stdout == "consumers.my-app: limits: 5 concurrent added\n1 change: 1 live\n"
+
+
+def test_the_differences_as_json(there: Path):
+    other = run("-c", "new.yaml", "--from", "gateway.yaml", "--json")
+    found = json.loads(other.stdout)
+    assert other.exit_code == 1 and found["before"] != found["after"]
+    assert found["changes"] == [{"names": ["consumers.my-app"], "what": "limits: 5 concurrent added", "effect": "live"}]
 
 
 def test_a_file_that_is_not_valid_is_not_compared(there: Path):

@@ -94,6 +94,16 @@ def test_check_of_a_good_file_says_what_it_comes_to(there: Path):
     assert "gateway.yaml:13:10 " in result.stderr and result.stderr.endswith("1 warning\n")
 
 
+def test_check_as_json_says_where_and_what(there: Path):
+    good = run("check", "--json")
+    assert good.exit_code == 0 and json.loads(good.stdout)["valid"] and good.stderr == ""
+    Path("other.yaml").write_text(SMALLEST.replace("[chat]", "[caht]"))
+    bad = run("check", "-c", "other.yaml", "--json")
+    (error,) = [p for p in json.loads(bad.stdout)["problems"] if p["severity"] == "error"]
+    assert bad.exit_code == 2 and (error["file"], error["line"], error["column"]) == ("other.yaml", 17, 14)
+    assert error["path"] == "consumers.my-app.models" and 'did you mean "chat"' in error["what"]
+
+
 def test_check_of_a_bad_file_says_everything_and_exits_2(there: Path):
     Path("other.yaml").write_text(SMALLEST.replace("[chat]", "[caht]").replace("key: ${env:APP_KEY}", "key: x"))
     result = run("check", "-c", "other.yaml")

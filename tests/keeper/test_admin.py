@@ -8,6 +8,8 @@ import json
 import os
 import signal
 import socket
+import subprocess
+import sys
 import threading
 import time
 from collections.abc import Iterator
@@ -24,7 +26,7 @@ from sluicegate.core.secret import Secret
 from sluicegate.main import Live, program
 from sluicegate.sim.fleet import FleetThread
 from sluicegate.spec.values import ADMIN_PREFIX, Digest, write_digest
-from tests.keeper.running import ENV, KEY, Gateway, config, until
+from tests.keeper.running import ENV, KEY, ROOT, Gateway, config, until
 
 SECRET = Secret(ENV["SECRET"])
 OPS, EYE = "sga_00000001_operator", "sga_00000002_viewer"
@@ -369,6 +371,42 @@ def test_a_tail_shows_requests_as_they_end_refused_ones_too(shared: Gateway):
     assert seen[0]["tokens"]["input"] > 0
 
 
+@pytest.mark.parametrize("how", ["plain", "json"])
+def test_requests_tail_prints_them_until_it_is_interrupted(shared: Gateway, how: str):
+    environ = {**os.environ, "PYTHONPATH": str(ROOT), "SLUICEGATE_ADMIN_KEY": EYE}
+    command = [
+        sys.executable,
+        "-P",
+        "-m",
+        "sluicegate.main",
+        "requests",
+        "tail",
+        "--admin",
+        f"http://127.0.0.1:{shared.admin}",
+    ]
+    command += ["--status", "200", *(["--json"] if how == "json" else [])]
+    child = subprocess.Popen(command, env=environ, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    lines: list[str] = []
+    assert child.stdout and child.stderr
+    reader = threading.Thread(target=lambda: lines.extend(iter(child.stdout.readline, "")), daemon=True)  # type: ignore[union-attr]
+    reader.start()
+    try:
+        until(lambda: (chat(shared), chat(shared, "wrong-key-0000000000001"))[0] == 200 and len(lines) > 2)
+        child.send_signal(signal.SIGINT)
+        assert child.wait(20) == 0, child.stderr.read()
+    finally:
+        child.kill()
+        child.wait()
+        reader.join(10)
+        child.stdout.close()
+        child.stderr.close()
+    if how == "json":
+        assert {json.loads(line)["status"] for line in lines} == {200}, "the filter leaves the refused ones out"
+    else:
+        assert lines[0].split() == ["time", "consumer", "model", "deployment", "status", "ms", "in", "out"]
+        assert all("my-app" in line and "weu/gpt-4o" in line for line in lines[1:])
+
+
 def test_G2_usage_is_there_within_two_seconds(shared: Gateway):
     def booked() -> int:
         return sum(u["requests"] for u in ask(shared, "GET", "/v1/usage?since=1h")[1]["usage"])
@@ -430,6 +468,10 @@ def test_the_command_line_asks_a_gateway_elsewhere_with_a_key_from_the_environme
     assert top.exit_code == 0 and "weu/gpt-4o" in top.stdout and "requests/s" in top.stdout, top.stderr
     seen = json.loads(run("top", "--once", "--json", "--every", "0.5", *url, env=env).stdout)
     assert seen["deployments"][0]["state"] == "closed" and [m["model"] for m in seen["models"]] == ["chat"]
+    shown = run("config", "show", *url, env=env)
+    assert "its own files (gateway.yaml)" in shown.stdout and "secrets: ***" in shown.stdout
+    for verb, key in (("reload", "state"), ("drain weu/gpt-4o", "drained"), ("undrain weu/gpt-4o", "drained")):
+        assert key in json.loads(run(*verb.split(), *url, "--json", env=env).stdout)
     usage = run("usage", *url, "--json", env=env)
     assert [u["consumer"] for u in json.loads(usage.stdout)["usage"]] == ["my-app"]
     requests = run("requests", *url, "--consumer", "my-app", env=env)
