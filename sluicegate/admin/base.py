@@ -82,6 +82,8 @@ class Route:
     content_type: str = "application/json"
     errors: Mapping[int, str] = field(default_factory=dict)
     "Statuses besides those that every path may have, and when."
+    refused: type | None = None
+    "What comes back with status 409, if it is no failure in form: it says what is wrong in its own fields."
     most: int = BODY_BYTES
     "Bytes of a body."
     id: str = ""

@@ -32,7 +32,8 @@ def routes(gateway: Gateway) -> list[Route]:
               answers=shapes.Status, id="status"),
         Route("POST", "/v1/reload", "operator", reload,
               "Load the gateway's own files again: in force on all workers, or on none.", answers=shapes.Reload,
-              errors={409: "refused: the answer is a Reload, and what was in force stays so"}, id="reload"),
+              refused=shapes.Reload,
+              errors={409: "refused: what was in force stays so"}, id="reload"),
         Route("POST", "/v1/restart", "operator", restart, "Replace the workers, one at a time; nobody is reset.",
               answers=shapes.Status, errors={409: "another change is under way"}, id="restart"),
     ]  # fmt: skip

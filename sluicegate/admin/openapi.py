@@ -58,7 +58,8 @@ def _operation(route: Route) -> dict[str, Any]:
         content = {"schema": schema_of(route.answers)}
     responses: dict[str, Any] = {"200": {"description": "As asked.", "content": {route.content_type: content}}}
     for status, when in sorted(statuses(route).items()):
-        responses[str(status)] = {"description": when, "content": failure}
+        own = {"application/json": {"schema": schema_of(route.refused)}} if route.refused and status == 409 else failure
+        responses[str(status)] = {"description": when, "content": own}
     made: dict[str, Any] = {
         "operationId": route.id,
         "summary": route.summary,
@@ -80,6 +81,8 @@ def statuses(route: Route) -> dict[int, str]:
     found = {} if route.role == OPEN else dict(EVERYWHERE)
     if route.role == OPEN:
         found[421] = EVERYWHERE[421]
+    if "{" in route.path:
+        found[404] = "a part of the path is no name"
     if route.query is not None or route.takes is not None:
         found[400] = "the request does not fit"
     if route.takes is not None:

@@ -95,7 +95,9 @@ def _route(route: Route) -> list[str]:
     what = _shape(route.answers) if route.content_type == "application/json" else f"`{route.content_type}`"
     said.append(f"Answers {what}.")
     own = {status: when for status, when in statuses(route).items() if status in route.errors}
-    said += [f"{status}: {when}." for status, when in sorted(own.items())]
+    for status, when in sorted(own.items()):
+        as_ = f"; answers {_shape(route.refused)}, too" if route.refused and status == 409 else ""
+        said.append(f"{status}: {when}{as_}.")
     return [*lines, " ".join(said), ""]
 
 

@@ -48,6 +48,16 @@ def test_every_operation_says_what_it_is_and_which_parts_its_path_has():
             assert ("401" in op["responses"]) == bool(op["security"])
 
 
+def test_a_refusal_that_is_no_failure_in_form_is_published_as_it_is_and_a_part_of_a_path_may_be_no_name():
+    """Found by a fuzzer that compared answers with this document."""
+    for path in ("/v1/reload", "/v1/config/apply"):
+        content = DOCUMENT["paths"][path]["post"]["responses"]["409"]["content"]
+        assert content["application/json"]["schema"] == {"$ref": "#/components/schemas/Reload"}
+    for path, item in DOCUMENT["paths"].items():
+        for op in item.values():
+            assert ("404" in op["responses"]) == ("{" in path)
+
+
 def test_who_changes_something_is_an_operator_and_nothing_but_health_and_the_document_is_open():
     for route in ROUTES:
         assert route.role in (OPEN, *ROLES[:2])
