@@ -5,6 +5,7 @@ import importlib.machinery
 import importlib.util
 import os
 import re
+import signal
 import subprocess
 import sys
 import tomllib
@@ -270,6 +271,31 @@ def test_dev_without_a_word_lists_the_words():
     done = subprocess.run([sys.executable, ROOT / "dev"], capture_output=True, text=True, check=True)
     words = re.findall(r"^  (\w+) +\S", done.stdout, re.MULTILINE)
     assert words == ["demo", "test", "check", "docs", "bench", "goals", "clients", "wheel", "lock"]
+
+
+@pytest.mark.parametrize(("number", "everybody"), [(signal.SIGINT, True), (signal.SIGTERM, False)])
+def test_what_a_word_started_ends_in_its_own_time(tmp_path, number, everybody):
+    """Ctrl-C reaches all processes of a terminal. The demo needs a while to end its children: it was killed instead."""
+    slow = tmp_path / "slow.py"
+    slow.write_text(
+        "import signal, sys, threading, pathlib\n"
+        "told = threading.Event()\n"
+        "for n in (signal.SIGINT, signal.SIGTERM): signal.signal(n, lambda *_: told.set())\n"
+        "print('ready', flush=True)\n"
+        "told.wait()\n"
+        "threading.Event().wait(0.6)  # longer than subprocess.run has patience\n"
+        "pathlib.Path(sys.argv[1]).touch(); sys.exit(7)\n"
+    )
+    word = f"dev.demo = dev.WORDS['demo'] = lambda args: dev.call([sys.executable, {str(slow)!r}, {str(tmp_path / 'done')!r}])"
+    load = f"import sys, importlib.machinery as m; sys.dont_write_bytecode = True; dev = m.SourceFileLoader('dev', {str(ROOT / 'dev')!r}).load_module()"
+    process = subprocess.Popen(
+        [sys.executable, "-W", "ignore", "-c", f"{load}\n{word}\nsys.exit(dev.main(['demo']))"],
+        stdout=subprocess.PIPE, text=True, process_group=0,
+    )  # fmt: skip
+    assert process.stdout is not None and process.stdout.readline() == "ready\n"
+    (os.killpg if everybody else os.kill)(process.pid, number)
+    process.communicate(timeout=20)
+    assert process.returncode == (130 if everybody else 7) and (tmp_path / "done").exists()
 
 
 def test_an_unknown_word_is_answered_with_the_known_ones():
