@@ -25,6 +25,8 @@ BUILT = ROOT / "build" / "clients"
 
 results: dict[str, dict[str, dict[str, bool]]] = {}
 """By client, operation and scheme: whether it came out as it should."""
+agreed: dict[str, Any] = {}
+"""What must be the same for all clients."""
 known: set[str] = set()
 """Records of clients that came before."""
 
@@ -60,7 +62,12 @@ def lines(client: Client, place: Ground, word: str) -> dict[str, dict[str, Any]]
         "key": KEY,
         "ca": place.ca and str(place.ca),
         "version": "2024-10-21",
-        "words": {"echo": f"[sim:echo] {ECHO}", "tool": "[sim:tool=weather]", "throttled": f"[sim:echo] {word}"},
+        "words": {
+            "echo": f"[sim:echo] {ECHO}",
+            "tool": "[sim:tool=weather]",
+            "throttled": f"[sim:echo] {word}",
+            "refused": f"always-{client.id}",
+        },
         "audio": str(recording(place.folder / "speech.wav")),
         "operations": available(client),
     }
@@ -75,14 +82,15 @@ def lines(client: Client, place: Ground, word: str) -> dict[str, dict[str, Any]]
     return found
 
 
-def seen(place: Ground, word: str, before: int) -> Saw:
+def seen(client: Client, place: Ground, word: str, before: int) -> Saw:
     """What instances and gateway know of this client's requests."""
     served = place.served(before)
-    answered = len([e for e in place.served(0) if e["status"] == 200])
-    records = place.settled(answered)
-    new = [r for r in records if r["id"] not in known]
-    known.update(r["id"] for r in new)
-    return Saw(ECHO, word, WAIT_S, served, new)
+    last = place.ask()  # one worker books in order: where this one stands, all before it do
+    records = place.settled(last)
+    new = [r for r in records if r["id"] not in known and r["id"] != last]
+    known.update([last, *(r["id"] for r in new)])
+    sound = (place.folder / "speech.wav").read_bytes()
+    return Saw(ECHO, word, WAIT_S, client.tries, served, new, sound, agreed)
 
 
 @pytest.mark.timeout(300)
@@ -91,11 +99,12 @@ def test_what_a_client_shows_is_what_was_said(client: Client, place: Ground, sho
     if short and not client.short:
         pytest.skip("not in the short form")
     word = f"once-{client.id}"
-    place.throttle_once(word)
+    place.throttle(word, times=1)
+    place.throttle(f"always-{client.id}")
     before = place.last()
     found = lines(client, place, word)
     place.asked("/faults", method="DELETE")
-    saw = seen(place, word, before)
+    saw = seen(client, place, word, before)
     wrong = {}
     for name, line in found.items():
         problem = line.get("failed") or TRUTHS[name](line["facts"], saw)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 import shutil
+import ssl
 import subprocess
 import sys
 import time
@@ -20,9 +21,25 @@ from tests.goals.processes import ENV, ROOT, Process
 
 WAIT_S = 0.2
 """How long a member that throttles asks to be left alone."""
-MODELS = {"chat": "gpt-4o@2024-11-20", "busy": "gpt-4o-mini@2024-07-18"}
-"""Public names and what serves them: in each instance a deployment of its own, `NAME-N`. `busy` is the one that
-throttles, so that nothing else meets its doors."""
+AZURE, SERVER, CLAUDE = ("i1", "i2"), ("server",), ("hub", "own")
+KINDS = {"server": "openai_compatible", "hub": "foundry", "own": "anthropic"}
+"""Of instances; the others are Azure's."""
+MODELS = {
+    "chat": ("gpt-4o@2024-11-20", AZURE),
+    "busy": ("gpt-4o-mini@2024-07-18", AZURE),
+    "jammed": ("gpt-4.1@2025-04-14", AZURE),
+    "embed": ("text-embedding-3-small@1", AZURE),
+    "instruct": ("gpt-35-turbo-instruct@0914", AZURE),
+    "image": ("gpt-image-1@2025-04-15", AZURE),
+    "speech": ("gpt-4o-mini-tts@2025-12-15", AZURE),
+    "transcribe": ("whisper@001", AZURE),
+    "moderation": ("omni-moderation@1", SERVER),
+    "claude": ("claude-sonnet-4-6@1", CLAUDE),
+    "claude-busy": ("claude-haiku-4-5@1", CLAUDE),
+    "claude-jammed": ("claude-opus-4-6@1", CLAUDE),
+}
+"""Public names and who serves them, in each of these instances by a deployment of its own. Those called busy throttle
+once and those called jammed always, so that nothing else meets their doors."""
 
 
 @dataclass
@@ -46,10 +63,10 @@ class Ground:
         with urllib.request.build_opener(urllib.request.ProxyHandler({})).open(request, timeout=20) as answer:
             return json.load(answer)
 
-    def throttle_once(self, word: str) -> None:
-        """Every instance refuses the first request that holds this word, for WAIT_S."""
+    def throttle(self, word: str, **times: int) -> None:
+        """Every instance refuses requests that hold this word, so many `times` or always, for WAIT_S."""
         for name in self.instances:
-            fault = {"kind": "throttle", "instance": name, "marker": word, "wait_s": WAIT_S, "times": 1}
+            fault = {"kind": "throttle", "instance": name, "marker": word, "wait_s": WAIT_S, **times}
             self.asked("/faults", fault, "POST")
 
     def last(self) -> int:
@@ -61,8 +78,18 @@ class Ground:
         found: list[dict[str, Any]] = self.asked(f"/ledger?after={after}")["entries"]
         return found
 
-    def settled(self, answered: int, seconds: float = 10.0) -> list[dict[str, Any]]:
-        """What the gateway booked, oldest first, once so many answers with status 200 stand there."""
+    def ask(self) -> str:
+        """One request of our own, and the id under which the gateway books it."""
+        body = json.dumps({"model": "chat", "messages": [{"role": "user", "content": "hello"}]}).encode()
+        headers = {"api-key": KEY, "content-type": "application/json"}
+        request = urllib.request.Request(f"{self.url}/openai/v1/chat/completions", body, headers)
+        trusting = urllib.request.HTTPSHandler(context=ssl.create_default_context(cafile=self.ca))
+        with urllib.request.build_opener(urllib.request.ProxyHandler({}), trusting).open(request, timeout=20) as answer:
+            answer.read()
+            return str(answer.headers["x-sluicegate-request-id"])
+
+    def settled(self, last: str, seconds: float = 20.0) -> list[dict[str, Any]]:
+        """What the gateway booked, oldest first, once the record with this id stands there."""
         ask = ["-m", "sluicegate.main", "requests", "--json", "--last", "10000", "-c", "gateway.yaml"]
         ends = time.monotonic() + seconds
         while True:
@@ -71,20 +98,27 @@ class Ground:
                 capture_output=True, check=True,
             )  # fmt: skip
             found: list[dict[str, Any]] = [r for r in json.loads(done.stdout) if r["state"] != "open"]
-            if len([r for r in found if r["status"] == 200]) >= answered or time.monotonic() > ends:
+            if any(r["id"] == last for r in found):
                 return found[::-1]
+            assert time.monotonic() < ends, f"{last} is not booked after {seconds} s"
 
 
-def deployments(number: int) -> dict[str, dict[str, str]]:
-    """Of one instance."""
-    parts = {name: used.split("@") for name, used in MODELS.items()}
-    return {f"{name}-{number}": {"model": model, "version": version} for name, (model, version) in parts.items()}
+def deployments(instance: str) -> dict[str, dict[str, str]]:
+    """Of one instance: a public name, in other words."""
+    found = {}
+    for name, (used, instances) in MODELS.items():
+        if instance in instances:
+            model, version = used.split("@")
+            found[f"{name}-at-{instance}"] = {"model": model, "version": version, "sku": "GlobalStandard"}
+    return found
 
 
 def fleet(tls: bool) -> dict[str, Any]:
-    """Two instances that carry everything."""
+    """What is simulated."""
     return {
-        f"i{n}": {"key": ENV["UPSTREAM_KEY"], "port": 0, "tls": tls, "deployments": deployments(n)} for n in (1, 2)
+        name: {"key": ENV["UPSTREAM_KEY"], "port": 0, "tls": tls, "kind": KINDS.get(name, "azure_openai"),
+               "deployments": deployments(name)}
+        for name in (*AZURE, *SERVER, *CLAUDE)
     }  # fmt: skip
 
 
@@ -99,11 +133,11 @@ def configuration(told: dict[str, Any], files: certificates.Certificates | None)
         "gateway": {"data": "data", "drain": "1s", "secrets": ["${env:SECRET}"], "listen": listen,
                     "admin": {"address": "127.0.0.1:0"}},
         "instances": {
-            f"i{n}": {"endpoint": told["instances"][f"i{n}"]["endpoint"], "auth": {"key": "${env:UPSTREAM_KEY}"},
-                      "deployments": deployments(n), **trusted}
-            for n in (1, 2)
+            name: {"provider": instance["kind"], "endpoint": instance["endpoint"],
+                   "auth": {"key": "${env:UPSTREAM_KEY}"}, "deployments": deployments(name), **trusted}
+            for name, instance in told["instances"].items()
         },
-        "models": {name: {"use": used} for name, used in MODELS.items()},
+        "models": {name: {"use": used} for name, (used, _) in MODELS.items()},
         "consumers": {"app": {"key": "${env:GATEWAY_KEY}", "models": list(MODELS)}},
     }  # fmt: skip
 

@@ -23,7 +23,7 @@ def cell(client: Client, operation: str, seen: Mapping[str, bool]) -> str:
     if operation not in available(client):
         return "not yet"
     if all(seen.values()) and len(seen) == 2:
-        return "yes"
+        return f"yes, after {client.tries} tries" if operation == "refused" else "yes"
     return (
         "**fails**" if not any(seen.values()) else "**fails** over " + " ".join(s for s, ok in seen.items() if not ok)
     )

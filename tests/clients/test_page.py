@@ -1,7 +1,8 @@
 """docs/clients.md says what `./dev clients` knows: its rows, its versions, and nothing that a run would not write."""
 
+from sluicegate.apis import APIS
 from tests.clients.page import PAGE, cell, read, tables, versions, written
-from tests.clients.roster import CLIENTS, GROUPS, HEAVY, OPERATIONS, Client, available
+from tests.clients.roster import CLIENTS, GROUPS, HEAVY, OPERATIONS, SPOKEN, Client, available
 from tests.clients.truths import TRUTHS
 
 SEEN = {"http": True, "https": True}
@@ -35,6 +36,12 @@ def test_a_failure_is_shown_with_its_scheme():
     found = read(written(PAGE.read_text("utf-8"), results))
     assert found[first.name]["chat"] == "**fails** over https"
     assert tables(results) != tables({client.id: as_it_should_be(client) for client in CLIENTS})
+
+
+def test_every_operation_that_the_gateway_speaks_is_tried_by_some_client():
+    assert set(APIS) <= set(SPOKEN), "add them to tests/clients/roster.py, with a method in the programs"
+    tried = {OPERATIONS[name].api for client in CLIENTS for name in available(client)}
+    assert set(SPOKEN) <= tried, "no client tries these"
 
 
 def test_every_client_has_a_program_with_its_operations_and_every_operation_a_truth():

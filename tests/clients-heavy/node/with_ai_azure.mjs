@@ -43,7 +43,9 @@ export function make(told, made = azure) {
       return vectors(embeddings, usage.tokens);
     },
     async completions() {
-      return { text: (await generateText({ model: provider.completion("instruct"), prompt: words.echo })).text };
+      // It makes a dialogue of the prompt, and all of that is echoed.
+      const { text } = await generateText({ model: provider.completion("instruct"), prompt: words.echo });
+      return { text: text.replace(/^user:\n/, "").replace(/\n\nassistant:$/, "") };
     },
     async images() {
       const { images } = await generateImage({ model: provider.image("image"), prompt: "a lighthouse" });
@@ -61,6 +63,7 @@ export function make(told, made = azure) {
     },
     wrong_key: () => thrown(() => generateText({ model: model("chat", made(told, "nobody's")), prompt: "hello" })),
     unknown_model: () => thrown(() => generateText({ model: model("unknown"), prompt: "hello" })),
+    refused: () => thrown(() => generateText({ model: model("jammed"), prompt: words.refused })),
     async throttled() {
       return { text: (await generateText({ model: model("busy"), prompt: words.throttled })).text };
     },

@@ -33,8 +33,16 @@ export function make(told, made = own) {
     async count_tokens() {
       return { tokens: (await client.messages.countTokens({ model: "claude", messages: user("how many") })).input_tokens };
     },
+    async models() {
+      const ids = [];
+      for await (const { id, type, display_name: shown } of client.models.list()) {
+        if (type === "model" && shown === id) ids.push(id);
+      }
+      return { ids: ids.sort() };
+    },
     wrong_key: () => thrown(() => create("hello", {}, made(told, { apiKey: "nobody's" }))),
     unknown_model: () => thrown(() => create("hello", { model: "unknown" })),
+    refused: () => thrown(() => create(words.refused, { model: "claude-jammed" })),
     async throttled() {
       return { text: (await create(words.throttled, { model: "claude-busy" })).content[0].text };
     },

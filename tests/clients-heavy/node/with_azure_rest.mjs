@@ -17,8 +17,8 @@ export function make(told, path = (model) => `/openai/deployments/${model}`, dat
     if (isUnexpected(answer)) throw new Error(`${answer.status}: ${JSON.stringify(answer.body)}`);
     return answer.body;
   };
-  const refused = async (given) => {
-    const answer = await post("hello", given);
+  const refusal = async (given, content = "hello") => {
+    const answer = await post(content, given);
     return { error: isUnexpected(answer) ? answer.body.error.code : null, status: Number(answer.status) };
   };
   return {
@@ -39,8 +39,9 @@ export function make(told, path = (model) => `/openai/deployments/${model}`, dat
       if (isUnexpected(answer)) throw new Error(`${answer.status}: ${JSON.stringify(answer.body)}`);
       return vectors(answer.body.data.map((d) => d.embedding), answer.body.usage.prompt_tokens);
     },
-    wrong_key: () => refused({ key: "nobody's" }),
-    unknown_model: () => refused({ model: "unknown" }),
+    wrong_key: () => refusal({ key: "nobody's" }),
+    unknown_model: () => refusal({ model: "unknown" }),
+    refused: () => refusal({ model: "jammed" }, words.refused),
     async throttled() {
       return { text: (await good(words.throttled, { model: "busy" })).choices[0].message.content };
     },

@@ -11,6 +11,11 @@ export function make(told) {
     azureOpenAIApiVersion: told.version,
     azureOpenAIApiDeploymentName: deployment,
   });
+  // The classes that are not for chat ignore the endpoint, and want the path itself.
+  const based = (deployment) => {
+    const { azureOpenAIEndpoint, ...rest } = common(deployment);
+    return { azureOpenAIBasePath: `${told.url}/openai/deployments`, ...rest };
+  };
   // It decides by the model's name what the model can do; without one it takes it for an old one.
   const model = (deployment = "chat", key = told.key) =>
     new AzureChatOpenAI({ model: "gpt-4o", ...common(deployment, key) });
@@ -32,13 +37,14 @@ export function make(told) {
     structured_tools: () =>
       model().withStructuredOutput(CITY, { name: "city", method: "functionCalling" }).invoke(user("where")),
     async embeddings_base64() {
-      return vectors(await new AzureOpenAIEmbeddings(common("embed")).embedDocuments(TEXTS));
+      return vectors(await new AzureOpenAIEmbeddings(based("embed")).embedDocuments(TEXTS));
     },
     async completions() {
-      return { text: await new AzureOpenAI(common("instruct")).invoke(words.echo) };
+      return { text: await new AzureOpenAI(based("instruct")).invoke(words.echo) };
     },
     wrong_key: () => thrown(() => model("chat", "nobody's").invoke(user("hello"))),
     unknown_model: () => thrown(() => model("unknown").invoke(user("hello"))),
+    refused: () => thrown(() => model("jammed").invoke(user(words.refused))),
     async throttled() {
       return { text: (await model("busy").invoke(user(words.throttled))).content };
     },

@@ -1,7 +1,7 @@
 // openai for Node: AzureOpenAI, the class of the dated paths, and the same over OpenAI at /openai/v1.
 
-import { createReadStream } from "node:fs";
-import { AzureOpenAI } from "openai";
+import { createReadStream, readFileSync } from "node:fs";
+import { AzureOpenAI, toFile } from "openai";
 import { FORM, TEXTS, TOKENS, TOOL, heard, thrown, user, vectors } from "./asked.mjs";
 
 const azure = (told, more) =>
@@ -72,8 +72,18 @@ export function make(told, made = azure) {
       const file = createReadStream(told.audio);
       return { text: (await client.audio.transcriptions.create({ model: "transcribe", file })).text };
     },
+    async translation() {
+      const file = createReadStream(told.audio);
+      return { text: (await client.audio.translations.create({ model: "transcribe", file })).text };
+    },
+    async image_edits() {
+      const image = await Promise.all([1, 2].map((n) => toFile(readFileSync(told.audio), `${n}.png`, { type: "image/png" })));
+      const { data } = await client.images.edit({ model: "image", image, prompt: "brighter" });
+      return { images: data.length, base64: (data[0].b64_json ?? "").length };
+    },
     wrong_key: () => thrown(() => chat("hello", {}, made(told, { apiKey: "nobody's" }))),
     unknown_model: () => thrown(() => chat("hello", { model: "unknown" })),
+    refused: () => thrown(() => chat(words.refused, { model: "jammed" })),
     async throttled() {
       return { text: (await chat(words.throttled, { model: "busy" })).choices[0].message.content };
     },

@@ -53,12 +53,19 @@ class Client:
         answer = self.client.messages.count_tokens(model="claude", messages=user("how many"))
         return {"tokens": answer.input_tokens}
 
+    def models(self) -> Any:
+        found = list(self.client.models.list())
+        return {"ids": sorted(model.id for model in found if (model.type, model.display_name) == ("model", model.id))}
+
     def wrong_key(self) -> Any:
         with self.made(api_key="nobody's") as stranger:
             return raised(lambda: self.create("hello", client=stranger))
 
     def unknown_model(self) -> Any:
         return raised(lambda: self.create("hello", model="unknown"))
+
+    def refused(self) -> Any:
+        return raised(lambda: self.create(self.place.words["refused"], model="claude-jammed"))
 
     def throttled(self) -> Any:
         return {"text": self.create(self.place.words["throttled"], model="claude-busy").content[0].text}

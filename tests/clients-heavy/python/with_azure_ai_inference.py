@@ -67,6 +67,10 @@ class Client:
         with self.made(ChatCompletionsClient, "unknown") as client:
             return raised(lambda: client.complete(messages=user("hello")))
 
+    def refused(self) -> Any:
+        with self.made(ChatCompletionsClient, "jammed") as client:
+            return raised(lambda: client.complete(messages=user(self.place.words["refused"])))
+
     def throttled(self) -> Any:
         with self.made(ChatCompletionsClient, "busy") as client:
             answer = client.complete(messages=user(self.place.words["throttled"]))

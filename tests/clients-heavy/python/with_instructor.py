@@ -46,6 +46,10 @@ class Client:
     def unknown_model(self) -> Any:
         return raised(lambda: self.create("hello", instructor.Mode.JSON_SCHEMA, model="unknown"))
 
+    def refused(self) -> Any:
+        said = self.place.words["refused"]
+        return raised(lambda: self.create(said, instructor.Mode.JSON_SCHEMA, model="jammed"))
+
     def throttled(self) -> Any:
         """The schema decides what is said: here it leaves no choice."""
         word = self.place.words["throttled"].partition("] ")[2]

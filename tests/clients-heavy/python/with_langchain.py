@@ -64,5 +64,8 @@ class Client:
     def unknown_model(self) -> Any:
         return raised(lambda: self.made("unknown").invoke(user("hello")))
 
+    def refused(self) -> Any:
+        return raised(lambda: self.made("jammed").invoke(user(self.place.words["refused"])))
+
     def throttled(self) -> Any:
         return {"text": self.made("busy").invoke(user(self.place.words["throttled"])).content}

@@ -76,6 +76,9 @@ class Client:
     def unknown_model(self) -> Any:
         return raised(lambda: self.complete("hello", model="azure/unknown"))
 
+    def refused(self) -> Any:
+        return raised(lambda: self.complete(self.place.words["refused"], model="azure/jammed"))
+
     def throttled(self) -> Any:
         answer = self.complete(self.place.words["throttled"], model="azure/busy")
         return {"text": answer.choices[0].message.content}

@@ -72,5 +72,8 @@ class Client:
     def unknown_model(self) -> Any:
         return raised(lambda: self.made("unknown").chat(user("hello")))
 
+    def refused(self) -> Any:
+        return raised(lambda: self.made("jammed").chat(user(self.place.words["refused"])))
+
     def throttled(self) -> Any:
         return {"text": self.made("busy").chat(user(self.place.words["throttled"])).message.content}

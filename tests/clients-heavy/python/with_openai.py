@@ -98,12 +98,25 @@ class Client:
             answer = self.client.audio.transcriptions.create(model="transcribe", file=audio)
         return {"text": answer.text}
 
+    def translation(self) -> Any:
+        answer = self.client.audio.translations.create(model="transcribe", file=self.place.recording())
+        return {"text": answer.text}
+
+    def image_edits(self) -> Any:
+        given = [(f"{n}.png", self.place.recording()[1], "image/png") for n in (1, 2)]
+        answer = self.client.images.edit(model="image", image=given, prompt="brighter")
+        return {"images": len(answer.data), "base64": len(answer.data[0].b64_json or "")}
+
     def wrong_key(self) -> Any:
         with self.made(api_key="nobody's") as stranger:
             return raised(lambda: stranger.chat.completions.create(model="chat", messages=user("hello")))
 
     def unknown_model(self) -> Any:
         return raised(lambda: self.client.chat.completions.create(model="unknown", messages=user("hello")))
+
+    def refused(self) -> Any:
+        said = user(self.place.words["refused"])
+        return raised(lambda: self.client.chat.completions.create(model="jammed", messages=said))
 
     def throttled(self) -> Any:
         answer = self.client.chat.completions.create(model="busy", messages=user(self.place.words["throttled"]))

@@ -79,5 +79,8 @@ class Client:
     async def unknown_model(self) -> Any:
         return await raised_by(Runner.run(self.agent(model="unknown"), "hello"))
 
+    async def refused(self) -> Any:
+        return await raised_by(Runner.run(self.agent(model="jammed"), self.place.words["refused"]))
+
     async def throttled(self) -> Any:
         return {"text": (await Runner.run(self.agent(model="busy"), self.place.words["throttled"])).final_output}

@@ -94,12 +94,25 @@ class Client:
         answer = await self.client.audio.transcriptions.create(model="transcribe", file=self.place.recording())
         return {"text": answer.text}
 
+    async def translation(self) -> Any:
+        answer = await self.client.audio.translations.create(model="transcribe", file=self.place.recording())
+        return {"text": answer.text}
+
+    async def image_edits(self) -> Any:
+        given = [(f"{n}.png", self.place.recording()[1], "image/png") for n in (1, 2)]
+        answer = await self.client.images.edit(model="image", image=given, prompt="brighter")
+        return {"images": len(answer.data), "base64": len(answer.data[0].b64_json or "")}
+
     async def wrong_key(self) -> Any:
         async with self.made(api_key="nobody's") as stranger:
             return await raised_by(stranger.chat.completions.create(model="chat", messages=user("hello")))
 
     async def unknown_model(self) -> Any:
         return await raised_by(self.client.chat.completions.create(model="unknown", messages=user("hello")))
+
+    async def refused(self) -> Any:
+        said = user(self.place.words["refused"])
+        return await raised_by(self.client.chat.completions.create(model="jammed", messages=said))
 
     async def throttled(self) -> Any:
         answer = await self.client.chat.completions.create(model="busy", messages=user(self.place.words["throttled"]))

@@ -94,5 +94,8 @@ class Client:
     async def unknown_model(self) -> Any:
         return await raised_by(self.say("hello", self.made("unknown")))
 
+    async def refused(self) -> Any:
+        return await raised_by(self.say(self.place.words["refused"], self.made("jammed")))
+
     async def throttled(self) -> Any:
         return {"text": (await self.say(self.place.words["throttled"], self.made("busy"))).content}
