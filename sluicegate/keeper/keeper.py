@@ -14,7 +14,7 @@ import signal
 import socket
 import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from difflib import get_close_matches
 from functools import partial
@@ -288,7 +288,7 @@ class Keeper:
         if only_if_new and snapshot.hash == self.snapshot.hash:
             return Outcome("unchanged", snapshot.hash, report.strip(), waiting)
         await self._carry(loaded)
-        effective = drained.without(snapshot, self.drained)
+        effective = for_workers(snapshot, self.drained)
         whole, part = await asyncio.to_thread(parcels, effective, self.directory, loaded.directory)
         error = await self.supervisor.adopt(whole, part, snapshot.hash)
         if error:
@@ -470,7 +470,7 @@ class Keeper:
                 near = get_close_matches(deployment, known, 1)
                 return f'no deployment is called "{deployment}"' + (f'; did you mean "{near[0]}"?' if near else "")
             wanted = self.drained | {deployment} if away else self.drained - {deployment}
-            effective = drained.without(self.snapshot, wanted)
+            effective = for_workers(self.snapshot, wanted)
             whole = pack(effective, self.directory)
             error = await self.supervisor.adopt(whole, pack(effective, None), self.snapshot.hash)
             if error:
@@ -554,7 +554,7 @@ class Keeper:
         return held[1]
 
     def _effective(self) -> Snapshot:
-        return drained.without(self.snapshot, self.drained)
+        return for_workers(self.snapshot, self.drained)
 
     def _remember(self) -> None:
         self.home.remember(w.pid for w in self.supervisor.workers)
@@ -592,6 +592,15 @@ class Keeper:
         task = asyncio.get_running_loop().create_task(work)
         self._background.add(task)
         task.add_done_callback(self._background.discard)
+
+
+def for_workers(snapshot: Snapshot, away: Iterable[str]) -> Snapshot:
+    """What workers get: nothing that is drained, and nothing that only the keeper is asked for."""
+    gateway = snapshot.gateway
+    if gateway.admin.keys:
+        admin = replace(gateway.admin, keys=())
+        snapshot = replace(snapshot, gateway=replace(gateway, admin=admin))
+    return drained.without(snapshot, away)
 
 
 def members(model: Model) -> tuple[int, ...]:

@@ -1,11 +1,13 @@
 """What an operator drained: out of every pool, kept by name, and never a reason not to start."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
-from sluicegate.core.settings import Rollout
+from sluicegate.core.settings import Admin, OperatorKey, Rollout
 from sluicegate.keeper import drained
+from sluicegate.keeper.keeper import for_workers
 from tests.gateway import instance, snapshot
 
 
@@ -17,6 +19,14 @@ def test_a_drained_deployment_is_in_no_pool_and_still_declared():
     assert left.deployments == whole.deployments
     assert left.hash == whole.hash
     assert drained.without(whole, {"not/known"}) is whole
+
+
+def test_workers_get_no_operators_keys():
+    whole = snapshot([instance(1, 1)])
+    admin = Admin("127.0.0.1", 9, keys=(OperatorKey("ops", "operator", b"0" * 16),))
+    whole = replace(whole, gateway=replace(whole.gateway, admin=admin))
+    sent = for_workers(whole, ())
+    assert sent.gateway.admin == Admin("127.0.0.1", 9) and sent.hash == whole.hash and sent.models == whole.models
 
 
 def test_what_is_kept_is_found_again_and_what_is_damaged_says_so(tmp_path: Path):
