@@ -16,6 +16,10 @@ ADMITTED: Final = 1
 SETTLED: Final = 2
 SEALED: Final = 3
 
+FEW: Final = 100
+"""Records that are moved at once while the mover keeps up. It lets others use its core between them; with more than
+these it does not, or it would never keep up with workers that are always busy."""
+
 Tokens = tuple[int, int, int, int, int]
 """Input, cached, cache_write, output, reasoning: disjoint."""
 

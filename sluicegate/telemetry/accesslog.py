@@ -17,7 +17,7 @@ from collections.abc import Callable, Sequence
 
 import msgspec
 
-from sluicegate.core.booked import Settled
+from sluicegate.core.booked import FEW, Settled
 from sluicegate.core.entry import Entry
 
 WAITING = 256
@@ -106,7 +106,12 @@ class AccessLog:
         """Requests that were admitted, and are in the ledger. From the mover's thread."""
         if self._where:
             consumer, deployment = self._consumer, self._deployment
-            self._lines([line(r, consumer(r.consumer), deployment) for r in records])
+            lines = []
+            for r in records:
+                lines.append(line(r, consumer(r.consumer), deployment))
+                if len(records) <= FEW:
+                    os.sched_yield()  # a worker that waits for this core goes first
+            self._lines(lines)
 
     def _lines(self, lines: list[Line]) -> None:
         if lines and not self._put(_encoder.encode_lines(lines)):

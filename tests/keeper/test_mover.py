@@ -5,10 +5,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from sluicegate.core.booked import FEW
 from sluicegate.core.settings import Price, Prices
 from sluicegate.keeper.mover import Mover
 from sluicegate.link import segments
-from sluicegate.stores.sqlite.ledger import SUMS, Ledger
+from sluicegate.stores.sqlite.ledger import SUMS, Ledger, _gently
 from tests.link.booking import WALL, finish, journal, record
 
 PRICES = Prices("USD", ((1, (Price("p", (("input", 2_000_003, 1), ("output", 8_000_000, 1))),)),))
@@ -240,3 +241,12 @@ def test_a_writer_that_has_made_its_folder_and_no_segment_yet_stops_nobody(folde
 
 def fails(*_):
     raise OSError(28, "No space left on device")
+
+
+@pytest.mark.parametrize(("count", "lets"), [(1, 1), (FEW, FEW), (FEW + 1, 0)])
+def test_while_it_keeps_up_others_go_first_and_once_it_does_not_it_goes_on(monkeypatch, count, lets):
+    """With a worker always busy on its core, who lets it go first after each record would be behind for ever."""
+    yields = []
+    monkeypatch.setattr("sluicegate.stores.sqlite.ledger.sched_yield", lambda: yields.append(1))
+    assert list(_gently(range(count))) == list(range(count))
+    assert len(yields) == lets

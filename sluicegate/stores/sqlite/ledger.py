@@ -9,11 +9,12 @@ from __future__ import annotations
 
 import sqlite3
 from collections.abc import Iterable, Iterator, Sequence
-from typing import Any, NamedTuple
+from os import sched_yield
+from typing import Any, NamedTuple, TypeVar
 
 import msgspec
 
-from sluicegate.core.booked import Admitted, Circumstances, Place, Settled, Unusable
+from sluicegate.core.booked import FEW, Admitted, Circumstances, Place, Settled, Unusable
 from sluicegate.stores.sqlite.schema import connect, prepare
 
 SPANS = {"minute": 60, "hour": 3600, "day": 86400}
@@ -41,6 +42,7 @@ _ADD = (
 )
 
 
+T = TypeVar("T")
 Key = tuple[int, int, str, str, int, str]
 """Start of the span in seconds, consumer, tenant, model, deployment, currency."""
 
@@ -92,19 +94,19 @@ class Ledger:
         known = self._known(ids + [a.id for a in admitted])
         db.executemany(
             "INSERT OR IGNORE INTO open VALUES (?, ?, ?, ?, ?)",
-            ((a.id, writer, place.node, place.spec, _pack(a)) for a in admitted if a.id not in known),
+            ((a.id, writer, place.node, place.spec, _pack(a)) for a in _gently(admitted) if a.id not in known),
         )
         rows: list[tuple[Any, ...]] = []
         minutes: dict[Key, list[int]] = {}
-        for record, node, spec in settled:
+        for record, node, spec in _gently(settled):
             if record.id in known:
                 self.repeated += 1
                 continue
             known.add(record.id)
             rows.append(_row(record, node, spec, writer))
             _add(minutes, record)
-        db.executemany(_INSERT, rows)
-        db.executemany("DELETE FROM open WHERE id = ?", ((i,) for i in ids))
+        db.executemany(_INSERT, _gently(rows))
+        db.executemany("DELETE FROM open WHERE id = ?", ((i,) for i in _gently(ids)))
         db.executemany(_ADD, ((*key, *values) for key, values in _spans(minutes)))
         db.execute(
             "INSERT INTO places VALUES (?, ?, ?, ?, ?) ON CONFLICT (writer) DO UPDATE SET serial = excluded.serial, "
@@ -173,6 +175,18 @@ class Ledger:
 
     def _one(self, sql: str, *values: Any) -> Any:
         return next(iter(self._all(sql, *values)), None)
+
+
+def _gently(rows: Sequence[T]) -> Iterable[T]:
+    """A few rows: each, after who waits for this core; a worker that shares it would wait 1 ms for them. Many: as they
+    are, for who lets others go first all the time is never done."""
+    return rows if len(rows) > FEW else _in_turn(rows)
+
+
+def _in_turn(rows: Sequence[T]) -> Iterator[T]:
+    for row in rows:
+        sched_yield()
+        yield row
 
 
 def _row(r: Settled, node: str, spec: str, writer: str) -> tuple[Any, ...]:
