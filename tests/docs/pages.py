@@ -45,6 +45,11 @@ class Command:
         return "".join(parts)
 
     @property
+    def serves(self) -> bool:
+        """A gateway in the background."""
+        return bool(re.search(r"\bsluicegate serve\b", self.text)) and bool(self.background)
+
+    @property
     def background(self) -> str:
         """The port at which it listens once it is ready; empty in the foreground."""
         if not self.text.endswith("&"):

@@ -16,8 +16,11 @@ from tests.docs.pages import ROOT, Command, File, commands, free_ports, moved, s
 PAGES = sorted([*(ROOT / "docs").rglob("*.md"), ROOT / "README.md"])
 TYPED = [page for page in PAGES if any(isinstance(step, Command) for step in steps(page))]
 WAIT = """\
-for _ in $(seq 400); do (exec 3<>/dev/tcp/127.0.0.1/{port}) 2>/dev/null && break; sleep 0.05; done
+for _ in $(seq 400); do {ready} && break; sleep 0.05; done
 """
+LISTENS = "(exec 3<>/dev/tcp/127.0.0.1/{port}) 2>/dev/null"
+SAYS = """grep -q '"event": "ready"' .out{n}"""
+"""A gateway: it listens before its workers are there, and the management comes after them."""
 
 
 def script(page: Path, folder: Path, ports: dict[str, str]) -> str:
@@ -30,8 +33,8 @@ def script(page: Path, folder: Path, ports: dict[str, str]) -> str:
             continue
         text = moved(step.text, ports)
         if step.background:
-            port = ports[step.background]
-            lines.append(f"{text.removesuffix('&')} >.out{n} 2>&1 &\n{WAIT.format(port=port)}echo 0 >.status{n}")
+            ready = SAYS.format(n=n) if step.serves else LISTENS.format(port=ports[step.background])
+            lines.append(f"{text.removesuffix('&')} >.out{n} 2>&1 &\n{WAIT.format(ready=ready)}echo 0 >.status{n}")
         else:
             lines.append(f"{{ {text}\n}} >.out{n} 2>&1\necho $? >.status{n}")
     end = "kill $(jobs -p) 2>/dev/null; sleep 0.2; kill $(jobs -p) 2>/dev/null"  # told twice a gateway does not wait

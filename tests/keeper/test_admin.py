@@ -178,7 +178,7 @@ def test_an_operators_key_opens_no_model(shared: Gateway):
 
 def test_what_is_answered_is_what_is_published(shared: Gateway):
     assert chat(shared) == 200
-    until(lambda: ask(shared, "GET", "/v1/requests")[1]["requests"])
+    until(lambda: ask(shared, "GET", "/v1/requests?state=settled")[1]["requests"])
     question = {
         "consumer": "my-app", "api": "chat_completions", "path_model": "chat", "size": 100, "model": None,
         "stream": False, "max_output": None, "n": 1, "estimate": 100, "media": 0, "chance": 0.5, "fields": {},
