@@ -37,8 +37,10 @@ class Nesting:
     def feed(self, data: bytes) -> None:
         """The next bytes. Strings are taken out and brackets counted, both without a step of ours for each."""
         size = len(data)
+        if not size:
+            return
         at = 0
-        if self._escaped and size:
+        if self._escaped:
             self._escaped = False
             at = 1
         if self._inside:

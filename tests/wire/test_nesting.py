@@ -4,7 +4,7 @@ import json
 import time
 from typing import Any
 
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from sluicegate.wire.nesting import Nesting
@@ -28,6 +28,7 @@ def whole(data: bytes, *cuts: int) -> bool:
 
 
 @given(DOCUMENTS, st.sampled_from([None, 1]), st.booleans(), st.lists(st.integers(0, 300), max_size=5))
+@example({'a"': None}, None, True, [4, 4])
 def test_a_document_is_whole_and_no_beginning_of_it_is(said: Any, indent: int | None, ascii: bool, cuts: list[int]):
     data = json.dumps(said, indent=indent, ensure_ascii=ascii).encode()
     assert whole(data) and whole(data, *[c for c in cuts if c < len(data)])
