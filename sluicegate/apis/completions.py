@@ -9,16 +9,13 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, ClassVar, Final
 
-import msgspec
-
 from sluicegate.apis.base import OPENAI, PROVIDERS_OF_OPENAI, Bases
 from sluicegate.apis.chat_usage import answered, usage_at_end
-from sluicegate.apis.json_body import NULL, asking, asks_usage, count, fields_of, flag, model_of
+from sluicegate.apis.json_body import NULL, asking, asks_usage, count, fields_of, flag, model_of, renamed
 from sluicegate.apis.prompts import BYTES_A_TOKEN, prompt_of
 from sluicegate.apis.text_stream import TextMeter
 from sluicegate.core.events import Facts, Usage
 from sluicegate.core.ports import Chunk, Meter
-from sluicegate.wire.fields import rebuild
 
 MOST_TOKENS: Final = 2**31 - 1
 MOST_CHOICES: Final = 128
@@ -70,16 +67,10 @@ class Completions:
         put: dict[str, bytes] | None = None,
     ) -> Chunk:  # fmt: skip
         """The same buffer, or with another `model`, with `include_usage` in `stream_options`, with what rules `put`."""
-        rename = model is not None and model != facts.model
-        ask = usage and facts.stream and not facts.asked_usage
-        if not rename and not ask and not put:
-            return body
-        changes: dict[str, bytes] = dict(put) if put else {}
-        if rename:
-            changes["model"] = msgspec.json.encode(model)
-        if ask:
-            changes["stream_options"] = asking(fields.get("stream_options"))
-        return rebuild(body, fields, changes)
+        if usage and facts.stream and not facts.asked_usage:
+            put = dict(put) if put else {}
+            put["stream_options"] = asking(fields.get("stream_options"))
+        return renamed(body, fields, facts.model, model, put)
 
     def meter(self, facts: Facts, asked: bool) -> Meter:
         """A fresh meter for one streamed answer."""
