@@ -127,6 +127,8 @@ def rebuild(body: Chunk, fields: Mapping[str, Raw], changes: Mapping[str, bytes]
 
     A key that the body lacks is put in front: that needs no search for the end.
     """
+    if len(body) > SMALL:
+        body = memoryview(body)  # of which a piece is no copy: joining them is the only one
     parts: list[Chunk] = []
     kept = 0
     missing = [key for key in changes if key not in fields]
