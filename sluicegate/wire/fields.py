@@ -19,12 +19,16 @@ from msgspec import Raw
 
 from sluicegate.core.ports import Chunk
 from sluicegate.wire.any_key import AnyKey
+from sluicegate.wire.prose import emptied, long_strings
 
 MOST_KEYS: Final = 1000
 """Top-level keys a body may have; the largest real ones have about 40."""
 
 SMALL: Final = 64 * 1024
 """Up to this a body cannot hold enough keys to matter, so they may be counted after they were decoded."""
+
+PROSE: Final = "messages"
+"""The field whose long strings are nobody's business but the upstream's: in all others every byte is looked at."""
 
 LONGEST_NUMBER: Final = 1000
 """Digits of a top-level number. Beyond it somebody is testing how long an upstream converts it."""
@@ -47,7 +51,8 @@ _NOT_JSON: Final = (msgspec.DecodeError, ValueError)
 def top_level(body: Chunk) -> dict[str, Raw]:
     """The fields in their order, values raw: views into `body`, which must live as long and cannot be resized.
 
-    Values are valid JSON, except that bytes within strings may be invalid UTF-8: they are forwarded as they are.
+    Values are valid JSON, except that bytes within strings may be invalid UTF-8, and that in long strings of `messages`
+    nobody looked for escapes and control characters: they are forwarded as they are.
     """
     try:
         if len(body) <= SMALL:
@@ -58,6 +63,10 @@ def top_level(body: Chunk) -> dict[str, Raw]:
                 if len(fields) > MOST_KEYS:
                     raise _too_many()
                 return fields
+        elif isinstance(body, bytes):
+            prose = _prose(body)
+            if prose is not None:
+                return prose
         fields = _one_by_one(body)
     except _NOT_JSON as e:
         raise BadJson("request.invalid_json", f"The request body is not a JSON object: {_why(e)}.") from None
@@ -88,6 +97,29 @@ def _one_by_one(body: Chunk) -> dict[str, Raw]:
                 raise BadJson("request.duplicate_key", f"The field {_shown(key)} occurs more than once.")
             left.remove(key)
     return fields
+
+
+def _prose(body: bytes) -> dict[str, Raw] | None:
+    """The same for a large body most of which is long strings in its `messages`, ten times faster. None: it is not, or
+    something is wrong with it, which the reader says better."""
+    strings = long_strings(body)
+    if not strings:
+        return None
+    small = emptied(body, strings)
+    if len(small) > SMALL:
+        return None
+    try:
+        fields = _one_by_one(small)
+        gone = len(body) - len(small)
+        for key, _, start, end in spans(small, fields):
+            if key == PROSE:
+                if start > strings[0][0] or end < strings[-1][1] - gone:
+                    return None
+                fields[key] = Raw(memoryview(body)[start : end + gone])
+                return fields
+        return None
+    except (*_NOT_JSON, BadJson, RecursionError):
+        return None
 
 
 def _too_many() -> BadJson:
