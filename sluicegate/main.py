@@ -110,6 +110,7 @@ class Live:
         from sluicegate.stores.sqlite.schema import LEDGER
         from sluicegate.telemetry import accesslog, prometheus
         from sluicegate.telemetry.accesslog import AccessLog
+        from sluicegate.telemetry.alerts import Poster
 
         assert loaded.snapshot is not None
         gateway = loaded.snapshot.gateway
@@ -151,13 +152,23 @@ class Live:
                         )
 
                 log = AccessLog(lambda number: keeper.consumer(number), lambda number: keeper.deployment(number))
+                loop = asyncio.get_running_loop()
+
+                def told(event: str, **facts: Any) -> None:
+                    """By the mover, in a thread of its own."""
+                    say(event, **facts)
+                    if event == "ledger.failing":
+                        loop.call_soon_threadsafe(keeper.alarm, event, "ledger", str(facts["error"]))
+                    elif event == "ledger.well":
+                        loop.call_soon_threadsafe(keeper.over, "ledger.failing", "ledger")
+
                 mover = Moving(
                     os.path.join(gateway.data, "journal"), partial(Ledger, os.path.join(gateway.data, LEDGER)),
-                    (Unusable,), gateway.retention, say, on_moved=settled, tariffs=lambda: keeper.tariffs(),
+                    (Unusable,), gateway.retention, told, on_moved=settled, tariffs=lambda: keeper.tariffs(),
                 )  # fmt: skip
                 shown = Shown(page, prometheus.CONTENT_TYPE, samples, self.ledger, tail)
                 beside: list[Beside] = [mover, Plane(shown)]
-                keeper = Keeper(loaded, home, sockets, compile_, files, beside, shared.fileno(), log, sent)
+                keeper = Keeper(loaded, home, sockets, compile_, files, beside, shared.fileno(), log, sent, Poster(say))
                 keeper.on_refused.append(refused)
                 return await keeper.run()
 

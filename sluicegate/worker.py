@@ -16,7 +16,7 @@ import socket
 import ssl
 import sys
 import time
-from collections import Counter
+from collections import Counter, deque
 from collections.abc import Callable, Sequence
 from random import random
 from typing import Any
@@ -47,8 +47,10 @@ from sluicegate.core.wheel import TICK_S, Wheel
 from sluicegate.drive import Bound
 from sluicegate.edge.listener import STILL_LISTEN_S, Server
 from sluicegate.edge.tls import server_context
+from sluicegate.link.alarms import Alarms
 from sluicegate.link.channel import (
     Adopt,
+    Alarm,
     Answer,
     Channel,
     Down,
@@ -101,14 +103,19 @@ class Worker:
         self.snapshot = snapshot
         self.wheel = Wheel()
         self.counters = counters or Counters()
+        self.untold: deque[Alarm] = deque(maxlen=100)
+        self.on_alarm: Callable[[Alarm], None] = self.untold.append
+        "Who hears of what somebody should be told."
+        self.alarms = Alarms(lambda alarm: self.on_alarm(alarm), time.monotonic)
         self.written: Written | None = None
         "The journal in files; None: records are counted only."
         if records:
             gateway = snapshot.gateway
-            self.written = Written(records, gateway.name, snapshot.hash, snapshot.prices, alarm=alarm)
+            self.written = Written(records, gateway.name, snapshot.hash, snapshot.prices, alarm=self.journal_alarm)
         self.journal: Journal | Written = self.written or Journal()
         self.counting = Counting(self.journal, self.counters, self.deployment, self.consumer)
         self.world = World(snapshot, directory, self.counting)
+        self.world.alarms = self.alarms
         self.upstream = Client(self.loop, self.wheel, time.monotonic, random)
         self.bound = Bound(self.world, self.upstream, PROVIDERS, self.wheel, time.monotonic, time.time, report)
         listen = snapshot.gateway.listen
@@ -154,6 +161,7 @@ class Worker:
                 self.server.tick()
             if self._turns % PUBLISH_TURNS == 0:
                 self.server.health.look(now)
+                self.alarms.look(self.world.members.values(), now)
                 self.publish()
             if self.counting.refused:
                 self.tell_refused()
@@ -198,6 +206,14 @@ class Worker:
                 refusal = REFUSALS.get(reason)
                 cells[row(REQUESTS, "", str(refusal.status if refusal else 0), reason)] += new
         counters.publish()
+
+    def journal_alarm(self, why: str) -> None:
+        """The journal cannot be written; empty: it can again."""
+        alarm(why)
+        if why:
+            self.alarms.raised("journal.failing", "journal", why)
+        else:
+            self.alarms.over("journal.failing", "journal")
 
     def tell_refused(self) -> None:
         """Twenty times a second, and only when somebody wants to know."""
@@ -362,6 +378,10 @@ class Told:
             worker.bound.lender = self.borrower
             worker.on_turn = self.turn
         worker.on_refused = self.refused
+        worker.on_alarm = self._alarm
+        for alarm in worker.untold:
+            self._alarm(alarm)
+        worker.untold.clear()
         worker.listen_for_refused()
 
     def ready(self) -> None:
@@ -441,6 +461,10 @@ class Told:
     def _need(self, needs: Needs) -> None:
         if self.channel is not None:
             self.channel.send(needs)
+
+    def _alarm(self, alarm: Alarm) -> None:
+        if self.channel is not None:
+            self.channel.send(alarm)
 
     def _tell_shut(self, news: list[Shut]) -> None:
         if self.channel is not None:

@@ -17,6 +17,9 @@ def routes(gateway: Gateway) -> list[Route]:
     async def status(asked: Asked) -> Any:
         return gateway.status()
 
+    async def alerts(asked: Asked) -> Any:
+        return gateway.told_alerts()
+
     async def reload(asked: Asked) -> Any:
         return outcome_of(await gateway.reload())
 
@@ -30,6 +33,8 @@ def routes(gateway: Gateway) -> list[Route]:
         Route("GET", "/health", OPEN, health, "The process answers.", answers=shapes.Health, id="health"),
         Route("GET", "/v1/status", "viewer", status, "How the gateway and its workers are.",
               answers=shapes.Status, id="status"),
+        Route("GET", "/v1/alerts", "viewer", alerts, "What needs attention now, and what did.",
+              answers=shapes.Alerts, id="alerts"),
         Route("POST", "/v1/reload", "operator", reload,
               "Load the gateway's own files again: in force on all workers, or on none.", answers=shapes.Reload,
               refused=shapes.Reload,

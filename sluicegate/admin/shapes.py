@@ -65,6 +65,48 @@ class Status(msgspec.Struct):
     revoked: int
     source: Source
     workers: list[WorkerState]
+    alerts: int
+
+
+class Matter(msgspec.Struct):
+    """Something that is the matter now. `times`: how often it was said."""
+
+    kind: str
+    subject: str
+    detail: str
+    since: str
+    times: int
+
+
+class Notice(msgspec.Struct):
+    """What was told. `state`: fired, or resolved."""
+
+    id: str
+    kind: str
+    subject: str
+    state: str
+    detail: str
+    at: str
+    since: str
+    times: int
+
+
+class Sink(msgspec.Struct):
+    """Somebody who is told: notices that wait, were taken, were lost; `error`: why the last one was not taken."""
+
+    to: str
+    waiting: int
+    sent: int
+    lost: int
+    error: str
+
+
+class Alerts(msgspec.Struct):
+    """What is the matter now, the last 1,000 notices (newest first), and how those are who are told."""
+
+    open: list[Matter]
+    notices: list[Notice]
+    sinks: list[Sink]
 
 
 class Member(msgspec.Struct):

@@ -33,5 +33,8 @@ def command(at: At, as_json: bool) -> None:
         click.echo(f"revoked keys: {found['revoked']}")
     if found["drained"]:
         click.echo(f"drained: {', '.join(found['drained'])}")
+    if found["alerts"]:
+        for matter in ask("GET", "/v1/alerts", at)["open"]:
+            click.echo(f"alert since {matter['since']}: {matter['kind']} {matter['subject']}: {matter['detail']}")
     rows = [(w["seat"], w["pid"], w["state"], w["config"], w["restarts"], f"{w['up_s']:.0f}") for w in found["workers"]]
     click.echo(table(rows, ("worker", "pid", "state", "configuration", "restarts", "up s")))

@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Final
 
+from sluicegate.core.alerts import Silent
 from sluicegate.core.breaker import Breaker
 from sluicegate.core.caller import Callers, Consumer, Shown
 from sluicegate.core.door import Door
@@ -83,6 +84,7 @@ class Forked:
         self._routes: dict[Route, Route] = {}
         self.world = own = twin(world, World(_NOTHING, _NOBODY, Kept()))
         own.journal = Kept()
+        own.alarms = Silent()
         own.retries = twin(world.retries, Retries(0.0))
         own.callers = _Callers(key)
         own.routes = _Routes(world.routes, self)

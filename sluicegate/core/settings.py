@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Final
 
+from sluicegate.core.secret import Secret
+
 DEFAULT_TIER: Final = "default"
 """Of service tiers: what is asked for when nothing is said."""
 
@@ -129,12 +131,27 @@ class Admin:
 
 
 @dataclass(frozen=True, slots=True)
+class AlertSink:
+    """Somebody who is told of alerts."""
+
+    to: Secret
+    "An address, http or https; it may hold a token."
+    region: str = ""
+    kinds: tuple[str, ...] = ()
+    "Empty: all."
+    spool_s: float = 0.0
+    "How long a notice waits for a sink that is gone; 0.0: for three attempts."
+
+
+@dataclass(frozen=True, slots=True)
 class Telemetry:
     """What is written about the traffic."""
 
     access_log: str = ""
     "`stdout`, `stderr` or a path; empty: none."
     prometheus: bool = True
+    alerts: tuple[AlertSink, ...] = ()
+    "Of the keeper only: workers do not get them."
 
 
 @dataclass(frozen=True, slots=True)

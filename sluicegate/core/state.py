@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from sluicegate.core.alerts import Alarms, Silent
 from sluicegate.core.caller import Callers
 from sluicegate.core.door import Door
 from sluicegate.core.policy import Policies
@@ -20,12 +21,14 @@ class World:
     """What an exchange may read and change: callers, routes, doors, journal. No clock: `now` comes with events."""
 
     __slots__ = (
-        "_quotas", "callers", "doors", "in_flight", "journal", "members", "policies", "retries", "routes", "snapshot",
-        "why",
+        "_quotas", "alarms", "callers", "doors", "in_flight", "journal", "members", "policies", "retries", "routes",
+        "snapshot", "why",
     )  # fmt: skip
 
     def __init__(self, snapshot: Snapshot, directory: Directory, journal: Journal) -> None:
         self.journal = journal
+        self.alarms: Alarms = Silent()
+        "Who hears of what somebody should be told."
         self.in_flight = 0
         "Exchanges beyond identity and grant that have not ended."
         self.policies = Policies()
@@ -87,6 +90,14 @@ class World:
             self.callers.move(region)
         self.policies.adopt()
         self.snapshot = snapshot
+
+    def alarm(self, kind: str, subject: str, detail: str) -> None:
+        """Somebody should be told: one of core/alerts.py's kinds, of what, and what is the matter."""
+        self.alarms.raised(kind, subject, detail)
+
+    def over(self, kind: str, subject: str) -> None:
+        """That is no more."""
+        self.alarms.over(kind, subject)
 
     def _door(self, d: Deployment, instance: Instance) -> Door:
         quota = self._quotas.get(d.quota_group)

@@ -28,11 +28,12 @@ from sluicegate.core.secret import Secret
 from sluicegate.core.settings import Gateway, Prices
 from sluicegate.core.snapshot import ConsumerEntry, Directory, Model, Snapshot
 from sluicegate.keeper import drained, revoked
+from sluicegate.keeper.alerts import Alerts, Sinks
 from sluicegate.keeper.home import Home
 from sluicegate.keeper.lending import TICK_S
 from sluicegate.keeper.supervisor import CannotStart, Supervisor
 from sluicegate.keeper.watch import Watched
-from sluicegate.link.channel import Entries
+from sluicegate.link.channel import Alarm, Entries
 from sluicegate.link.parcel import changed, pack
 from sluicegate.spec.diff import compare, grant, seen, told, words
 from sluicegate.spec.diff import pack as pack_told
@@ -110,6 +111,7 @@ class Keeper:
         counters_fd: int = -1,
         log: Log | None = None,
         sent: Compiled | None = None,
+        sinks: Sinks | None = None,
     ) -> None:
         assert loaded.snapshot is not None and loaded.directory is not None
         self.home = home
@@ -145,6 +147,10 @@ class Keeper:
         self.on_refused: list[Callable[[Sequence[Entry]], None]] = []
         "Told of requests that were refused, where somebody wants to know."
         self.supervisor.on_entries = self._refused
+        self.alerts = Alerts(say, sinks=sinks)
+        self.supervisor.on_alarm = self._alarm
+        self.supervisor.on_gone = self._worker_gone
+        self.on_adopted.append(self._configure_alerts)
         if log is not None:
             self.on_hangup.append(log.reopen)
             self.on_adopted.append(self._configure_log)
@@ -171,6 +177,7 @@ class Keeper:
             return 1
         started: list[Beside] = []
         self._configure_log()
+        self._configure_alerts()
         self.home.dismiss()
         try:
             for thing in self.beside:
@@ -196,6 +203,8 @@ class Keeper:
                 await thing.stop()
             if self.log is not None:
                 self.log.stop()
+            if self.alerts.sinks is not None:
+                await self.alerts.sinks.stop()
         totals = {name: value for name, value in self.supervisor.totals.items() if name != "event"}
         say("totals", **totals)
         return 0
@@ -262,8 +271,42 @@ class Keeper:
             "report": render(loaded.problems),
         }  # fmt: skip
 
+    # ------------------------------------------------------------------ alerts
+
+    def alarm(self, kind: str, subject: str, detail: str) -> None:
+        """Somebody should be told: one of core/alerts.py's kinds, of what, and what is the matter. In the loop only."""
+        self.alerts.raised(kind, subject, detail)
+
+    def over(self, kind: str, subject: str) -> None:
+        """That is no more."""
+        self.alerts.over(kind, subject)
+
+    def told_alerts(self) -> dict[str, Any]:
+        """What is the matter, and what was: plain data."""
+        return self.alerts.told()
+
+    def _alarm(self, pid: int, alarm: Alarm) -> None:
+        if alarm.over:
+            self.alerts.over(alarm.kind, alarm.subject, pid)
+        else:
+            self.alerts.raised(alarm.kind, alarm.subject, alarm.detail, pid)
+
+    def _worker_gone(self, pid: int, how: str) -> None:
+        self.alerts.gone(pid)
+        if how:
+            self.alarm("worker.ended", "worker", how)
+
+    def _configure_alerts(self) -> None:
+        if self.alerts.sinks is not None:
+            gateway = self.settings
+            self.alerts.sinks.configure(gateway.telemetry.alerts, gateway.name, gateway.region)
+
     def _tell(self, outcome: Outcome, **facts: Any) -> None:
         self.reloads[outcome.state] += 1
+        if outcome.state == "refused":
+            self.alarm("config.refused", "configuration", (outcome.report.strip().splitlines() or [""])[0])
+        else:
+            self.over("config.refused", "configuration")
         if outcome.report:
             print(outcome.report, file=sys.stderr)
         say(
@@ -342,6 +385,7 @@ class Keeper:
             "models": len(self.snapshot.models), "deployments": len(self.snapshot.deployments),
             "consumers": len(self.directory.consumers), "drained": sorted(self.drained),
             "revoked": len(self.revoked), "source": self.source, "workers": workers,
+            "alerts": len(self.alerts.matters),
         }  # fmt: skip
 
     async def declared(self) -> bytes:
@@ -579,6 +623,7 @@ class Keeper:
         while True:
             await asyncio.sleep(LOOK_S)
             self.supervisor.reap()
+            self.alerts.tick()
             if self.watched.changed():
                 await self.reload(only_if_new=True)
 
@@ -597,9 +642,9 @@ class Keeper:
 def for_workers(snapshot: Snapshot, away: Iterable[str]) -> Snapshot:
     """What workers get: nothing that is drained, and nothing that only the keeper is asked for."""
     gateway = snapshot.gateway
-    if gateway.admin.keys:
-        admin = replace(gateway.admin, keys=())
-        snapshot = replace(snapshot, gateway=replace(gateway, admin=admin))
+    if gateway.admin.keys or gateway.telemetry.alerts:
+        admin, telemetry = replace(gateway.admin, keys=()), replace(gateway.telemetry, alerts=())
+        snapshot = replace(snapshot, gateway=replace(gateway, admin=admin, telemetry=telemetry))
     return drained.without(snapshot, away)
 
 

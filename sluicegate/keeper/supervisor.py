@@ -17,7 +17,7 @@ from typing import IO, Any
 from sluicegate.keeper.lending import Lending
 from sluicegate.keeper.sockets import anonymous
 from sluicegate.keeper.workers import STILL_LISTEN_S, Seat, Worker, spawn
-from sluicegate.link.channel import Adopt, Entries, Forget, Lends, News, Offer, packed
+from sluicegate.link.channel import Adopt, Alarm, Entries, Forget, Lends, News, Offer, packed
 
 BACKOFF_S = (0.0, 0.2, 0.5, 1.0, 2.0, 5.0, 10.0)
 """Before the next worker starts, by how many ended young in a row. Meanwhile its connections wait in the backlog."""
@@ -70,6 +70,10 @@ class Supervisor:
         self.on_news: Callable[[Worker, News], None] = self.pass_on
         self.on_entries: Callable[[Entries], None] = lambda entries: None
         "Requests that are over."
+        self.on_alarm: Callable[[int, Alarm], None] = lambda pid, alarm: None
+        "A worker, by its pid, says what somebody should be told."
+        self.on_gone: Callable[[int, str], None] = lambda pid, how: None
+        "A worker is over; `how`: empty when it was told to, else its exit status."
         self.on_change: Callable[[], None] = lambda: None
         "A worker was started, or is gone."
         self.revoked: list[str] = []
@@ -124,6 +128,7 @@ class Supervisor:
         worker.on_leaving = self.leaving
         worker.on_needs = self.lending.take
         worker.on_entries = self.on_entries
+        worker.on_alarm = self.on_alarm
         if self.revoked:  # it reads this before the head of its first request
             worker.tell("revoke", self.revoked)
         self.workers.add(worker)
@@ -144,6 +149,8 @@ class Supervisor:
             self._free.append(worker.region)
             add(self.totals, worker.totals)
             seat = worker.seat
+            by_itself = seat.worker is worker and not self.stopping
+            self.on_gone(worker.pid, f"status {worker.popen.returncode}" if by_itself else "")
             if seat.worker is not worker:
                 continue
             seat.worker = None

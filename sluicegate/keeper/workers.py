@@ -15,6 +15,7 @@ from collections.abc import Callable
 from typing import Any
 
 from sluicegate.link.channel import (
+    Alarm,
     Answer,
     Channel,
     Down,
@@ -57,6 +58,7 @@ class Worker:
         "It will not say anything any more."
         self.on_entries: Callable[[Entries], None] = lambda entries: None
         self.on_needs: Callable[[int, Needs], None] = lambda pid, needs: None
+        self.on_alarm: Callable[[int, Alarm], None] = lambda pid, alarm: None
         self.on_leaving: Callable[[Worker], None] = lambda worker: None
         self._channel: Channel | None = None
         self._taken: dict[int, asyncio.Future[Taken]] = {0: asyncio.get_running_loop().create_future()}
@@ -147,6 +149,8 @@ class Worker:
             self.on_entries(message)
         elif isinstance(message, Needs):
             self.on_needs(self.pid, message)
+        elif isinstance(message, Alarm):
+            self.on_alarm(self.pid, message)
         elif isinstance(message, Leaving):
             self.on_leaving(self)
         elif isinstance(message, Left):

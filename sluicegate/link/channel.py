@@ -113,6 +113,15 @@ class Needs(msgspec.Struct, tag=True, array_like=True):
     wants: list[Want] = []
 
 
+class Alarm(msgspec.Struct, tag=True, array_like=True):
+    """Somebody should be told (core/alerts.py); `over`: that is no more."""
+
+    kind: str
+    subject: str
+    detail: str
+    over: bool = False
+
+
 class Leaving(msgspec.Struct, tag=True, array_like=True):
     """A signal told this worker to drain: another one should take its place."""
 
@@ -134,7 +143,7 @@ class News(msgspec.Struct, tag=True, array_like=True):
 
 
 Down = Offer | Adopt | Forget | Drain | Query | Lends | News
-Up = Taken | Answer | Entries | Needs | Leaving | Left | News
+Up = Taken | Answer | Entries | Needs | Alarm | Leaving | Left | News
 
 
 class Channel(asyncio.Protocol):

@@ -24,7 +24,7 @@ from sluicegate.spec.offered import LATER, has, offered, problem
 from sluicegate.spec.pools import Offers
 from sluicegate.spec.prices import price
 from sluicegate.spec.problems import Path
-from sluicegate.spec.process import AdminSpec, GatewaySpec
+from sluicegate.spec.process import AdminSpec, GatewaySpec, TelemetrySpec
 from sluicegate.spec.reach import ModelSpec, TimeoutsSpec
 from sluicegate.spec.references import Wrong
 from sluicegate.spec.skus import LEVELS, PROVISIONED, SKUS
@@ -86,9 +86,7 @@ class Compiler:
             drain_s=spec.drain,
             workers=spec.workers,
             admin=self.admin(spec.admin),
-            telemetry=settings.Telemetry(
-                self.log(self.document.telemetry.access_log), self.document.telemetry.prometheus
-            ),
+            telemetry=self.telemetry(self.document.telemetry),
             retention=settings.Retention(
                 self.document.stores.retention.records, self.document.stores.retention.journal
             ),
@@ -111,6 +109,10 @@ class Compiler:
                 write_high=listen.sizes.answer,
             ),
         )
+
+    def telemetry(self, spec: TelemetrySpec) -> settings.Telemetry:
+        sinks = tuple(settings.AlertSink(a.to, a.region, a.on, a.lost) for a in spec.alerts)
+        return settings.Telemetry(self.log(spec.access_log), spec.prometheus, sinks)
 
     def admin(self, spec: AdminSpec) -> settings.Admin:
         """Two operators with one key could not be told apart in what is written down of them."""

@@ -6,10 +6,12 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Annotated, ClassVar
 
+from sluicegate.core.alerts import KINDS
 from sluicegate.core.secret import Secret
 from sluicegate.core.settings import Gateway, Listen
 from sluicegate.spec.kinds import Choice, Name, Text
 from sluicegate.spec.sections import Keys, Listing
+from sluicegate.spec.sinks import Hook, Lost
 from sluicegate.spec.units import DAY, Bytes, Duration, Whole
 from sluicegate.spec.values import Address, Bind, Digest, Hidden, HostName, LogTarget, OperatorDigest
 
@@ -149,12 +151,28 @@ class StoresSpec:
 
 
 @dataclass(frozen=True, slots=True)
+class AlertSpec:
+    """Somebody who is told when something needs attention: one POST for each notice, a CloudEvent in JSON."""
+
+    to: Annotated[Secret, Hook()]
+    "Its address. What follows the host is never shown; with a query it must be a reference."
+    region: Annotated[str, Name()] = ""
+    "Where it is. Required once `boundaries` exist."
+    on: tuple[Annotated[str, Choice(tuple(KINDS), later=("budget.warn",))], ...] = ()
+    "Which kinds of alerts; left out: all."
+    lost: Annotated[float, Lost()] = 0.0
+    "When it is gone: `open` tries three times, `spool 1h` for so long. It never holds up a request."
+
+
+@dataclass(frozen=True, slots=True)
 class TelemetrySpec:
     """What is said about the traffic."""
 
-    later: ClassVar = ("otlp", "alerts")
+    later: ClassVar = ("otlp",)
 
     access_log: Annotated[str, LogTarget()] = _G.telemetry.access_log
     "One line of JSON for each request: `stdout`, `stderr`, a file, or `none`."
     prometheus: bool = _G.telemetry.prometheus
     "Whether /metrics answers at `gateway.admin.address`."
+    alerts: tuple[AlertSpec, ...] = ()
+    "Who is told when something needs attention, besides whoever reads stderr and the management API."

@@ -6,7 +6,7 @@ import asyncio
 import ssl
 from typing import TYPE_CHECKING
 
-from sluicegate.upstream.resolve import forbidden
+from sluicegate.core.addresses import forbidden
 
 if TYPE_CHECKING:
     from sluicegate.upstream.pool import Pool

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import socket
 from collections.abc import Callable
-from ipaddress import IPv6Address, ip_address
+from ipaddress import ip_address
 
 STALE_S = 600.0
 """How long old addresses still serve while the name server does not answer. Certificates say whether they are right."""
@@ -68,12 +68,3 @@ def is_address(host: str) -> bool:
     except ValueError:
         return False
     return True
-
-
-def forbidden(address: str) -> bool:
-    """Link-local: where clouds keep their metadata services. Looked at when connecting, because a name can be made to
-    point there after it was checked."""
-    ip = ip_address(address)
-    if isinstance(ip, IPv6Address):
-        ip = ip.ipv4_mapped or ip
-    return ip.is_link_local

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 import sluicegate
+from sluicegate.core.alerts import KINDS
 from sluicegate.core.families import FAMILIES
 from sluicegate.core.refusals import REFUSALS
 from sluicegate.wire.headers import ANSWER_PASS, CREDENTIAL_HEADERS, REQUEST_PASS
@@ -21,6 +22,7 @@ ROOT = Path(__file__).resolve().parents[2]
 PACKAGE = Path(sluicegate.__file__).parent
 REASONS = ROOT / "docs" / "reference" / "reasons.md"
 METRICS = ROOT / "docs" / "reference" / "metrics.md"
+ALERTS = ROOT / "docs" / "reference" / "alerts.md"
 KEEPERS = ("keeper/facts.py", "keeper/backlog.py")
 HOW = "PYTHONPATH=. python tests/docs/generate.py"
 UNSAID = "?"
@@ -108,6 +110,12 @@ def metrics_page(page: str) -> str:
     return put(put(page, "traffic", table(workers())), "keeper", table(keepers()))
 
 
+def alerts_page(page: str) -> str:
+    rows = [f"| `{name}` | {'yes' if kind.lasts else 'no'} | {kind.says} |" for name, kind in KINDS.items()]
+    return put(page, "alerts", "\n".join(["| kind | lasts | |", "|---|---|---|", *rows]))
+
+
 if __name__ == "__main__":
+    ALERTS.write_text(alerts_page(ALERTS.read_text("utf-8")), "utf-8")
     REASONS.write_text(reasons_page(REASONS.read_text("utf-8")), "utf-8")
     METRICS.write_text(metrics_page(METRICS.read_text("utf-8")), "utf-8")

@@ -4,7 +4,7 @@ import re
 
 from sluicegate.core.refusals import REFUSALS
 from tests.docs import generate
-from tests.docs.generate import HOW, METRICS, PACKAGE, REASONS, UNSAID
+from tests.docs.generate import ALERTS, HOW, METRICS, PACKAGE, REASONS, UNSAID
 
 OURS = re.compile(r"x-sluicegate-[a-z-]*[a-z]")
 
@@ -37,3 +37,8 @@ def test_every_header_of_ours_is_explained():
         sent |= set(OURS.findall(path.read_text("utf-8")))
     assert sent and not sent - told, f"docs/reference/reasons.md says nothing of {sorted(sent - told)}"
     assert not told - sent, f"docs/reference/reasons.md tells of {sorted(told - sent)}, which nobody sends"
+
+
+def test_the_alerts_are_those_of_the_code():
+    page = ALERTS.read_text("utf-8")
+    assert generate.alerts_page(page) == page, HOW

@@ -150,7 +150,7 @@ def test_scalars_mean_what_they_look_like():
 
 def test_the_realistic_file_of_the_whole_language_only_has_things_that_arrive_later():
     text = (Path(__file__).parent / "realistic.yaml").read_text()
-    others = [p for p in found(text) if "later" not in p]
+    others = [p for p in found(text, env={"ALERT_WEBHOOK": "https://hooks.contoso.example/a"}) if "later" not in p]
     assert [p.split(" | ")[0] for p in others] == [
         "8:13 gateway.secrets: cannot be read: no such file or directory",
         '11:24 gateway.listen.tls.certificate: "/etc/sluicegate/tls.crt" cannot be read: no such file or directory',

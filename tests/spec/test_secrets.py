@@ -107,8 +107,30 @@ def test_every_field_that_holds_a_secret_is_hidden():
             if isinstance(inner, Section):
                 names += walk(inner)
             elif re.search(r"\b(Secret|Key)\b", str(field.type)):
-                assert type(inner).__name__ == "Hidden"
+                assert type(inner).__name__ in ("Hidden", "Hook")
                 names.append(key)
         return names
 
-    assert walk(Section(Document)) == ["key", "keys", "secrets"]
+    assert walk(Section(Document)) == ["key", "keys", "secrets", "to"]
+
+
+SINK = "telemetry: {alerts: [{to: '%s'}]}\n"
+
+
+@pytest.mark.parametrize(
+    "address",
+    ["ftp://h/%s", "https://u:%s@h/", "https://h/%s#x", "http://169.254.169.254/%s", "https://h:0/%s", "http://2130706433/%s",
+     "https://h/ %s", "%s", "https://[::1/%s", "https://h:99999/%s", "https://h/\u00e9%s"],
+)  # fmt: skip
+def test_an_address_that_may_hold_a_token_is_refused_without_showing_it(address: str):
+    result = loaded(SMALLEST + SINK % "${env:HOOK}", {"HOOK": address % CANARY})
+    assert result.problems.fatal and CANARY not in render(result.problems)
+
+
+def test_of_an_address_with_a_token_only_the_host_is_shown():
+    result = loaded(SMALLEST + SINK % "${env:HOOK}", {"HOOK": f"https://h.example/{CANARY}?sig={CANARY}"})
+    assert result.snapshot is not None and CANARY not in repr(result.snapshot)
+    (sink,) = result.snapshot.gateway.telemetry.alerts
+    assert CANARY in sink.to.reveal()
+    (problem,) = found(SMALLEST + SINK % f"https://h.example/x?sig={CANARY}")
+    assert "has a query, which may be a secret" in problem and CANARY not in problem

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 import uvloop
 
-from sluicegate.upstream.resolve import forbidden
+from sluicegate.core.addresses import forbidden
 from tests.upstream.rig import Answer, Rig, Server, Wire, exchange, instance, ok, run, spin, until
 
 
