@@ -6,13 +6,18 @@ a wrong key as for a right one. The digest costs 0.65 us; that is the price of n
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from hashlib import blake2b
 from typing import Final
 
+from sluicegate.core.claims import texts
+from sluicegate.core.end_user import named
+from sluicegate.core.match import UNMATCHED, Found, Rule, Rules
+from sluicegate.core.principal import Principal
 from sluicegate.core.record import PLAIN, Context
 from sluicegate.core.secret import Secret
 from sluicegate.core.snapshot import Change, ConsumerEntry, Directory, TenantEntry
+from sluicegate.core.twin import twin
 
 DIGEST_BYTES = 16
 LONGEST_KEY = 4096
@@ -32,7 +37,7 @@ class Consumer:
 
     __slots__ = (
         "boundary", "by_key", "by_user", "context", "diagnostics", "end_user", "everything", "group", "limits",
-        "models", "name", "number", "operations", "params", "ruled", "tenant",
+        "mark", "member", "models", "name", "number", "operations", "params", "ruled", "tenant",
     )  # fmt: skip
 
     def __init__(
@@ -62,13 +67,38 @@ class Consumer:
         self.by_key = any(limit.each == "key" for limit in limits)
         "A limit counts each of its keys."
         self.end_user = entry.end_user
-        "Field of its bodies that names who uses it; empty: none."
+        "Field of its bodies that names who uses it, or `claim:` and a claim of its tokens; empty: none."
+        self.member = ""
+        "Of a family (`each`): the value that tells this one from the others; empty: it is one of its own."
+        self.mark = b""
+        "Stands for it in the keys of limits, where its number stands for all of its family."
         self.by_user = any(limit.each == "end_user" for limit in limits)
         "A limit counts each of these."
 
     def may(self, model: str) -> bool:
         """Whether the grant covers the model: default deny."""
         return self.everything or model in self.models
+
+
+    def one(self, value: str) -> Consumer:
+        """A member of its family. The same value is always the same member: limits hang on its mark."""
+        member = twin(self, Consumer(_NOBODY))
+        member.member = named(value)
+        member.mark = blake2b(value.encode("utf-8", "replace"), digest_size=12).digest()
+        member.name = f"{self.name}:{member.member}"
+        held = self.context
+        labels = (*[pair for pair in held.labels if pair[0] != MEMBER], (MEMBER, member.member))
+        member.context = Context(boundary=held.boundary, labels=labels, region=held.region)
+        return member
+
+
+_NOBODY: Final = ConsumerEntry(0, "", "", (), ())
+
+MEMBER: Final = "member"
+"""Label that says in records which of a family asked."""
+
+LIVE: Final = 10_000
+"""Members of families that are held at most, 1 KB each. Who is forgotten is made again, with the limits it had."""
 
 
 class Shown:
@@ -96,7 +126,7 @@ class Shown:
 class Callers:
     """The key table."""
 
-    __slots__ = ("_by_digest", "_contexts", "_directory", "_keys", "region")
+    __slots__ = ("_by_digest", "_contexts", "_directory", "_keys", "_members", "_rules", "region")
 
     def __init__(self, directory: Directory, region: str = "") -> None:
         self.region = region
@@ -106,6 +136,8 @@ class Callers:
         self._directory = Directory(directory.secrets, (), directory.tenants)
         self._keys = tuple(s.reveal().encode()[:64] for s in directory.secrets)
         self._by_digest: dict[bytes, Consumer] = {}
+        self._rules = Rules()
+        self._members: dict[tuple[int, bytes], Consumer] = {}
         self._add(directory.consumers)
 
     def altered(self, change: Change) -> Callers:
@@ -115,15 +147,33 @@ class Callers:
         callers._contexts = self._contexts
         for d in change.dropped:
             table.pop(d, None)
+        callers._rules = self._rules
+        if change.gone or change.entries:
+            callers._rules = self._rules.copy()
+            for number in (*change.gone, *[entry.number for entry in change.entries]):
+                callers._rules.drop(number)
         callers._add(change.entries)
         return callers
 
     def name(self, number: int) -> str | None:
         """Of a consumer, by its number. Looks at all of them."""
-        for consumer in self._by_digest.values():
+        for consumer in self._all():
             if consumer.number == number:
                 return consumer.name
         return None
+
+    def called(self, name: str) -> Consumer | None:
+        """By its name. Looks at all of them."""
+        for consumer in self._all():
+            if consumer.name == name:
+                return consumer
+        return None
+
+    def _all(self) -> Iterator[Consumer]:
+        """Some several times."""
+        yield from self._by_digest.values()
+        for rule in self._rules.all():
+            yield rule.consumer
 
     def owner(self, mark: bytes) -> Consumer | None:
         """Whose key it is that has this digest."""
@@ -132,6 +182,7 @@ class Callers:
     def _add(self, entries: Iterable[ConsumerEntry]) -> None:
         groups = {t.name: t for t in self._directory.tenants if t.limits or t.params or t.boundary or t.labels}
         grants: dict[tuple[str, ...], frozenset[str]] = {}
+        rules = []
         for entry in entries:
             models = grants.get(entry.models)
             if models is None:
@@ -140,6 +191,10 @@ class Callers:
             consumer = Consumer(entry, group, models, self._context(entry, group))
             for d in entry.digests:
                 self._by_digest[d] = consumer
+            if entry.match is not None:
+                rules.append(Rule(entry.match, consumer))
+        if rules:
+            self._rules.add(rules)
 
     def _context(self, entry: ConsumerEntry, group: TenantEntry | None) -> Context:
         boundary, labels = "", entry.labels
@@ -162,7 +217,8 @@ class Callers:
         """The gateway is said to be elsewhere: records say so from now on."""
         self.region = region
         self._contexts = {}
-        for consumer in self._by_digest.values():
+        self._members = {}
+        for consumer in self._all():
             consumer.context = self._same(consumer.context.boundary, consumer.context.labels)
 
     def find(self, key: bytes) -> Consumer | None:
@@ -174,6 +230,35 @@ class Callers:
             if consumer is not None:
                 return consumer
         return None
+
+    def match(self, principal: Principal) -> Consumer | str:
+        """The consumer that a proved token or certificate belongs to, or the reason why there is none."""
+        found = self.matched(principal)
+        return found.reason if found.consumer is None else found.consumer
+
+    def matched(self, principal: Principal) -> Found:
+        """The same, with the rules that say so. Runs once a token: whoever asks keeps the answer with it, until other
+        callers are in force."""
+        found = self._rules.find(principal)
+        if found.consumer is not None:
+            each = found.rules[0].match.each
+            if each:
+                found.consumer = self._member(found.consumer, texts(principal.claims, each))
+                if found.consumer is None:
+                    found.reason = UNMATCHED
+        return found
+
+    def _member(self, family: Consumer, values: Sequence[str]) -> Consumer | None:
+        """The one of a family that has this value. Who has none, or several, is nobody."""
+        if len(values) != 1 or not values[0]:
+            return None
+        made = family.one(values[0])
+        key = (family.number, made.mark)
+        held = self._members.pop(key, made)
+        self._members[key] = held  # last: who was not seen for longest goes first
+        if len(self._members) > LIVE:
+            del self._members[next(iter(self._members))]
+        return held
 
     def mark(self, key: bytes) -> bytes:
         """What tells one key of a consumer from another: its digest under the current secret."""

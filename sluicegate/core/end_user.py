@@ -32,8 +32,13 @@ def end_user(raw: Any) -> str:
     name = text[1:-1].decode("utf-8", "replace")
     if "\\" in name:  # the same name has many spellings
         name = _ESCAPE.sub(_unescaped, name).encode("utf-16", "surrogatepass").decode("utf-16", "replace")
+    return named(name)
+
+
+def named(name: str) -> str:
+    """A name as it stands in records: not endless, and nothing in it that moves a cursor."""
     if len(name) > LONGEST:
-        return _digest(name.encode())
+        return _digest(name.encode("utf-8", "replace"))
     return name if name.isprintable() else "".join([c if c.isprintable() else "\ufffd" for c in name])
 
 

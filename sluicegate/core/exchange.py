@@ -132,7 +132,7 @@ def exchange(world: World) -> Exchange:
     fields = e.fields
     changes: dict[str, bytes] | None = None
     claim: Claim | None = None
-    key = world.callers.mark(head.credentials.keys[0]) if consumer.by_key else b""
+    key = consumer.mark or (world.callers.mark(head.credentials.keys[0]) if consumer.by_key else b"")
     each = mark(user) if consumer.by_user else ""
     policy = world.policies.find(consumer, route, head.api, key, now, each)
     if policy is not None:
@@ -484,6 +484,8 @@ _CREDENTIAL = {
     "credential.missing": "Access denied: send your key in the 'api-key' header or as 'Authorization: Bearer <key>'.",
     "credential.unknown": "Access denied due to an invalid key. Make sure to provide a valid key of this gateway.",
     "credential.ambiguous": "The request shows credentials of two different callers; send one.",
+    "identity.unmatched": "Your credential is genuine, but it belongs to no consumer of this gateway.",
+    "identity.ambiguous": "Your credential is genuine, but this gateway cannot tell which of its consumers you are.",
 }
 _ROUTE = {
     "route.model": "The API deployment for this resource does not exist, or you may not use it.",

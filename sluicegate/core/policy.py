@@ -38,23 +38,28 @@ LOOKS: Final = 4
 
 
 CROWD: Final = 50_000
-"""Policies and limits of single end users, 0.76 KB each on average: 38 MB. A consumer that names ever new ones gets at
-most half of what is free; the others of it are counted together, as if they were one: memory is bounded, and no limit
-is escaped."""
+"""Policies and limits of single end users and members of families, 0.76 KB each on average: 38 MB. A consumer that
+names ever new ones gets at most half of what is free; the others of it are counted together, as if they were one:
+memory is bounded, and no limit is escaped."""
 
 OTHERS: Final = "others"
 
+CROWDED: Final = b"others"
+"""The same, of members of a family."""
+
 Identity = tuple[int, str, str, bytes, str]
-"""Consumer, model, operation, digest of the key, mark of the end user."""
+"""Consumer, model, operation, digest of the key or mark of the member of a family, mark of the end user."""
 
 
 class Policy:
     """What applies to one consumer, model and operation."""
 
-    __slots__ = ("_learned", "_requests", "_tokens", "configuration", "key", "last", "limits", "rules")
+    __slots__ = ("_learned", "_requests", "_tokens", "configuration", "key", "last", "limits", "rules", "single")
 
     def __init__(self, key: Identity) -> None:
         self.key = key
+        self.single = False
+        "It is of one end user, or of one member of a family: there may be ever more of these."
         self.last = 0.0
         self.configuration = -1
         "Of which configuration it was made, see Policies.adopt."
@@ -157,15 +162,19 @@ class Policies:
         policy = self._policies.get(identity)
         if policy is None:
             self._look(now)
-            if user:
+            single = bool(user or consumer.member)
+            if single:
                 if self._crowded(identity):
-                    identity = (*identity[:4], OTHERS)
+                    single = False
+                    whose = CROWDED if consumer.member else key
+                    identity = (consumer.number, route.name, operation, whose, OTHERS if user else "")
                     policy = self._policies.get(identity)
                 else:
                     self._came(consumer.number)
-        if policy is None:
-            policy = self._policies[identity] = self._new(identity)
-            self._round.append(policy)
+            if policy is None:
+                policy = self._policies[identity] = self._new(identity)
+                policy.single = single
+                self._round.append(policy)
         if policy.configuration != self._configuration:
             self._bind(policy, consumer, route)
         policy.last = now
@@ -326,7 +335,10 @@ class Policies:
             if (not spec.models or model in spec.models) and (not spec.operations or operation in spec.operations):
                 base = _identity(spec, whose, consumer, model, key, user)
                 wanted.setdefault(base, []).append(spec)
-                if spec.each == "end_user" and user and user != OTHERS and base not in self._whose:
+                one = spec.each == "end_user" and user and user != OTHERS
+                if not one and consumer.member:
+                    one = key != CROWDED and key.hex() in base
+                if one and base not in self._whose:
                     self._whose[base] = consumer.number
                     self._came(consumer.number)
         return [limit for base, same in wanted.items() for limit in self._same(base, same)]
@@ -398,7 +410,7 @@ class Policies:
                     for limit in thing.limits:
                         limit.refs -= 1
                     del self._policies[thing.key]
-                    if thing.key[4] and thing.key[4] != OTHERS:
+                    if thing.single:
                         self._left(thing.key[0])
             elif thing.refs or not thing.empty(now):
                 around.append(thing)
@@ -442,8 +454,13 @@ def _part(whole: int, parts: int) -> int:
 def _identity(spec: LimitSpec, whose: str, consumer: Consumer, model: str, key: bytes, user: str) -> str:
     """Whose requests one counter covers, and what it counts of them."""
     each = spec.each
+    who = f"{consumer.number}"
+    if consumer.member:
+        who = f"{who}:{key.hex()}"
+        if each != "tenant" and whose == f"consumer/{consumer.number}":
+            whose = f"consumer/{who}"
     if each == "consumer":
-        whose = f"{whose}/consumer/{consumer.number}"
+        whose = f"{whose}/consumer/{who}"
     elif each == "tenant":
         whose = f"{whose}/tenant/{consumer.tenant}"
     elif each == "key":

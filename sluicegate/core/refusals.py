@@ -31,6 +31,8 @@ REFUSALS: dict[str, Refusal] = {
     "credential.missing": Refusal(401, "401", "authentication_error"),
     "credential.unknown": Refusal(401, "401", "authentication_error"),
     "credential.ambiguous": Refusal(400, "ambiguous_credential", _REQUEST),
+    "identity.unmatched": Refusal(403, "PermissionDenied", "permission_error"),
+    "identity.ambiguous": Refusal(403, "PermissionDenied", "permission_error"),
     "grant.operation": Refusal(403, "PermissionDenied", "permission_error"),
     "boundary.mismatch": Refusal(403, "PermissionDenied", "permission_error"),
     "route.path": Refusal(404, "404", _REQUEST),

@@ -118,6 +118,39 @@ class Snapshot:
 
 
 @dataclass(frozen=True, slots=True)
+class Tree:
+    """A piece of an expression of `match`, as core/expr reads it from text and binds it."""
+
+    op: str
+    "What it does; see core/expr/parse.py."
+    value: str | int | float | bool | None = None
+    "Of a literal; the name of a variable, field, function."
+    parts: tuple[Tree, ...] = ()
+    at: int = 0
+    "Where it stands in the text, characters from its beginning."
+
+
+Wanted = tuple[tuple[str, tuple[str, ...]], ...]
+"""Names, each with the texts of which one must be among its values."""
+
+
+@dataclass(frozen=True, slots=True)
+class Match:
+    """Which tokens and certificates belong to a consumer: all of these, or what an expression says."""
+
+    issuer: str = ""
+    "Name of the issuer; empty: any, or none at all."
+    claims: Wanted = ()
+    certificate: Wanted = ()
+    headers: Wanted = ()
+    tree: Tree | None = None
+    text: str = ""
+    "The expression as it was written: for people."
+    each: str = ""
+    "Claim of which every value is a consumer of its own; empty: all are one."
+
+
+@dataclass(frozen=True, slots=True)
 class ConsumerEntry:
     """One consumer as the Directory carries it."""
 
@@ -136,7 +169,9 @@ class ConsumerEntry:
     diagnostics: bool = False
     "Answers tell it where they come from."
     end_user: str = ""
-    "Field of its bodies that names who uses it; empty: nobody is named."
+    "Field of its bodies that names who uses it, or `claim:` and a claim of its tokens; empty: nobody is named."
+    match: Match | None = None
+    "Whose tokens and certificates are its own; None: it shows keys only."
 
 
 @dataclass(frozen=True, slots=True)
@@ -169,3 +204,5 @@ class Change:
     "Digests that nobody has any more, or somebody else."
     entries: tuple[ConsumerEntry, ...]
     "Consumers that are new or say something else."
+    gone: tuple[int, ...] = ()
+    "Numbers of consumers that nobody is any more."

@@ -16,12 +16,12 @@ from typing import Any, NamedTuple
 import msgspec
 
 from sluicegate.core.secret import Secret
-from sluicegate.core.snapshot import Change, ConsumerEntry, Directory, Snapshot, TenantEntry
+from sluicegate.core.snapshot import Change, ConsumerEntry, Directory, Match, Snapshot, TenantEntry
 
-FORMAT = 4
+FORMAT = 5
 """Both ends come from one installation, but a rolling restart may pair two: a worker refuses what it cannot read."""
 
-OWN = ("number", "name", "digests")
+OWN = ("number", "name", "digests", "match")
 """What no two consumers share."""
 
 SHARED = tuple(f.name for f in fields(ConsumerEntry) if f.name not in OWN)
@@ -38,6 +38,7 @@ class Row(NamedTuple):
     number: int
     name: str
     digests: tuple[bytes, ...]
+    match: Match | None
     shape: int
 
 
@@ -51,6 +52,7 @@ class People:
     shapes: tuple[ConsumerEntry, ...]
     rows: tuple[Row, ...]
     dropped: tuple[bytes, ...] = ()
+    gone: tuple[int, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,7 +70,7 @@ def pack(snapshot: Snapshot, people: Directory | Change | None) -> bytes:
     if isinstance(people, Directory):
         found = People(True, people.secrets, people.tenants, *_shaped(people.consumers))
     elif people is not None:
-        found = People(False, (), (), *_shaped(people.entries), people.dropped)
+        found = People(False, (), (), *_shaped(people.entries), people.dropped, people.gone)
     return msgspec.msgpack.encode(Parcel(FORMAT, snapshot, found), enc_hook=_encode)
 
 
@@ -86,7 +88,7 @@ def unpack(packed: bytes) -> tuple[Snapshot, Directory | Change | None]:
     entries = tuple(_entries(people))
     if people.whole:
         return parcel.snapshot, Directory(people.secrets, entries, people.tenants)
-    return parcel.snapshot, Change(people.dropped, entries)
+    return parcel.snapshot, Change(people.dropped, entries, people.gone)
 
 
 def changed(before: Directory, now: Directory) -> Directory | Change | None:
@@ -101,7 +103,7 @@ def changed(before: Directory, now: Directory) -> Directory | Change | None:
         return now
     gone = {e.number for e in entries}
     dropped = [d for e in before.consumers if e.number in gone or e.number in old for d in e.digests]
-    return Change(tuple(dropped), entries)
+    return Change(tuple(dropped), entries, tuple(old))
 
 
 def _shaped(entries: Iterable[ConsumerEntry]) -> tuple[tuple[ConsumerEntry, ...], tuple[Row, ...]]:
@@ -113,8 +115,8 @@ def _shaped(entries: Iterable[ConsumerEntry]) -> tuple[tuple[ConsumerEntry, ...]
         same = tuple(id(getattr(e, name)) for name in SHARED)
         number = known.get(same)
         if number is None:
-            number = known[same] = shapes.setdefault(replace(e, number=0, name="", digests=()), len(shapes))
-        rows.append(Row(e.number, e.name, e.digests, number))
+            number = known[same] = shapes.setdefault(replace(e, number=0, name="", digests=(), match=None), len(shapes))
+        rows.append(Row(e.number, e.name, e.digests, e.match, number))
     return tuple(shapes), tuple(rows)
 
 
@@ -126,6 +128,7 @@ def _entries(people: People) -> Iterable[ConsumerEntry]:
             raise Unreadable("a consumer of a shape that is not there")
         values = shapes[row.shape]
         values[at["number"]], values[at["name"]], values[at["digests"]] = row.number, row.name, row.digests
+        values[at["match"]] = row.match
         yield ConsumerEntry(*values)
 
 

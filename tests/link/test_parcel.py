@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from sluicegate.core.breaker import BreakerSpec, ThrottleSpec
 from sluicegate.core.caller import Callers, Consumer
 from sluicegate.core.limits.base import LimitSpec
+from sluicegate.core.principal import Principal
 from sluicegate.core.secret import Secret
 from sluicegate.core.settings import (
     Gateway,
@@ -32,9 +33,11 @@ from sluicegate.core.snapshot import (
     Deployment,
     Directory,
     Instance,
+    Match,
     Model,
     Snapshot,
     TenantEntry,
+    Tree,
 )
 from sluicegate.link.parcel import FORMAT, Parcel, Unreadable, changed, pack, unpack
 
@@ -85,8 +88,14 @@ def test_every_kind_of_thing_that_a_configuration_holds_comes_out():
         prices=prices,
     )  # fmt: skip
     person = replace(DIRECTORY.consumers[0], limits=limits, params=params, labels=(("owner", "us"),))
+    tree = Tree("==", None, tuple(Tree("literal", value) for value in ("a", 1, 1.5, True, None)), 7)
+    matches = (
+        Match("contoso", (("oid", ("a", "b")),), (("thumbprint", ("c",)),), (("x-tenant", ("d",)),), None, "", "azp"),
+        Match(tree=tree, text="a == 1"), None,
+    )  # fmt: skip
+    everybody = tuple(replace(person, number=n, match=m) for n, m in enumerate(matches))
     tenants = (TenantEntry(1, "retail", limits, params, (("a", "b"),), "eu"), TenantEntry(2, "default"))
-    directory = replace(DIRECTORY, consumers=(person,), tenants=tenants)
+    directory = replace(DIRECTORY, consumers=everybody, tenants=tenants)
     assert unpack(pack(snapshot, directory)) == (snapshot, directory)
 
 
@@ -124,21 +133,38 @@ def test_what_many_say_travels_once_and_is_one_object_when_it_arrives():
     assert len({id(e.limits) for e in found.consumers}) == 1
 
 
-MOVES = st.tuples(st.sampled_from(["gone", "new", "grant", "key", "swap"]), st.integers(0, 9), st.integers(0, 9))
+RULES = (
+    Match("contoso", (("oid", ("u1",)),)), Match("contoso", (("azp", ("a1", "a2")), ("oid", ("u2",)))),
+    Match("contoso", (("roles", ("x", "y")), ("tid", ("t",)))), Match("contoso", (("tid", ("t",)),)),
+    Match(certificate=(("thumbprint", ("ff",)),)),
+)  # fmt: skip
+WHO = (
+    Principal("contoso", {"oid": "u1", "appid": "a1", "tid": "t", "roles": ["y"]}, b"", 0.0),
+    Principal("contoso", {"oid": "u2", "azp": "a2", "tid": "t"}, b"", 0.0, {"thumbprint": "ff"}),
+)
+
+MOVES = st.tuples(st.sampled_from(["gone", "new", "grant", "key", "swap", "rule", "keys only"]), st.integers(0, 9), st.integers(0, 9))
 
 
 @given(st.lists(MOVES, max_size=3))
 def test_a_change_leads_where_the_whole_directory_would(moves: list[tuple[str, int, int]]):
-    """Consumers come, go, change their grants and their keys; keys move from one to another."""
+    """Consumers come, go, change their grants, their keys and their rules; keys move from one to another."""
     keys = iter(bytes([n]) * 16 for n in range(50))
-    now = {n: ConsumerEntry(n, f"c{n}", "t", ("a",), (next(keys), next(keys))) for n in range(10)}
+    now = {
+        n: ConsumerEntry(n, f"c{n}", "t", ("a",), (next(keys), next(keys)), match=RULES[n % len(RULES)])
+        for n in range(10)
+    }
     before = Directory(DIRECTORY.secrets, tuple(now.values()))
     for move, one, other in moves:
         first, second = now.get(one), now.get(other)
         if move == "gone":
             now.pop(one, None)
         elif move == "new":
-            now[10 + one] = ConsumerEntry(10 + one, "new", "t", ("*",), (next(keys),))
+            now[10 + one] = ConsumerEntry(10 + one, "new", "t", ("*",), (next(keys),), match=RULES[other % 5])
+        elif first is not None and move == "rule":
+            now[one] = replace(first, match=RULES[other % 5])
+        elif first is not None and move == "keys only":
+            now[one] = replace(first, match=None)
         elif first is not None and move == "grant":
             now[one] = replace(first, models=("a", "b"))
         elif first is not None and move == "key":
@@ -147,8 +173,10 @@ def test_a_change_leads_where_the_whole_directory_would(moves: list[tuple[str, i
             now[one], now[other] = replace(first, digests=second.digests), replace(second, digests=first.digests)
     after_ = Directory(DIRECTORY.secrets, tuple(now.values()))
 
-    def seen(callers: Callers) -> dict[bytes, tuple[int, frozenset[str], bool]]:
-        return {d: (c.number, c.models, c.everything) for d, c in callers._by_digest.items()}
+    def seen(callers: Callers) -> object:
+        keyed = {d: (c.number, c.models, c.everything) for d, c in callers._by_digest.items()}
+        hits = [[sorted(r.consumer.name for r in callers._rules.hits(who, rank)) for who in WHO] for rank in (1, 2)]
+        return keyed, hits, sorted((r.consumer.number, r.consumer.models) for r in callers._rules.all())
 
     callers = Callers(before)
     untouched = seen(callers)
@@ -167,7 +195,9 @@ def test_little_travels_when_little_changed_and_everything_when_the_secret_did()
     before = Directory(DIRECTORY.secrets, many)
     assert changed(before, Directory(DIRECTORY.secrets, tuple(replace(e) for e in many))) is None
     now = Directory(DIRECTORY.secrets, (*many[1:999], replace(many[999], models=("b",))))
-    assert changed(before, now) == Change((many[0].digests[0], many[999].digests[0]), (now.consumers[-1],))
+    assert changed(before, now) == Change(
+        (many[0].digests[0], many[999].digests[0]), (now.consumers[-1],), (0,)
+    )
     for other in (
         replace(before, secrets=(Secret("another" * 9),)),
         replace(before, tenants=(TenantEntry(1, "default"),)),
