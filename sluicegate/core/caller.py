@@ -79,7 +79,6 @@ class Consumer:
         """Whether the grant covers the model: default deny."""
         return self.everything or model in self.models
 
-
     def one(self, value: str) -> Consumer:
         """A member of its family. The same value is always the same member: limits hang on its mark."""
         member = twin(self, Consumer(_NOBODY))

@@ -64,10 +64,7 @@ class Rule:
 
     def holds(self, principal: Principal) -> bool:
         """Whether everything that the index does not say is so, too."""
-        for name, wanted in self.needs:
-            if not _one_of(_texts(principal, name), wanted):
-                return False
-        return True
+        return all(_one_of(_texts(principal, name), wanted) for name, wanted in self.needs)
 
 
 class Found:
@@ -253,10 +250,8 @@ def _texts(principal: Principal, name: str) -> Sequence[str]:
 
 
 def _one_of(values: Sequence[str], wanted: tuple[str, ...]) -> bool:
-    return any([value in wanted for value in values])
+    return any(value in wanted for value in values)
 
 
 def _copied(index: By) -> By:
-    return {
-        issuer: {name: by_value.copy() for name, by_value in by_name.items()} for issuer, by_name in index.items()
-    }
+    return {issuer: {name: by_value.copy() for name, by_value in by_name.items()} for issuer, by_name in index.items()}

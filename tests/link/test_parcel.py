@@ -143,7 +143,9 @@ WHO = (
     Principal("contoso", {"oid": "u2", "azp": "a2", "tid": "t"}, b"", 0.0, {"thumbprint": "ff"}),
 )
 
-MOVES = st.tuples(st.sampled_from(["gone", "new", "grant", "key", "swap", "rule", "keys only"]), st.integers(0, 9), st.integers(0, 9))
+MOVES = st.tuples(
+    st.sampled_from(["gone", "new", "grant", "key", "swap", "rule", "keys only"]), st.integers(0, 9), st.integers(0, 9)
+)
 
 
 @given(st.lists(MOVES, max_size=3))
@@ -195,9 +197,7 @@ def test_little_travels_when_little_changed_and_everything_when_the_secret_did()
     before = Directory(DIRECTORY.secrets, many)
     assert changed(before, Directory(DIRECTORY.secrets, tuple(replace(e) for e in many))) is None
     now = Directory(DIRECTORY.secrets, (*many[1:999], replace(many[999], models=("b",))))
-    assert changed(before, now) == Change(
-        (many[0].digests[0], many[999].digests[0]), (now.consumers[-1],), (0,)
-    )
+    assert changed(before, now) == Change((many[0].digests[0], many[999].digests[0]), (now.consumers[-1],), (0,))
     for other in (
         replace(before, secrets=(Secret("another" * 9),)),
         replace(before, tenants=(TenantEntry(1, "default"),)),
