@@ -98,6 +98,7 @@ class Live:
         from sluicegate.admin.plane import Beside as Shown
         from sluicegate.admin.plane import Plane
         from sluicegate.core.booked import Unusable
+        from sluicegate.identity.published import Published
         from sluicegate.keeper import drained, revoked
         from sluicegate.keeper.facts import facts
         from sluicegate.keeper.home import Home, Taken
@@ -168,7 +169,10 @@ class Live:
                 )  # fmt: skip
                 shown = Shown(page, prometheus.CONTENT_TYPE, samples, self.ledger, tail)
                 beside: list[Beside] = [mover, Plane(shown)]
-                keeper = Keeper(loaded, home, sockets, compile_, files, beside, shared.fileno(), log, sent, Poster(say))
+                published = Published(gateway.data, say)
+                keeper = Keeper(
+                    loaded, home, sockets, compile_, files, beside, shared.fileno(), log, sent, Poster(say), published
+                )
                 keeper.on_refused.append(refused)
                 return await keeper.run()
 

@@ -40,13 +40,17 @@ from sluicegate.core.families import (
     REQUESTS,
     UPSTREAMS,
 )
-from sluicegate.core.refusals import REFUSALS
+from sluicegate.core.keyset import KeySet
+from sluicegate.core.ports import Prover
+from sluicegate.core.refusals import status_of
+from sluicegate.core.settings import Issuer
 from sluicegate.core.snapshot import Change, Directory, Snapshot
 from sluicegate.core.state import World
 from sluicegate.core.wheel import TICK_S, Wheel
 from sluicegate.drive import Bound
 from sluicegate.edge.listener import STILL_LISTEN_S, Server
 from sluicegate.edge.tls import server_context
+from sluicegate.identity import door
 from sluicegate.link.alarms import Alarms
 from sluicegate.link.channel import (
     Adopt,
@@ -57,6 +61,8 @@ from sluicegate.link.channel import (
     Drain,
     Entries,
     Forget,
+    Keys,
+    Lacks,
     Leaving,
     Left,
     Lends,
@@ -116,6 +122,12 @@ class Worker:
         self.counting = Counting(self.journal, self.counters, self.deployment, self.consumer)
         self.world = World(snapshot, directory, self.counting)
         self.world.alarms = self.alarms
+        self.key_sets: dict[str, KeySet] = {}
+        "Of issuers, by source."
+        self.on_lacks: Callable[[str], None] = lambda source: None
+        "Who wants to know that a token names a key that a source has not."
+        self.prover: Prover | None = None
+        self.prove_for(snapshot.issuers)
         self.upstream = Client(self.loop, self.wheel, time.monotonic, random)
         self.bound = Bound(self.world, self.upstream, PROVIDERS, self.wheel, time.monotonic, time.time, report)
         listen = snapshot.gateway.listen
@@ -203,8 +215,7 @@ class Worker:
             new = number - self._counted[reason]
             if new:
                 self._counted[reason] = number
-                refusal = REFUSALS.get(reason)
-                cells[row(REQUESTS, "", str(refusal.status if refusal else 0), reason)] += new
+                cells[row(REQUESTS, "", str(status_of(reason)), reason)] += new
         counters.publish()
 
     def journal_alarm(self, why: str) -> None:
@@ -274,8 +285,28 @@ class Worker:
         or LookupError."""
         for instance in snapshot.instances:
             PROVIDERS[instance.provider]
+        if snapshot.issuers and self.prover is None:
+            self.prover = self.proving()
         listen = snapshot.gateway.listen
         return server_context(listen.tls) if listen.tls else None
+
+    def prove_for(self, issuers: Sequence[Issuer]) -> None:
+        """Tokens of these are let in from now on. What that takes is loaded where one is declared only."""
+        if self.prover is None and issuers:
+            self.prover = self.proving()
+        if self.prover is not None:
+            self.prover.adopt(issuers)
+            self.prover.take(self.key_sets.values())
+        self.world.know(self.prover if issuers else None)
+
+    def proving(self) -> Prover:
+        return door.prover(time.time, time.monotonic, lambda source: self.on_lacks(source))
+
+    def take_keys(self, sets: Sequence[KeySet]) -> None:
+        """As issuers publish them now."""
+        self.key_sets |= {one.source: one for one in sets}
+        if self.prover is not None:
+            self.prover.take(sets)
 
     def adopt(self, snapshot: Snapshot, callers: Callers, tls: ssl.SSLContext | None) -> None:
         """Put a configuration in force, between two turns of the loop. Running exchanges end as they began; live state
@@ -288,6 +319,7 @@ class Worker:
         gone = {i.number for i in self.snapshot.instances} - {i.number for i in snapshot.instances}
         if self.revoked:
             callers = callers.altered(Change(tuple(self.revoked), ()))
+        self.prove_for(snapshot.issuers)
         world.adopt(snapshot, callers)
         self.snapshot = snapshot
         self.bound.adopted()
@@ -382,6 +414,7 @@ class Told:
         for alarm in worker.untold:
             self._alarm(alarm)
         worker.untold.clear()
+        worker.on_lacks = self.lacks
         worker.listen_for_refused()
 
     def ready(self) -> None:
@@ -404,6 +437,8 @@ class Told:
         elif isinstance(message, Lends):
             if self.borrower is not None:
                 self.borrower.take(message)
+        elif isinstance(message, Keys):
+            self.worker.take_keys(message.sets)
         elif (hear := self.on_news.get(message.topic)) is not None:
             hear(message.value)
 
@@ -483,6 +518,11 @@ class Told:
         else:
             self.channel.send(Entries(entries, self._dropped))
             self._dropped = 0
+
+    def lacks(self, source: str) -> None:
+        """A token names a key that this source has not."""
+        if self.channel is not None:
+            self.channel.send(Lacks(source))
 
     def leaving(self) -> None:
         """Say that nobody will accept here soon."""

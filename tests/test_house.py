@@ -77,8 +77,8 @@ PURE_MODULES = (
 )
 PURE_CALLS = "Pure rooms open no file and print nothing."
 AT_THE_TOP = (
-    "Imports stand at the top of a file; only main.py and cli/ import inside functions, "
-    "so that a verb loads what it needs when it is called."
+    "Imports stand at the top of a file; only main.py, cli/ and identity/door.py import inside functions, "
+    "so that what is needed is loaded when it is asked for."
 )
 NO_CIRCLE = "No two modules import each other, directly or in a circle."
 LEAN_WORKER = "A worker process loads no pydantic, yaml, fastapi, sqlite3, click or rich, and neither spec nor keeper."
@@ -263,7 +263,7 @@ def wrong_modules(house: dict[str, Module]) -> list[str]:
 def nested_imports(house: dict[str, Module]) -> list[str]:
     found = []
     for module in house.values():
-        if module.room in ("main", "cli"):
+        if module.room in ("main", "cli") or module.name == "sluicegate.identity.door":
             continue
         found += [
             complaint(i.where, f"imports {i.target} inside a function", AT_THE_TOP) for i in module.imports if i.nested

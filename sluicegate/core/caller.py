@@ -2,6 +2,9 @@
 
 One table, keyed by a keyed digest of the key: a dump of it gives no usable key, and a look-up takes the same time for
 a wrong key as for a right one. The digest costs 0.65 us; that is the price of never holding keys in clear.
+
+What is nobody's key and looks like a token is proved by `identity/`, which remembers what it proved; whose it is,
+`Callers.match` says.
 """
 
 from __future__ import annotations
@@ -13,14 +16,19 @@ from typing import Final
 from sluicegate.core.claims import texts
 from sluicegate.core.end_user import named
 from sluicegate.core.match import UNMATCHED, Found, Rule, Rules
+from sluicegate.core.ports import Prover
 from sluicegate.core.principal import Principal
 from sluicegate.core.record import PLAIN, Context
+from sluicegate.core.refusals import TOKEN
 from sluicegate.core.secret import Secret
 from sluicegate.core.snapshot import Change, ConsumerEntry, Directory, TenantEntry
 from sluicegate.core.twin import twin
 
 DIGEST_BYTES = 16
 LONGEST_KEY = 4096
+
+ONE_BEARER: Final = ("oid", "sub", "azp", "appid", "client_id")
+"""Claims that tell bearers of one issuer apart, the first there is."""
 
 
 def digest(key: bytes, secret: Secret) -> bytes:
@@ -104,32 +112,73 @@ class Shown:
     """The credentials that a request showed, and whom they belong to once that was looked up. An edge that meets the
     same head again on a connection hands in the same object, so that a client's key is digested once a connection."""
 
-    __slots__ = ("_by", "_found", "keys")
+    __slots__ = ("_by", "_found", "_mark", "_matched", "certificate", "keys", "principal")
 
-    def __init__(self, keys: Sequence[bytes]) -> None:
+    def __init__(self, keys: Sequence[bytes], certificate: Principal | None = None) -> None:
         self.keys = keys
+        self.certificate = certificate
+        "Of the connection, or of what a trusted proxy says of its own."
+        self.principal: Principal | None = None
+        "Who proved to be somebody by other means than a key, once `who` was asked."
         self._by: Callers | None = None
+        "Who said what was found, where that holds until another configuration does: of keys."
         self._found: Consumer | str = ""
+        self._matched: Callers | None = None
+        "Who said that it is a token."
+        self._mark = b""
 
     def __repr__(self) -> str:
         return f"Shown({len(self.keys)} keys)"
 
     def who(self, callers: Callers) -> Consumer | str:
-        """As `callers` says; asked again when another configuration is in force."""
-        if self._by is not callers:
-            self._found = callers.who(self.keys)
-            self._by = callers
+        """As `callers` says; asked again when another configuration is in force. A token is judged again each time:
+        it ends between two requests of a connection as anywhere else."""
+        if self._by is callers:
+            return self._found
+        if self._matched is not callers:
+            self.principal = None
+            self._mark = b""
+            found = callers.who(self.keys)
+            if found != TOKEN:
+                self._by = callers
+                self._found = found
+                return found
+            self._matched = callers
+        prover = callers.prover
+        assert prover is not None
+        proved = prover.prove(self.keys[0], self._mark)
+        if isinstance(proved, str):
+            self.principal = None
+            return proved
+        if proved is not self.principal:
+            self._found = callers.match(proved)
+            self.principal = proved
+            self._mark = proved.mark
         return self._found
+
+    def mark(self, callers: Callers) -> bytes:
+        """What tells one credential of a consumer from another: for limits that count each. Of tokens who bears them,
+        or each new one would have the limit anew."""
+        principal = self.principal
+        if principal is None:
+            return callers.mark(self.keys[0])
+        for name in ONE_BEARER:
+            value = principal.claims.get(name)
+            if isinstance(value, str) and value:
+                return callers.mark(f"{principal.issuer}\0{name}\0{value}".encode("utf-8", "surrogatepass"))
+        return callers.mark(f"{principal.issuer}\0".encode())
 
 
 class Callers:
     """The key table."""
 
-    __slots__ = ("_by_digest", "_contexts", "_directory", "_keys", "_members", "_rules", "region")
+    __slots__ = ("_by_digest", "_contexts", "_directory", "_keys", "_members", "_rules", "prover", "region")
 
     def __init__(self, directory: Directory, region: str = "") -> None:
         self.region = region
         "Where the gateway is: it stands in records."
+        self.prover: Prover | None = None
+        "Of tokens; None: there are keys only. Once requests were asked about, another one wants another table."
         self._contexts: dict[tuple[str, tuple[tuple[str, str], ...]], Context] = {}
         "By boundary and labels. A handful, for however many consumers."
         self._directory = Directory(directory.secrets, (), directory.tenants)
@@ -142,6 +191,7 @@ class Callers:
     def altered(self, change: Change) -> Callers:
         """The table with this change; this one stays as it is. 3 ms for 100,000 consumers of which one changed."""
         callers = Callers(self._directory, self.region)
+        callers.prover = self.prover
         callers._by_digest = table = self._by_digest.copy()
         callers._contexts = self._contexts
         for d in change.dropped:
@@ -267,12 +317,24 @@ class Callers:
         """The one consumer that all credentials shown belong to, or the reason to refuse.
 
         One principal shown twice is fine (azure-ai-inference sends its key in two headers); two principals, or one
-        valid and one unknown, are not: which of them was meant is not ours to guess.
+        valid and one unknown, are not: which of them was meant is not ours to guess. Nor is a token beside anything
+        but itself. TOKEN: it is for `prover` to say.
         """
         if not credentials:
             return "credential.missing"
-        found = self.find(credentials[0])
+        first = credentials[0]
+        found = self.find(first)
+        token = found is None and self.prover is not None and like_a_token(first)
         for other in credentials[1:]:
-            if other != credentials[0] and self.find(other) is not found:
+            if other != first and (token or self.find(other) is not found or self._token(other)):
                 return "credential.ambiguous"
-        return found or "credential.unknown"
+        return TOKEN if token else found or "credential.unknown"
+
+    def _token(self, shown: bytes) -> bool:
+        return self.prover is not None and like_a_token(shown) and self.find(shown) is None
+
+
+def like_a_token(shown: bytes) -> bool:
+    """Whether it is to be read as a token: parts with dots between them, of which the first is a JSON object in base64
+    (`{` makes the first letter an e)."""
+    return shown.count(b".") >= 2 and shown[:1] == b"e"

@@ -20,7 +20,7 @@ from sluicegate.core.limits.base import Claim, Limit, reserve
 from sluicegate.core.params import NotAllowed, Rules
 from sluicegate.core.pool import Member
 from sluicegate.core.record import Attempt, UsageRecord
-from sluicegate.core.refusals import REFUSALS
+from sluicegate.core.refusals import REFUSALS, shown
 from sluicegate.core.route import Route
 from sluicegate.core.state import World
 
@@ -54,11 +54,13 @@ def exchange(world: World) -> Exchange:
     # Who asks, and may they? Before a byte of body is read where the path names the model.
     consumer = head.credentials.who(world.callers)
     if isinstance(consumer, str):
-        yield _refuse(world, record, head.at, consumer, _CREDENTIAL[consumer])
+        yield _refuse(world, record, head.at, consumer, unknown(consumer))
         return
     record.consumer = consumer.number
     record.tenant = consumer.tenant
     record.context = consumer.context
+    if head.credentials.principal is not None:
+        record.trail.append(head.credentials.principal.words())
     route: Route | None = None
     if head.path_model is not None:
         found = routes.find(consumer, head.api, head.path_model)
@@ -93,7 +95,7 @@ def exchange(world: World) -> Exchange:
     if world.routes is not routes:  # another configuration came in force while the body did: it says who may do what
         consumer = head.credentials.who(world.callers)
         if isinstance(consumer, str):
-            yield _refuse(world, record, e.at, consumer, _CREDENTIAL[consumer])
+            yield _refuse(world, record, e.at, consumer, unknown(consumer))
             return
         routes = world.routes
         found = routes.find(consumer, head.api, route.name)
@@ -132,7 +134,7 @@ def exchange(world: World) -> Exchange:
     fields = e.fields
     changes: dict[str, bytes] | None = None
     claim: Claim | None = None
-    key = consumer.mark or (world.callers.mark(head.credentials.keys[0]) if consumer.by_key else b"")
+    key = consumer.mark or (head.credentials.mark(world.callers) if consumer.by_key else b"")
     each = mark(user) if consumer.by_user else ""
     policy = world.policies.find(consumer, route, head.api, key, now, each)
     if policy is not None:
@@ -369,7 +371,7 @@ def _refuse(
     record.reason = reason
     record.ended_at = now
     record.state = "refused"
-    refusal = REFUSALS.get(reason)
+    refusal = REFUSALS.get(shown(reason))
     record.status = refusal.status if refusal else 0
     world.journal.refuse(record)
     return Reply(reason, message, wait, headers)
@@ -480,9 +482,16 @@ def _exhausted(
     return ("request.context_length" if "prompt" in kinds else "pool.empty"), None
 
 
+def unknown(reason: str) -> str:
+    """What is said to who could not be let in. Of tokens always the same: what is wrong with one is for our log."""
+    return _CREDENTIAL[shown(reason)]
+
+
 _CREDENTIAL = {
     "credential.missing": "Access denied: send your key in the 'api-key' header or as 'Authorization: Bearer <key>'.",
     "credential.unknown": "Access denied due to an invalid key. Make sure to provide a valid key of this gateway.",
+    "credential.token": "Access denied due to an invalid token. Make sure to get a valid one for this gateway.",
+    "credential.issuer_unavailable": "The token cannot be checked right now. Please try again.",
     "credential.ambiguous": "The request shows credentials of two different callers; send one.",
     "identity.unmatched": "Your credential is genuine, but it belongs to no consumer of this gateway.",
     "identity.ambiguous": "Your credential is genuine, but this gateway cannot tell which of its consumers you are.",

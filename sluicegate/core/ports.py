@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import ClassVar, Protocol
 
 from sluicegate.core.events import Sent, Usage
+from sluicegate.core.keyset import KeySet
 from sluicegate.core.limits.lender import Want
+from sluicegate.core.principal import Principal
 from sluicegate.core.record import UsageRecord
+from sluicegate.core.settings import Issuer
 from sluicegate.core.snapshot import Instance
 
 Headers = Sequence[tuple[bytes, bytes]]
@@ -228,6 +231,20 @@ class Timed(Protocol):
         """Monotonic time at which `expire` should be called, looked at when its slot comes up; inf: no longer filed."""
 
     def expire(self, now: float) -> None: ...
+
+
+class Prover(Protocol):
+    """Whether tokens are genuine. live: identity/prover.py."""
+
+    def adopt(self, issuers: Sequence[Issuer]) -> None:
+        """Tokens of these are proved from now on, of nobody else."""
+
+    def take(self, sets: Iterable[KeySet]) -> None:
+        """Keys as they are published now; of sources that are not named nothing changes."""
+
+    def prove(self, token: bytes, mark: bytes = b"") -> Principal | str:
+        """Who its bearer is, or the reason to refuse. From memory, in the same call: nobody is asked. `mark`: what it
+        had before, so that it need not be digested again."""
 
 
 class Lender(Protocol):

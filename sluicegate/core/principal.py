@@ -30,5 +30,9 @@ class Principal:
         """Of the client's certificate: `thumbprint` (SHA-256, hexadecimal, lower case), `subject`, `issuer`, `serial`,
         `dns`, `uri` and `email` (lists); None: there is none."""
 
+    def words(self) -> str:
+        """How its bearer was recognised, for a record's trail."""
+        return f"credential: token of {self.issuer}" if self.issuer else "credential: certificate"
+
     def __repr__(self) -> str:
         return f"Principal({self.issuer or 'certificate'})"

@@ -7,7 +7,7 @@ whole-second `retry-after` on everything that may be retried.
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import Final, NamedTuple
 
 
 class Refusal(NamedTuple):
@@ -30,6 +30,8 @@ REFUSALS: dict[str, Refusal] = {
     # who asks, and for what
     "credential.missing": Refusal(401, "401", "authentication_error"),
     "credential.unknown": Refusal(401, "401", "authentication_error"),
+    "credential.token": Refusal(401, "401", "authentication_error"),
+    "credential.issuer_unavailable": Refusal(503, "service_unavailable", _SERVER, True, 5.0),
     "credential.ambiguous": Refusal(400, "ambiguous_credential", _REQUEST),
     "identity.unmatched": Refusal(403, "PermissionDenied", "permission_error"),
     "identity.ambiguous": Refusal(403, "PermissionDenied", "permission_error"),
@@ -76,3 +78,34 @@ REFUSALS: dict[str, Refusal] = {
     "gateway.busy": Refusal(503, "service_unavailable", _SERVER, True, 1.0),
     "gateway.error": Refusal(500, "internal_error", _SERVER, False, 1.0),
 }
+
+TOKEN: Final = "credential.token"
+TOKENS: Final[dict[str, str]] = {
+    "credential.token.too_large": "larger than any token that is read",
+    "credential.token.malformed": "not three parts, or its header or claims are no plain JSON objects",
+    "credential.token.encrypted": "an encrypted token: five parts",
+    "credential.token.algorithm": "its algorithm is not on the issuer's list, or not one of the key that it names",
+    "credential.token.critical": "it names extensions that a reader has to understand (`crit`)",
+    "credential.token.issuer": "of an issuer that is not declared",
+    "credential.token.key": "signed by a key that the issuer does not publish; it is looked up again within a minute",
+    "credential.token.signature": "the signature is not that of these claims by this key",
+    "credential.token.audience": "meant for somebody else",
+    "credential.token.tenant": "of another directory than the one declared",
+    "credential.token.version": "the issuer says one version of Entra's tokens, the token another",
+    "credential.token.claims": "a claim that decides is missing or no claim of its kind: `exp`, `nbf`, `iat`, `aud`",
+    "credential.token.expired": "`exp` is over",
+    "credential.token.not_yet": "`nbf` or `iat` is still to come",
+    "credential.token.groups": "its bearer is in more groups than the token holds, which `groups_overage` refuses",
+}
+"""Why a token was refused, for records, metrics and the access log. Whoever shows one reads `credential.token` only."""
+
+
+def shown(reason: str) -> str:
+    """The reason as the one who is refused reads it."""
+    return TOKEN if reason in TOKENS else reason
+
+
+def status_of(reason: str) -> int:
+    """Of the answer; 0 for what is no refusal."""
+    refusal = REFUSALS.get(shown(reason))
+    return refusal.status if refusal else 0

@@ -109,6 +109,40 @@ class Rollout:
 
 
 @dataclass(frozen=True, slots=True)
+class Says:
+    """What tokens of an issuer say of themselves, in one of their forms."""
+
+    iss: str
+    audiences: tuple[str, ...]
+    "One of them has to be in `aud`."
+    tenant: str = ""
+    "`tid`; empty: any."
+    version: str = ""
+    "`ver`; empty: any."
+
+
+@dataclass(frozen=True, slots=True)
+class Issuer:
+    """Who signs tokens that consumers show, and how these are judged. Times in seconds."""
+
+    name: str
+    says: tuple[Says, ...]
+    algorithms: tuple[str, ...]
+    source: str
+    "Where its keys are: URL of its discovery document, URL of its key set, or path of a file with that."
+    kind: str = "discovery"
+    "Of the source: discovery, set or file."
+    leeway_s: float = 30.0
+    groups: str = "refuse"
+    "What becomes of a token whose bearer is in more groups than it holds."
+    refresh_s: float = 3600.0
+    keep_s: float = 86_400.0
+    "So long keys hold that could not be fetched anew."
+    ca: str | None = None
+    "PEM file with the authorities that its certificate is checked against; None: the system's."
+
+
+@dataclass(frozen=True, slots=True)
 class OperatorKey:
     """Somebody who may use the management API from elsewhere."""
 

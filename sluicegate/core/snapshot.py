@@ -12,7 +12,17 @@ from dataclasses import dataclass, field
 from sluicegate.core.breaker import BreakerSpec, ThrottleSpec
 from sluicegate.core.limits.base import LimitSpec
 from sluicegate.core.secret import Secret
-from sluicegate.core.settings import Connections, Gateway, OnDisconnect, ParamSpec, Prices, Rollout, Spill, Timeouts
+from sluicegate.core.settings import (
+    Connections,
+    Gateway,
+    Issuer,
+    OnDisconnect,
+    ParamSpec,
+    Prices,
+    Rollout,
+    Spill,
+    Timeouts,
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,6 +125,8 @@ class Snapshot:
     models: tuple[Model, ...]
     prices: Prices = field(default_factory=Prices)
     "By number of the deployment."
+    issuers: tuple[Issuer, ...] = ()
+    "Whose tokens are proved."
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,26 +2,32 @@
 
 from __future__ import annotations
 
+from typing import Final
+
 from sluicegate.core.alerts import Alarms, Silent
 from sluicegate.core.caller import Callers
 from sluicegate.core.door import Door
 from sluicegate.core.policy import Policies
 from sluicegate.core.pool import Look, Member, Pool
-from sluicegate.core.ports import Journal
+from sluicegate.core.ports import Journal, Prover
 from sluicegate.core.retries import Retries
 from sluicegate.core.route import Route, Routes
-from sluicegate.core.snapshot import Deployment, Directory, Instance, Model, Snapshot
+from sluicegate.core.snapshot import Change, Deployment, Directory, Instance, Model, Snapshot
 from sluicegate.core.throttle import Throttle
 
 REMOVED = 1024
 """Doors of deployments that left the configuration, kept for when they come back; the first to leave goes first."""
 
 
+NOTHING: Final = Change((), ())
+
+
 class World:
     """What an exchange may read and change: callers, routes, doors, journal. No clock: `now` comes with events."""
 
     __slots__ = (
-        "_quotas", "alarms", "callers", "doors", "in_flight", "journal", "members", "policies", "retries", "routes",
+        "_quotas", "alarms", "callers", "doors", "in_flight", "journal", "members", "policies", "prover", "retries",
+        "routes",
         "snapshot", "why",
     )  # fmt: skip
 
@@ -29,6 +35,8 @@ class World:
         self.journal = journal
         self.alarms: Alarms = Silent()
         "Who hears of what somebody should be told."
+        self.prover: Prover | None = None
+        "Of tokens; None: no issuer is declared."
         self.in_flight = 0
         "Exchanges beyond identity and grant that have not ended."
         self.policies = Policies()
@@ -85,7 +93,9 @@ class World:
             }
         self.routes = Routes(routes, inside)
         self.retries.share = snapshot.gateway.retry_budget
-        self.callers = directory if isinstance(directory, Callers) else Callers(directory, region)
+        callers = directory if isinstance(directory, Callers) else Callers(directory, region)
+        callers.prover = self.prover
+        self.callers = callers
         if self.callers.region != region:
             self.callers.move(region)
         self.policies.adopt()
@@ -98,6 +108,14 @@ class World:
     def over(self, kind: str, subject: str) -> None:
         """That is no more."""
         self.alarms.over(kind, subject)
+
+    def know(self, prover: Prover | None) -> None:
+        """Who proves tokens from now on. What connections know of callers was said by the one before, so they are
+        asked anew."""
+        if self.prover is not prover:
+            self.prover = prover
+            self.callers = self.callers.altered(NOTHING)
+            self.callers.prover = prover
 
     def _door(self, d: Deployment, instance: Instance) -> Door:
         quota = self._quotas.get(d.quota_group)

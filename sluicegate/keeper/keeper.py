@@ -23,9 +23,10 @@ from typing import Any, Protocol
 from sluicegate import __version__
 from sluicegate.core.entry import Entry
 from sluicegate.core.explain import Unknown, key_of
+from sluicegate.core.keyset import KeySet
 from sluicegate.core.pricing import Tariffs
 from sluicegate.core.secret import Secret
-from sluicegate.core.settings import Gateway, Prices
+from sluicegate.core.settings import Gateway, Issuer, Prices
 from sluicegate.core.snapshot import ConsumerEntry, Directory, Model, Snapshot
 from sluicegate.keeper import drained, revoked
 from sluicegate.keeper.alerts import Alerts, Sinks
@@ -87,6 +88,18 @@ class Log(Protocol):
     def stop(self) -> None: ...
 
 
+class Published(Protocol):
+    """The keys that issuers publish (identity/published.py)."""
+
+    on_change: Callable[[Sequence[KeySet]], None]
+
+    async def prepare(self, issuers: Sequence[Issuer]) -> None: ...
+    def adopt(self, issuers: Sequence[Issuer]) -> None: ...
+    def lacks(self, name: str) -> None: ...
+    def sets(self) -> list[KeySet]: ...
+    async def stop(self) -> None: ...
+
+
 class Compiled(Protocol):
     """Compiles files that somebody sends: their names and contents, where relative paths begin (empty: beside the
     gateway's own), and whether they are about to take effect. `own`: what its own files hold now."""
@@ -112,6 +125,7 @@ class Keeper:
         log: Log | None = None,
         sent: Compiled | None = None,
         sinks: Sinks | None = None,
+        published: Published | None = None,
     ) -> None:
         assert loaded.snapshot is not None and loaded.directory is not None
         self.home = home
@@ -144,6 +158,10 @@ class Keeper:
         self.supervisor = Supervisor(sockets, say, counters_fd)
         self.supervisor.on_change = self._remember
         self.supervisor.revoked = [d.hex() for d in self.revoked]
+        self.published = published
+        if published is not None:
+            published.on_change = self.supervisor.tell_keys
+            self.supervisor.on_lacks = published.lacks
         self.on_refused: list[Callable[[Sequence[Entry]], None]] = []
         "Told of requests that were refused, where somebody wants to know."
         self.supervisor.on_entries = self._refused
@@ -170,6 +188,7 @@ class Keeper:
             loop.add_signal_handler(sig, self._told.set)
         for sig in (signal.SIGHUP, signal.SIGUSR2):  # not yet, but no reason to die
             loop.add_signal_handler(sig, lambda: None)
+        await self._prepare_keys(self.snapshot)
         try:
             await self.supervisor.start(pack(self._effective(), self.directory), self.snapshot.hash)
         except CannotStart as e:
@@ -199,6 +218,8 @@ class Keeper:
             for task in self._background:
                 task.cancel()
             await self.supervisor.stop(self.snapshot.gateway.drain_s)
+            if self.published is not None:
+                await self.published.stop()
             for thing in reversed(started):
                 await thing.stop()
             if self.log is not None:
@@ -331,6 +352,7 @@ class Keeper:
         if only_if_new and snapshot.hash == self.snapshot.hash:
             return Outcome("unchanged", snapshot.hash, report.strip(), waiting)
         await self._carry(loaded)
+        await self._prepare_keys(snapshot)
         effective = for_workers(snapshot, self.drained)
         whole, part = await asyncio.to_thread(parcels, effective, self.directory, loaded.directory)
         error = await self.supervisor.adopt(whole, part, snapshot.hash)
@@ -338,12 +360,20 @@ class Keeper:
             end = f"{error}\nthe running configuration ({self.snapshot.hash}) stays in force"
             return Outcome("refused", self.snapshot.hash, end)
         self.snapshot = snapshot
+        if self.published is not None:
+            self.published.adopt(snapshot.issuers)
         self._document = loaded.document
         self._key_names = loaded.key_names
         self.directory = loaded.directory
         for call in self.on_adopted:
             call()
         return Outcome("adopted", snapshot.hash, report.strip(), waiting)
+
+    async def _prepare_keys(self, snapshot: Snapshot) -> None:
+        """Workers know the keys of issuers before tokens are shown to them."""
+        if self.published is not None and snapshot.issuers:
+            await self.published.prepare(snapshot.issuers)
+            self.supervisor.tell_keys(self.published.sets())
 
     def _live(self, new: Snapshot, directory: Directory) -> tuple[Snapshot, tuple[str, ...]]:
         """The new configuration with what needs a restart left as it is, and the names of that."""

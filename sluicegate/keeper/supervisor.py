@@ -14,10 +14,11 @@ import time
 from collections.abc import Callable, Coroutine, Sequence
 from typing import IO, Any
 
+from sluicegate.core.keyset import KeySet
 from sluicegate.keeper.lending import Lending
 from sluicegate.keeper.sockets import anonymous
 from sluicegate.keeper.workers import STILL_LISTEN_S, Seat, Worker, spawn
-from sluicegate.link.channel import Adopt, Alarm, Entries, Forget, Lends, News, Offer, packed
+from sluicegate.link.channel import Adopt, Alarm, Entries, Forget, Keys, Lends, News, Offer, packed
 
 BACKOFF_S = (0.0, 0.2, 0.5, 1.0, 2.0, 5.0, 10.0)
 """Before the next worker starts, by how many ended young in a row. Meanwhile its connections wait in the backlog."""
@@ -78,6 +79,10 @@ class Supervisor:
         "A worker was started, or is gone."
         self.revoked: list[str] = []
         "Digests of keys that no worker may let in, in hex."
+        self.keys: dict[str, KeySet] = {}
+        "Of issuers, by source: what workers that start are told."
+        self.on_lacks: Callable[[str], None] = lambda source: None
+        "Of a source, that a worker met a token of a key that is not known."
         self.lending = Lending(self._lend, time.monotonic)
         self._parcel: IO[bytes] | None = None
         self._counters_fd = counters_fd
@@ -129,8 +134,11 @@ class Supervisor:
         worker.on_needs = self.lending.take
         worker.on_entries = self.on_entries
         worker.on_alarm = self.on_alarm
+        worker.on_lacks = self.on_lacks
         if self.revoked:  # it reads this before the head of its first request
             worker.tell("revoke", self.revoked)
+        if self.keys:
+            worker.send(Keys(list(self.keys.values())))
         self.workers.add(worker)
         self.lending.joined(worker.pid)
         self.on_change()
@@ -333,6 +341,13 @@ class Supervisor:
         workers = [w for w in self.workers if w.state != "gone"]
         said = await asyncio.gather(*(w.ask("revoke", digests, REVOKE_S) for w in workers))
         return [w.pid for w, yes in zip(workers, said, strict=True) if not yes and w.state == "ready"]
+
+    def tell_keys(self, sets: Sequence[KeySet]) -> None:
+        """Public keys of issuers, for all workers and those to come."""
+        self.keys |= {one.source: one for one in sets}
+        data = packed(Keys(list(sets)))
+        for worker in self.workers:
+            worker.send_packed(data)
 
     def _lend(self, pid: int, message: Lends) -> None:
         for worker in self.workers:

@@ -21,6 +21,7 @@ from sluicegate.link.channel import (
     Down,
     Drain,
     Entries,
+    Lacks,
     Leaving,
     Left,
     Needs,
@@ -59,6 +60,8 @@ class Worker:
         self.on_entries: Callable[[Entries], None] = lambda entries: None
         self.on_needs: Callable[[int, Needs], None] = lambda pid, needs: None
         self.on_alarm: Callable[[int, Alarm], None] = lambda pid, alarm: None
+        self.on_lacks: Callable[[str], None] = lambda source: None
+        "Of keys of this source it lacks one."
         self.on_leaving: Callable[[Worker], None] = lambda worker: None
         self._channel: Channel | None = None
         self._taken: dict[int, asyncio.Future[Taken]] = {0: asyncio.get_running_loop().create_future()}
@@ -151,6 +154,8 @@ class Worker:
             self.on_needs(self.pid, message)
         elif isinstance(message, Alarm):
             self.on_alarm(self.pid, message)
+        elif isinstance(message, Lacks):
+            self.on_lacks(message.source)
         elif isinstance(message, Leaving):
             self.on_leaving(self)
         elif isinstance(message, Left):

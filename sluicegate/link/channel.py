@@ -14,6 +14,7 @@ from typing import Any
 import msgspec
 
 from sluicegate.core.entry import Entry
+from sluicegate.core.keyset import KeySet
 from sluicegate.core.limits.lender import Holds, Lend, Recall, Rest, Returned, Want
 
 LARGEST = 1 << 30
@@ -77,6 +78,13 @@ class Lends(msgspec.Struct, tag=True, array_like=True):
     rests: list[Rest] = []
 
 
+class Keys(msgspec.Struct, tag=True, array_like=True):
+    """Public keys of issuers, as they are published now. Put in force at once; of sources that are not named nothing
+    changes."""
+
+    sets: list[KeySet]
+
+
 # ---------------------------------------------------------------- up: worker to keeper
 
 
@@ -122,6 +130,12 @@ class Alarm(msgspec.Struct, tag=True, array_like=True):
     over: bool = False
 
 
+class Lacks(msgspec.Struct, tag=True, array_like=True):
+    """A token names a key that is not among those of this source (Issuer.source)."""
+
+    source: str
+
+
 class Leaving(msgspec.Struct, tag=True, array_like=True):
     """A signal told this worker to drain: another one should take its place."""
 
@@ -142,8 +156,8 @@ class News(msgspec.Struct, tag=True, array_like=True):
     value: Any
 
 
-Down = Offer | Adopt | Forget | Drain | Query | Lends | News
-Up = Taken | Answer | Entries | Needs | Alarm | Leaving | Left | News
+Down = Offer | Adopt | Forget | Drain | Query | Lends | Keys | News
+Up = Taken | Answer | Entries | Needs | Alarm | Lacks | Leaving | Left | News
 
 
 class Channel(asyncio.Protocol):

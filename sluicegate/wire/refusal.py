@@ -5,7 +5,7 @@ from __future__ import annotations
 from math import ceil
 from typing import Final
 
-from sluicegate.core.refusals import REFUSALS
+from sluicegate.core.refusals import REFUSALS, TOKEN, TOKENS
 
 CONTENT_TYPE = b"content-type: application/json\r\n"
 
@@ -28,6 +28,8 @@ def refusal(
     `retry_after`: seconds, None where nothing will change. Both forms are sent, whole seconds rounded up and at least
     1: openai SDKs read the milliseconds first, azure-core does not retry without the seconds.
     """
+    if reason in TOKENS:
+        reason = TOKEN
     r = REFUSALS[reason]
     seconds = retry_after
     if r.least_retry_after is not None:
@@ -36,6 +38,8 @@ def refusal(
     if request_id:
         lines.append(b"x-sluicegate-request-id: %b\r\n" % request_id.encode())
     lines.append(b"x-should-retry: true\r\n" if r.should_retry else b"x-should-retry: false\r\n")
+    if reason == TOKEN:
+        lines.append(b'www-authenticate: Bearer error="invalid_token"\r\n')
     if r.limit_source:
         lines.append(b"x-sluicegate-limit-source: %b\r\n" % r.limit_source.encode())
     if seconds is not None:

@@ -15,7 +15,7 @@ from typing import NamedTuple
 import sluicegate
 from sluicegate.core.alerts import KINDS
 from sluicegate.core.families import FAMILIES
-from sluicegate.core.refusals import REFUSALS
+from sluicegate.core.refusals import REFUSALS, TOKENS
 from sluicegate.wire.headers import ANSWER_PASS, CREDENTIAL_HEADERS, REQUEST_PASS
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -81,6 +81,13 @@ def refusals(page: str) -> str:
     return "\n".join(rows)
 
 
+def tokens() -> str:
+    """Why tokens are refused, for who reads records and logs."""
+    return "\n".join(
+        ["| reason | what is wrong |", "|---|---|", *(f"| `{name}` | {words} |" for name, words in TOKENS.items())]
+    )
+
+
 def headers() -> str:
     """Which headers pass, from the lists that let them."""
 
@@ -103,7 +110,7 @@ def put(page: str, name: str, text: str) -> str:
 
 
 def reasons_page(page: str) -> str:
-    return put(put(page, "refusals", refusals(page)), "headers", headers())
+    return put(put(put(page, "refusals", refusals(page)), "tokens", tokens()), "headers", headers())
 
 
 def metrics_page(page: str) -> str:

@@ -1,0 +1,14 @@
+"""What loads when a configuration asks for it: signatures cost a worker 10 MB and 70 ms, and most check none."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from sluicegate.core.ports import Prover
+
+
+def prover(wall: Callable[[], float], now: Callable[[], float], lacks: Callable[[str], None]) -> Prover:
+    """Who proves tokens. `lacks` is told the source whose keys lack one that a token names."""
+    from sluicegate.identity import prover
+
+    return prover.Prover(wall, now, lacks)
