@@ -30,6 +30,7 @@ from sluicegate.core.settings import Gateway, Issuer, Prices
 from sluicegate.core.snapshot import ConsumerEntry, Directory, Model, Snapshot
 from sluicegate.keeper import drained, revoked
 from sluicegate.keeper.alerts import Alerts, Sinks
+from sluicegate.keeper.aside import Aside
 from sluicegate.keeper.home import Home
 from sluicegate.keeper.lending import TICK_S
 from sluicegate.keeper.supervisor import CannotStart, Supervisor
@@ -178,6 +179,9 @@ class Keeper:
         self._told = asyncio.Event()
         self._loading = asyncio.Lock()
         self._background: set[asyncio.Task[Any]] = set()
+        self.aside = Aside()
+        self._waiting: tuple[bool, asyncio.Future[Outcome]] | None = None
+        "A reload that has not begun: whether only what is new is taken, and its outcome."
 
     async def run(self) -> int:
         """Until told to leave. The exit status."""
@@ -222,6 +226,7 @@ class Keeper:
                 await self.published.stop()
             for thing in reversed(started):
                 await thing.stop()
+            self.aside.close()
             if self.log is not None:
                 self.log.stop()
             if self.alerts.sinks is not None:
@@ -233,9 +238,19 @@ class Keeper:
     # ------------------------------------------------------------------ configuration
 
     async def reload(self, only_if_new: bool = False) -> Outcome:
-        """Load the configuration again; put it in force on all workers, or on none. Says so on stderr too."""
+        """Load the configuration again; put it in force on all workers, or on none. Says so on stderr too. One that
+        waits for another to end has not looked at the files yet: who asks meanwhile gets its outcome."""
+        waiting = self._waiting
+        if waiting is None or (waiting[0] and not only_if_new):
+            waiting = self._waiting = (only_if_new, asyncio.ensure_future(self._reload(only_if_new)))
+        return await asyncio.shield(waiting[1])
+
+    async def _reload(self, only_if_new: bool) -> Outcome:
         async with self._loading:
-            loaded = await asyncio.to_thread(self.compile)
+            self._waiting = None
+            signature = self.watched.look()
+            loaded = await self.aside.do(self.compile)
+            self.watched.known(signature)
             if loaded.files:
                 self.watched.watch(loaded.files)
             outcome = await self._take(loaded, only_if_new)
@@ -253,7 +268,7 @@ class Keeper:
                 what = f"{self.snapshot.hash} is in force by now, not {expect}: look at the changes again"
                 return Outcome("refused", self.snapshot.hash, what)
             own = await asyncio.to_thread(sent.own) == [text for _, text in texts]
-            loaded = await asyncio.to_thread(self.compile if own else partial(sent, texts, base, True))
+            loaded = await self.aside.do(self.compile if own else partial(sent, texts, base, True))
             outcome = await self._take(loaded, False)
             if outcome.state == "adopted":
                 applied = {"kind": "applied", "files": [name for name, _ in texts], "by": by, "at": now_utc()}
@@ -264,7 +279,7 @@ class Keeper:
     async def check(self, texts: Sequence[tuple[str, bytes]], base: str) -> dict[str, Any]:
         """Everything that is wrong with a configuration that somebody sends."""
         assert self._sent is not None
-        loaded = await asyncio.to_thread(self._sent, texts, base, False)
+        loaded = await self.aside.do(self._sent, texts, base, False)
         valid = loaded.snapshot is not None and not loaded.problems.fatal
         report = render(loaded.problems)
         return {
@@ -278,13 +293,13 @@ class Keeper:
         """What a configuration that somebody sends would change, if it is valid; `report` says what is wrong."""
         assert self._sent is not None and self._document is not None
         document, directory, config = self._document, self.directory, self.snapshot.hash
-        loaded = await asyncio.to_thread(self._sent, texts, base, False)
+        loaded = await self.aside.do(self._sent, texts, base, False)
         if loaded.problems.fatal or loaded.document is None or loaded.directory is None:
             report = render(loaded.problems, "nothing was compared")
             return {"valid": False, "before": config, "after": "", "changes": [], "words": "", "report": report}
         new, new_directory = loaded.document, loaded.directory
-        before = await asyncio.to_thread(told, document, directory, config)
-        after = await asyncio.to_thread(told, new, new_directory, loaded.hash)
+        before = await self.aside.do(told, document, directory, config)
+        after = await self.aside.do(told, new, new_directory, loaded.hash)
         changes = compare(before, after)
         shown = [{"names": list(c.names), "what": c.what, "effect": c.effect} for c in changes]
         return {
@@ -354,7 +369,7 @@ class Keeper:
         await self._carry(loaded)
         await self._prepare_keys(snapshot)
         effective = for_workers(snapshot, self.drained)
-        whole, part = await asyncio.to_thread(parcels, effective, self.directory, loaded.directory)
+        whole, part = await self.aside.do(parcels, effective, self.directory, loaded.directory)
         error = await self.supervisor.adopt(whole, part, snapshot.hash)
         if error:
             end = f"{error}\nthe running configuration ({self.snapshot.hash}) stays in force"
@@ -422,13 +437,13 @@ class Keeper:
         """The configuration in force as `sluicegate diff` compares it. No secret is in it."""
         document, directory, config = self._document, self.directory, self.snapshot.hash
         assert document is not None
-        return await asyncio.to_thread(lambda: pack_told(told(document, directory, config)))
+        return await self.aside.do(lambda: pack_told(told(document, directory, config)))
 
     async def effective(self) -> dict[str, Any]:
         """What is in force: every field of every object as it would be written, secrets as ***."""
         document, directory, config = self._document, self.directory, self.snapshot.hash
         assert document is not None
-        found = await asyncio.to_thread(told, document, directory, config)
+        found = await self.aside.do(told, document, directory, config)
         objects = {path: {name: seen(text) for name, text in of.items()} for path, of in found.objects.items()}
         return {"config": config, "source": self.source, "objects": objects}
 

@@ -13,7 +13,7 @@ class Watched:
 
     def __init__(self, files: Sequence[str]) -> None:
         self._files = tuple(files)
-        self._known = self._last = self._signature()
+        self._seen = self._last = self._signature()
 
     def changed(self) -> bool:
         """Whether something is other than at the last True, and was already so when asked before: a file that is
@@ -21,16 +21,25 @@ class Watched:
         now = self._signature()
         still = now == self._last
         self._last = now
-        if now == self._known or not still:
+        if now == self._seen or not still:
             return False
-        self._known = now
+        self._seen = now
         return True
 
     def watch(self, files: Sequence[str]) -> None:
         """Look at these from now on."""
         if tuple(files) != self._files:
             self._files = tuple(files)
-            self._known = self._last = self._signature()
+            self._seen = self._last = self._signature()
+
+    def look(self) -> Signature:
+        """How the files are now; for `known`."""
+        return self._signature()
+
+    def known(self, signature: Signature) -> None:
+        """Somebody read the files after they were so: that is no change any more."""
+        if len(signature) == len(self._files):
+            self._seen = signature
 
     def _signature(self) -> Signature:
         return tuple(_signature(path) for path in self._files)

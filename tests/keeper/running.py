@@ -104,6 +104,9 @@ class Gateway:
     def tell(self, number: signal.Signals) -> None:
         self.process.send_signal(number)
 
+    def hang_up(self) -> None:
+        self.tell(signal.SIGHUP)
+
     def hang_up_until(self, name: str) -> dict[str, Any]:
         """SIGHUP, and what comes of it. A change of the file may have been seen already: that is another event."""
         with self._more:

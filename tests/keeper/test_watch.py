@@ -19,6 +19,21 @@ def test_a_change_is_told_once_and_only_when_it_rests(tmp_path: Path):
     assert not watched.changed()
 
 
+def test_what_somebody_read_meanwhile_is_no_change_but_what_came_after_is(tmp_path: Path):
+    file = tmp_path / "a.yaml"
+    file.write_text("1")
+    watched = Watched([str(file)])
+    file.write_text("22")
+    watched.known(watched.look())
+    assert not watched.changed() and not watched.changed()
+    file.write_text("333")
+    read = watched.look()
+    file.write_text("4444")  # while it was being read
+    watched.known(read)
+    assert not watched.changed()
+    assert watched.changed()
+
+
 def test_a_rename_a_swapped_link_and_a_file_that_comes_and_goes_are_changes(tmp_path: Path):
     for name in ("one", "two"):
         (tmp_path / name).write_text("same size")
