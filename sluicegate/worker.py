@@ -133,6 +133,7 @@ class Worker:
         listen = snapshot.gateway.listen
         tls = server_context(listen.tls) if listen.tls else None
         self.server = Server(self.bound, paths(snapshot), listen, snapshot.hash, tls)
+        self.server.stand(snapshot.gateway.front)
         self._turns = 0
         self._timer: asyncio.TimerHandle | None = None
         self._due = 0.0
@@ -329,6 +330,7 @@ class Worker:
         self.listen_for_refused()
         self.server.config_hash = snapshot.hash
         self.server.know(paths(snapshot))
+        self.server.stand(snapshot.gateway.front)
         self.server.health.look(time.monotonic())
         self.server.tls = tls
         self.upstream.warm(snapshot.instances)

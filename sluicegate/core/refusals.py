@@ -27,6 +27,11 @@ _REQUEST = "invalid_request_error"
 _SERVER = "server_error"
 
 REFUSALS: dict[str, Refusal] = {
+    # the front, before anybody looks who asks
+    "front.address": Refusal(403, "Forbidden", "permission_error"),
+    "front.door": Refusal(403, "Forbidden", "permission_error"),
+    "front.origin": Refusal(403, "Forbidden", "permission_error"),
+    "credential.too_many_failures": Refusal(429, "429", "rate_limit_error", True, 1.0, "gateway"),
     # who asks, and for what
     "credential.missing": Refusal(401, "401", "authentication_error"),
     "credential.unknown": Refusal(401, "401", "authentication_error"),

@@ -48,6 +48,37 @@ class Listen:
 
 
 @dataclass(frozen=True, slots=True)
+class Cors:
+    """Which pages in browsers may read our answers."""
+
+    origins: tuple[str, ...]
+    "Exactly so: `https://app.contoso.example`."
+    max_age_s: float = 600.0
+    "How long a browser remembers that it may."
+
+
+@dataclass(frozen=True, slots=True)
+class Front:
+    """What is asked of a request before anybody looks who sent it. As it stands here, nothing is."""
+
+    doors: tuple[str, ...] = ()
+    "Values of X-Azure-FDID, lower case; empty: the header is not looked at."
+    proxies: tuple[str, ...] = ()
+    "Networks of those who may say for whom they ask."
+    client_address: str = "x-forwarded-for"
+    "The header in which they say it."
+    allow: tuple[str, ...] = ()
+    "Networks of clients; empty: all."
+    base_paths: tuple[str, ...] = ()
+    "What stands before the path of a request and is cut off."
+    cors: Cors | None = None
+    query_keys: bool = False
+    "A key may stand in the query of a URL."
+    failures: int = 0
+    "Failed authentications a minute from one address; 0: however many."
+
+
+@dataclass(frozen=True, slots=True)
 class Timeouts:
     """Of one model's attempts, seconds. `total` is over all attempts of a request."""
 
@@ -214,6 +245,9 @@ class Gateway:
     "Retries after faults, as a share of all requests of the gateway."
     boundaries: tuple[str, ...] = ()
     "Tenants of these are served; a consumer of any other boundary is refused."
+    front: Front = field(default_factory=Front)
+    public_url: str = ""
+    "By which clients call this gateway, without slash at the end; empty: not said."
 
 
 @dataclass(frozen=True, slots=True)

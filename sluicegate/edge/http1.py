@@ -55,9 +55,9 @@ class Connection:
     (docs/decisions/0012). At most one exchange at a time; pipelined requests wait in order."""
 
     __slots__ = (
-        "active", "backlog", "fed", "fields", "first", "host", "last", "like", "lingering", "lost", "on_header",
-        "overrun", "parser", "parsing", "paused_since", "peer", "poisoned", "raw", "reading_paused", "reparsing",
-        "server", "since", "slot", "transport", "upgrade", "waiting", "write_paused",
+        "active", "backlog", "direct", "fed", "fields", "first", "host", "last", "like", "lingering", "lost",
+        "on_header", "overrun", "parser", "parsing", "paused_since", "peer", "poisoned", "raw", "reading_paused",
+        "reparsing", "server", "since", "slot", "transport", "trusted", "upgrade", "waiting", "write_paused",
     )  # fmt: skip
 
     transport: asyncio.Transport
@@ -99,6 +99,11 @@ class Connection:
         self.since = 0.0
         self.last = 0.0
         self.peer = ""
+        "Who asks: the address that is connected, or for whom a trusted proxy says that it asks."
+        self.direct = ""
+        "The address that is connected."
+        self.trusted = False
+        "It is a proxy that is believed."
         self.slot = -1
 
     # ------------------------------------------------------------------ transport callbacks
@@ -107,7 +112,9 @@ class Connection:
         self.transport = transport  # type: ignore[assignment]
         server = self.server
         peer = transport.get_extra_info("peername")
-        self.peer = peer[0] if isinstance(peer, tuple) else ""
+        self.peer = self.direct = peer[0] if isinstance(peer, tuple) else ""
+        if server.front is not None:
+            self.trusted = server.front.trusts(self.direct)
         self.transport.set_write_buffer_limits(high=server.settings.write_high)
         self.since = now = server.now()
         server.connections.add(self)
@@ -302,7 +309,9 @@ class Connection:
             request.keep_alive = False
             self.poisoned = True  # its framing is not to be believed: nothing after it is read
         self.active = request
-        self.begin(request)
+        front = self.server.front
+        if front is None or request.refused is not None or front.lets(self, request):
+            self.begin(request)
 
     def read_head(self, request: Request) -> tuple[str, str] | None:
         """Take from the header fields what we use; the reason and message where they are not acceptable.
@@ -367,6 +376,10 @@ class Connection:
                     credentials.append(value)
                 elif name in REQUEST_MAY_PASS:
                     forward.append((name, value))
+        front = self.server.front
+        if front is not None:
+            request.lines = read_lines(raw[:end])
+            front.rewrite(request)
         version = self.parser.get_http_version()
         if version != "1.1":
             if version != "1.0":
@@ -619,6 +632,12 @@ class Connection:
         self.poisoned = True
         if not self.lost:
             self.transport.abort()
+
+    def fronted(self) -> None:
+        """Another front than before: what was found by the one before holds no more."""
+        front = self.server.front
+        self.like = None
+        self.trusted = front is not None and front.trusts(self.direct)
 
     def idle(self) -> bool:
         """Nothing is asked and nothing is being answered."""

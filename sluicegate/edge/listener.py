@@ -22,8 +22,10 @@ from os import urandom
 from typing import Any
 
 from sluicegate.apis import Match, Paths
+from sluicegate.core import settings
 from sluicegate.core.settings import Listen
 from sluicegate.drive import Bound
+from sluicegate.edge.front import Front
 from sluicegate.edge.health import Health
 from sluicegate.edge.http1 import Connection
 from sluicegate.edge.listing import Listing
@@ -59,6 +61,10 @@ is answered with `Connection: close`. Nobody waits for this worker to go, and wh
 races with its next request (nginx has keepalive_min_timeout for the same)."""
 
 
+NOTHING = settings.Front()
+"""Of a front: asked of nobody."""
+
+
 class Server:
     """What the connections of one worker share."""
 
@@ -77,6 +83,8 @@ class Server:
         self.wheel = bound.wheel
         self.now: Callable[[], float] = bound.now
         self.tls = tls
+        self.front: Front | None = None
+        "None: nothing is asked before who it is."
         self.connections: set[Connection] = set()
         self.draining = False
         self.replaced = False
@@ -124,6 +132,14 @@ class Server:
         self.paths = paths
         self.seen.clear()
 
+    def stand(self, spec: settings.Front) -> None:
+        """Ask this of requests from now on, also on connections that are open."""
+        if spec == (self.front.spec if self.front is not None else NOTHING):
+            return
+        self.front = Front(spec, urandom(32), self.front) if spec != NOTHING else None
+        for connection in self.connections:
+            connection.fronted()
+
     def refused(self, reason: str) -> None:
         """A request was refused before any exchange."""
         self.refusals[reason] += 1
@@ -165,7 +181,7 @@ class Server:
                 self._make_room()
                 return
             try:
-                s, _peer = listening.accept()
+                s, peer = listening.accept()
             except (BlockingIOError, InterruptedError, ConnectionAbortedError):
                 return
             except OSError as e:
@@ -174,6 +190,10 @@ class Server:
                     self.loop.call_later(RETRY_S, self._resume)
                     return
                 raise
+            if self.front is not None and s.family != socket.AF_UNIX and not self.front.admits(peer[0]):
+                s.close()  # before anything is said, TLS included
+                self.refused("front.address")
+                continue
             s.setblocking(False)
             if s.family != socket.AF_UNIX:
                 s.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)

@@ -27,9 +27,9 @@ class Request:
 
     __slots__ = (
         "after", "answered", "before", "body", "chunked", "close_after", "complete", "conn", "content_length",
-        "content_type", "credentials", "drive", "encoding", "expect", "forward", "head_length", "headers_done",
-        "http10", "keep_alive", "match", "max_bytes", "method", "only", "pending", "reading", "refused",
-        "retries", "te", "upload", "url",
+        "content_type", "credentials", "drive", "encoding", "expect", "extra", "forward", "head_length",
+        "headers_done", "http10", "keep_alive", "lines", "match", "max_bytes", "method", "only", "pending", "reading",
+        "refused", "retries", "te", "upload", "url",
     )  # fmt: skip
 
     def __init__(self, conn: Connection) -> None:
@@ -47,6 +47,10 @@ class Request:
         self.retries = b""
         self.credentials = NOTHING_SHOWN
         self.forward: Sequence[tuple[bytes, bytes]] = ()
+        self.lines: Sequence[tuple[bytes, bytes]] = ()
+        "All header fields, for the front, where there is one."
+        self.extra = b""
+        "Header lines that the front adds to the answer."
         self.refused: tuple[str, str] | None = None
         "Why the head is unacceptable: reason and message, answered in its turn."
         self.http10 = False
@@ -149,6 +153,8 @@ class Request:
             framing = b"transfer-encoding: chunked\r\n"
             self.chunked = True
         self.close_after = close
+        if self.extra:
+            headers += self.extra
         self.pending = b"".join((
             STATUS_LINES.get(status) or b"HTTP/1.1 %d \r\n" % status,
             conn.server.date_line,

@@ -18,6 +18,7 @@ from sluicegate.core.snapshot import Deployment, Instance, Model, Snapshot
 from sluicegate.spec.book import families, window
 from sluicegate.spec.capacity import BoundarySpec, DeploymentSpec, InstanceSpec
 from sluicegate.spec.forms import Use
+from sluicegate.spec.front import front
 from sluicegate.spec.kinds import Context, closest, quoted
 from sluicegate.spec.language import Document
 from sluicegate.spec.offered import LATER, has, offered, problem
@@ -86,6 +87,8 @@ class Compiler:
             drain_s=spec.drain,
             workers=spec.workers,
             admin=self.admin(spec.admin),
+            front=front(spec, self.cx),
+            public_url=spec.public_url or "",
             telemetry=self.telemetry(self.document.telemetry),
             retention=settings.Retention(
                 self.document.stores.retention.records, self.document.stores.retention.journal

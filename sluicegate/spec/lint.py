@@ -95,6 +95,15 @@ def plain_http(sight: Sight) -> Iterator[Finding]:
             yield Finding(at, "warning", what, "declare gateway.admin.keys, or write 127.0.0.1")
 
 
+def keys_in_urls(sight: Sight) -> Iterator[Finding]:
+    """Whoever stands between writes URLs down."""
+    if sight.snapshot.gateway.front.query_keys:
+        what = "keys in URLs end in the logs of browsers, proxies and whatever else sees them"
+        yield Finding(
+            ("gateway", "query_keys"), "warning", what, "let clients send api-key as a header, then remove it"
+        )
+
+
 def lonely(sight: Sight) -> Iterator[Finding]:
     """A pool of one, for everybody or for the tenants of a boundary."""
     hint = "declare another of the same model and version"
@@ -303,6 +312,6 @@ def short_keys(sight: Sight) -> Iterator[Finding]:
 
 
 RULES = (
-    plain_http, lonely, no_burst, one_quota, one_subscription, over_areas, by_the_platform, one_gateway_region,
-    unpinned, mixed, nowhere, hasty, overrides, twins, unused, short_keys,
+    plain_http, keys_in_urls, lonely, no_burst, one_quota, one_subscription, over_areas, by_the_platform,
+    one_gateway_region, unpinned, mixed, nowhere, hasty, overrides, twins, unused, short_keys,
 )  # fmt: skip

@@ -8,14 +8,28 @@ from typing import Annotated, ClassVar
 
 from sluicegate.core.alerts import KINDS
 from sluicegate.core.secret import Secret
-from sluicegate.core.settings import Gateway, Listen
+from sluicegate.core.settings import Cors, Front, Gateway, Listen
 from sluicegate.spec.kinds import Choice, Name, Text
 from sluicegate.spec.sections import Keys, Listing
 from sluicegate.spec.sinks import Hook, Lost
 from sluicegate.spec.units import DAY, Bytes, Duration, Whole
-from sluicegate.spec.values import Address, Bind, Digest, Hidden, HostName, LogTarget, OperatorDigest
+from sluicegate.spec.values import (
+    Address,
+    BasePath,
+    Bind,
+    Digest,
+    DoorId,
+    Hidden,
+    HostName,
+    LogTarget,
+    Network,
+    OperatorDigest,
+    Origin,
+    PublicUrl,
+)
 
-_G, _L = Gateway(), Listen()
+_G, _L, _F = Gateway(), Listen(), Front()
+CLIENT_ADDRESS = ("x-forwarded-for", "forwarded", "x-real-ip", "x-azure-clientip", "x-azure-socketip")
 YEARS = 100 * 365 * DAY
 
 
@@ -104,10 +118,20 @@ class AdminSpec:
 
 
 @dataclass(frozen=True, slots=True)
+class CorsSpec:
+    """Which pages in browsers may read our answers."""
+
+    origins: Annotated[tuple[str, ...], Listing(Origin())]
+    "Where those pages come from, exactly."
+    max_age: Annotated[float, Duration(0, DAY)] = Cors(()).max_age_s
+    "How long a browser remembers the answer."
+
+
+@dataclass(frozen=True, slots=True)
 class GatewaySpec:
     """The process itself."""
 
-    later: ClassVar = ("public_url", "trusted_proxies", "front_door_ids", "private_networks")
+    later: ClassVar = ("private_networks",)
 
     name: Annotated[str, Name()] = _G.name
     "What this gateway is called in logs and metrics."
@@ -123,6 +147,25 @@ class GatewaySpec:
     "How long running requests may take after SIGTERM before they are cut with an error that clients understand."
     listen: ListenSpec = ListenSpec()
     "Where clients connect."
+    public_url: Annotated[str, PublicUrl()] | None = None
+    "By which address clients call this gateway, where it has to name itself."
+    trusted_proxies: Annotated[tuple[str, ...], Listing(Network())] = ()
+    "Networks of those in front who may say for whom they ask. What anybody else says of that is not read."
+    client_address: Annotated[str, Choice(CLIENT_ADDRESS)] = _F.client_address
+    "The one header in which they say it. It must be one that they write themselves, whatever the client sent."
+    front_door_ids: Annotated[tuple[str, ...], Listing(DoorId())] = ()
+    "Only requests that came through one of these Azure Front Doors are answered, by `X-Azure-FDID`."
+    allow: Annotated[tuple[str, ...], Listing(Network())] = ()
+    "Networks of clients. Others are not even greeted, or refused where a trusted proxy asks for them; left out: all."
+    base_paths: Annotated[tuple[str, ...], Listing(BasePath())] = ()
+    "What something in front puts before our paths, such as `/llm`. It is cut off; paths without it are served, too."
+    cors: CorsSpec | None = None
+    "Which pages in browsers may read our answers; left out: none."
+    query_keys: bool = _F.query_keys
+    "Whether a key may stand in the URL, as `api-key` or `subscription-key`. Others write URLs into their logs."
+    failures: Annotated[int, Whole(1, 1_000_000)] | None = None
+    """Credentials that are nobody's, a minute, from one address (of IPv6, one /64). What comes beyond is refused
+    without a look, but for credentials that were good from there not long ago; left out: however many."""
     admin: AdminSpec = AdminSpec()
     "Where metrics and the management API listen."
     secrets: Annotated[tuple[Secret, ...], Listing(Hidden("the installation's secret", shortest=32))] | None = None

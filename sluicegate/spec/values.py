@@ -89,6 +89,83 @@ class HostName(Word):
         return text.lower()
 
 
+class Network(Word):
+    """`10.0.0.0/8`, or one address."""
+
+    pattern = r"[0-9A-Fa-f:.]+(/[0-9]{1,3})?"
+
+    def says(self) -> str:
+        return "a network such as 10.0.0.0/8 or 2001:db8::/32"
+
+    def parse(self, text: str) -> str:
+        try:
+            return str(ipaddress.ip_network(text))
+        except ValueError:
+            pass
+        try:
+            inside = ipaddress.ip_network(text, strict=False)
+        except ValueError:
+            raise Wrong("is not a network", f"write {self.says()}") from None
+        raise Wrong("is an address inside a network", f"write the network, {inside}, or the address alone")
+
+
+class DoorId(Word):
+    """The id of an Azure Front Door profile."""
+
+    pattern = r"[0-9A-Fa-f]{8}(-[0-9A-Fa-f]{4}){3}-[0-9A-Fa-f]{12}"
+
+    def says(self) -> str:
+        return "the id of a Front Door, such as 9a3f2c1e-0000-4000-8000-5b1d7e000001"
+
+    def parse(self, text: str) -> str:
+        if not re.fullmatch(self.pattern, text):
+            raise Wrong("is not the id of a Front Door", "look for `frontDoorId` of the profile: az afd profile show")
+        return text.lower()
+
+
+class BasePath(Word):
+    """`/llm`."""
+
+    pattern = r"(/[A-Za-z0-9._~-]+)+"
+
+    def says(self) -> str:
+        return "a path such as /llm"
+
+    def parse(self, text: str) -> str:
+        if len(text) > 256 or not re.fullmatch(self.pattern, text) or any(p in (".", "..") for p in text.split("/")):
+            raise Wrong("is not a plain path", f"write {self.says()}, without slash at the end")
+        return text
+
+
+class Origin(Word):
+    """`https://app.contoso.example`."""
+
+    pattern = r"https?://[A-Za-z0-9.:\[\]-]+"
+
+    def says(self) -> str:
+        return "an origin such as https://app.contoso.example"
+
+    def parse(self, text: str) -> str:
+        if text == "*":
+            raise Wrong("would let every page of the web call with what its readers know", f"write {self.says()}")
+        url = Endpoint().parse(text)
+        if url.base_path or text.endswith("/"):
+            raise Wrong("has a path", f"write {self.says()}: browsers say no more than that")
+        return Endpoint().write(url)
+
+
+class PublicUrl(Word):
+    """`https://llm.contoso.example`, with the path that clients put before ours."""
+
+    pattern = r"https?://\S+"
+
+    def says(self) -> str:
+        return "an address such as https://llm.contoso.example"
+
+    def parse(self, text: str) -> str:
+        return Endpoint().write(Endpoint().parse(text))
+
+
 class EndUser(Word):
     """Where a request says who uses the application that sends it."""
 

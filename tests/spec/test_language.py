@@ -37,7 +37,26 @@ def test_the_smallest_file_is_enough():
         (consumer("limit: 5"), '18:5 consumers.my-app: unknown key "limit"; did you mean "limits"?'),
         (consumer("Models: []"), '18:5 consumers.my-app: unknown key "Models"; did you mean "models"?'),
         (gateway("xyzzy: 1"), '4:3 gateway: unknown key "xyzzy" | known here: name, region, '
-         "boundaries, data, workers, drain, listen, admin, secrets"),
+         "boundaries, data, workers, drain, listen, public_url, trusted_proxies, client_address, front_door_ids, allow, "
+         "base_paths, cors, query_keys, failures, admin, secrets"),
+        (gateway("trusted_proxies: [10.0.0.1/8]"), '4:21 gateway.trusted_proxies: "10.0.0.1/8" is an address inside a '
+         "network | write the network, 10.0.0.0/8, or the address alone"),
+        (gateway("trusted_proxies: [0.0.0.0/0]"), "4:21 gateway.trusted_proxies: trusts everybody to say who they are "
+         "| write the networks of your proxies only"),
+        (gateway("allow: [office]"), '4:11 gateway.allow: "office" is not a network | write a network such as '
+         "10.0.0.0/8 or 2001:db8::/32"),
+        (gateway("client_address: forwarded"), "4:3 gateway.client_address: has no effect: no proxy is trusted | write "
+         "gateway.trusted_proxies, or remove it"),
+        (gateway("front_door_ids: [contoso]"), '4:20 gateway.front_door_ids: "contoso" is not the id of a Front Door '
+         "| look for `frontDoorId` of the profile: az afd profile show"),
+        (gateway("base_paths: [/llm/]"), '4:16 gateway.base_paths: "/llm/" is not a plain path | write a path such as '
+         "/llm, without slash at the end"),
+        (gateway("base_paths: [/a/../b]"), '4:16 gateway.base_paths: "/a/../b" is not a plain path | write a path such '
+         "as /llm, without slash at the end"),
+        (gateway("cors: {origins: ['*']}"), '4:20 gateway.cors.origins: "*" would let every page of the web call with '
+         "what its readers know | write an origin such as https://app.contoso.example"),
+        (gateway("cors: {origins: ['https://app.example/x']}"), '4:20 gateway.cors.origins: "https://app.example/x" has '
+         "a path | write an origin such as https://app.contoso.example: browsers say no more than that"),
         (bottom("instance: {}"), '18:1 unknown key "instance"; did you mean "instances"?'),
         (consumer("quotas: [50M tokens/month]"), f"18:5 consumers.my-app.quotas: {LATER}"),
         (consumer("match: {issuer: x}"), f"18:5 consumers.my-app.match: {LATER}"),

@@ -1,0 +1,187 @@
+"""The front: what is asked of a request before anybody looks who sent it.
+
+Where it came in (the id of the front door), from which address (as a trusted proxy says), at which path (prefixes are
+cut off), from which page in a browser, and whether its address has shown too many credentials that are nobody's. A
+gateway whose configuration asks nothing of this has no Front, and pays for none.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from hmac import compare_digest
+from typing import TYPE_CHECKING, Final
+from urllib.parse import unquote_to_bytes
+
+from sluicegate.core import settings
+from sluicegate.core.caller import Shown
+from sluicegate.core.refusals import REFUSALS
+from sluicegate.edge.failures import Failures
+from sluicegate.edge.networks import Networks, client_of
+from sluicegate.wire.headers import ANSWER_PASS
+from sluicegate.wire.refusal import refusal
+
+if TYPE_CHECKING:
+    from sluicegate.edge.http1 import Connection
+    from sluicegate.edge.request import Request
+
+Lines = Sequence[tuple[bytes, bytes]]
+"""Header fields of a request, names in lower case, repeated ones as often as they came."""
+
+DOOR: Final = b"x-azure-fdid"
+OPEN: Final = (b"/health/live", b"/health/ready", b"/health/region", b"/status-0123456789abcdef")
+"""Answered to whoever reaches us: routers ask here, and they come by no door. Nothing is told but states."""
+
+QUERY_KEYS: Final = (b"api-key", b"subscription-key")
+"""Names by which a URL may carry a key, in lower case."""
+
+_TOKEN: Final = re.compile(rb"[A-Za-z0-9!#$%&'*+.^_`|~, -]{1,4096}\Z")
+_METHODS: Final = b"GET, HEAD, POST, PUT, PATCH, DELETE"
+_EXPOSED: Final = b", ".join(sorted(ANSWER_PASS - {b"content-type"} | {
+    b"retry-after", b"retry-after-ms", b"x-should-retry", b"x-sluicegate-attempts", b"x-sluicegate-deployment",
+    b"x-sluicegate-limit-source", b"x-sluicegate-overhead-ms", b"x-sluicegate-reason", b"x-sluicegate-request-id",
+    b"x-sluicegate-warning",
+}))  # fmt: skip
+
+
+class Front:
+    """Of one worker, for one configuration. `failures`: those that went before, which outlive it."""
+
+    __slots__ = ("_allow", "_cors", "_doors", "_header", "_paths", "_proxies", "failures", "spec")
+
+    def __init__(self, spec: settings.Front, secret: bytes, before: Front | None = None) -> None:
+        self.spec = spec
+        self._doors = tuple(door.encode() for door in spec.doors)
+        self._proxies = Networks(spec.proxies)
+        self._allow = Networks(spec.allow)
+        self._header = spec.client_address.encode()
+        self._paths = tuple(path.encode() for path in sorted(spec.base_paths, key=len, reverse=True))
+        self._cors: dict[bytes, bytes] = {}
+        "What is added to answers, by origin."
+        if spec.cors is not None:
+            for origin in spec.cors.origins:
+                said = origin.encode()
+                self._cors[said] = b"access-control-allow-origin: %b\r\nvary: origin\r\n" % said
+        self.failures: Failures | None = None
+        if spec.failures:
+            kept = before.failures if before is not None else None
+            self.failures = kept if kept is not None and kept.most == spec.failures else Failures(spec.failures, secret)
+
+    # ------------------------------------------------------------------ connections
+
+    def admits(self, address: str) -> bool:
+        """Whether this address may connect at all: a client that is allowed, or a proxy that will say who is."""
+        return self._allow.empty or self._allow.hold(address) or self._proxies.hold(address)
+
+    def trusts(self, address: str) -> bool:
+        """Whether it is one of the proxies."""
+        return not self._proxies.empty and self._proxies.hold(address)
+
+    # ------------------------------------------------------------------ requests
+
+    def rewrite(self, request: Request) -> None:
+        """Before its line is looked at: cut off what stands before the path, take a key out of the query, know the
+        page that asks."""
+        url = request.url
+        for path in self._paths:
+            if url.startswith(path) and url[len(path) : len(path) + 1] == b"/":
+                url = request.url = url[len(path) :]
+                break
+        if self.spec.query_keys and b"?" in url:
+            self._take_keys(request, url)
+        if self._cors:
+            request.extra = self._cors.get(_only(request.lines, b"origin"), b"")
+            if request.extra:
+                request.extra += b"access-control-expose-headers: " + _EXPOSED + b"\r\n"
+
+    def _take_keys(self, request: Request, url: bytes) -> None:
+        path, _, query = url.partition(b"?")
+        keys: list[bytes] = []
+        rest: list[bytes] = []
+        for pair in query.split(b"&"):
+            name, _, value = pair.partition(b"=")
+            if unquote_to_bytes(name).lower() in QUERY_KEYS:
+                keys.append(unquote_to_bytes(value))
+            else:
+                rest.append(pair)
+        if keys:
+            request.url = path + b"?" + b"&".join(rest) if rest else path
+            request.credentials = Shown([*request.credentials.keys, *keys])
+
+    def lets(self, conn: Connection, request: Request) -> bool:
+        """Whether it may go on. False: it was answered."""
+        lines = request.lines
+        request.lines = ()
+        conn.peer = conn.direct
+        if conn.trusted:
+            values = [value.decode("latin-1") for name, value in lines if name == self._header]
+            if values:
+                conn.peer = client_of(conn.direct, values, self.spec.client_address, self._proxies)
+        path = request.url.partition(b"?")[0]
+        if path in OPEN and request.method in ("GET", "HEAD"):
+            return True
+        if not self._allow.empty and not self._allow.hold(conn.peer):
+            return self._stop(conn, request, "front.address", "Requests from your address are not answered here.")
+        if self._doors and not self._came_in(lines):
+            return self._stop(conn, request, "front.door", "Requests come in by the front door of this gateway only.")
+        if self.spec.cors is not None:
+            if request.extra:
+                conn.like = None  # the next page may be another
+            if request.method == "OPTIONS" and _only(lines, b"access-control-request-method"):
+                return self._preflight(conn, request, _only(lines, b"access-control-request-headers"))
+        if self.failures is not None and request.credentials.keys:
+            return self._credible(conn, request, self.failures)
+        return True
+
+    def _came_in(self, lines: Lines) -> bool:
+        """All ids are compared, each in constant time: how long it takes tells nothing."""
+        said = _only(lines, DOOR).lower()
+        found = False
+        for door in self._doors:
+            found = compare_digest(said, door) or found
+        return found
+
+    def _preflight(self, conn: Connection, request: Request, headers: bytes) -> bool:
+        """A browser asks for a page whether it may ask. Which headers the page sends is the page's matter: what
+        reaches us is read by our lists, and none of them is a right that the page would not have."""
+        cors = self.spec.cors
+        if cors is None or not request.extra:
+            return self._stop(conn, request, "front.origin", "Pages of this origin may not call this gateway.")
+        added = b"access-control-allow-methods: %b\r\naccess-control-max-age: %d\r\n" % (_METHODS, int(cors.max_age_s))
+        if headers and _TOKEN.match(headers):
+            added += b"access-control-allow-headers: " + headers + b"\r\n"
+        request.head(200, added, 0)
+        request.end()
+        return False
+
+    def _credible(self, conn: Connection, request: Request, failures: Failures) -> bool:
+        shown = request.credentials
+        now = conn.last
+        wait = failures.wait(conn.peer, shown.keys, now)
+        if wait:
+            what = "Too many credentials that are nobody's were shown from your address: wait, then show a good one."
+            return self._stop(conn, request, "credential.too_many_failures", what, wait)
+        found = shown.who(conn.server.bound.world.callers)
+        if not isinstance(found, str):
+            failures.good(conn.peer, shown.keys, now)
+        elif found == "credential.ambiguous" or REFUSALS[found].status == 401:  # ambiguous: one of them is good
+            failures.failed(conn.peer, now)
+            conn.like = None
+        return True
+
+    def _stop(self, conn: Connection, request: Request, reason: str, message: str, wait: float | None = None) -> bool:
+        conn.like = None
+        server = conn.server
+        server.refused(reason)
+        dialect = server.paths.dialect(request.url)
+        status, lines, body = refusal(reason, message, wait, server.next_id(), dialect)
+        request.head(status, lines, len(body))
+        request.data(b"" if request.method == "HEAD" else body)
+        request.end()
+        return False
+
+
+def _only(lines: Lines, name: bytes) -> bytes:
+    """The value of a header that stands once; empty where it stands not at all, or twice."""
+    found = [value for other, value in lines if other == name]
+    return found[0] if len(found) == 1 else b""

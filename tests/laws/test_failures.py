@@ -1,0 +1,67 @@
+"""Of failed authentications: whoever guesses, however the guesses fall in time, so many are looked at and no more."""
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from sluicegate.edge import failures as module
+from sluicegate.edge.failures import GOOD_S, PER_S, Failures
+
+GAPS = st.lists(st.floats(0.0, 90.0), min_size=1, max_size=120)
+
+
+@given(most=st.integers(1, 20), gaps=GAPS)
+def test_in_any_time_no_more_than_a_minutes_worth_and_what_the_time_itself_allows(most: int, gaps: list[float]):
+    failures = Failures(most, b"secret")
+    looked: list[float] = []
+    now = 0.0
+    for gap in gaps:
+        now += gap
+        if not failures.wait("192.0.2.1", [b"guess"], now):
+            failures.failed("192.0.2.1", now)
+            looked.append(now)
+    for n, begin in enumerate(looked):
+        for m in range(n, len(looked)):
+            assert m - n + 1 <= most + (looked[m] - begin) * most / PER_S + 1e-3
+
+
+@given(most=st.integers(1, 20), gaps=GAPS, start=st.floats(0.0, 1e6))
+def test_who_is_told_to_wait_is_looked_at_when_it_did_and_not_before(most: int, gaps: list[float], start: float):
+    failures = Failures(most, b"secret")
+    now = start
+    for gap in gaps:
+        now += gap / 20
+        wait = failures.wait("192.0.2.1", [b"guess"], now)
+        assert 0.0 <= wait <= PER_S / most + 1e-3
+        if wait:
+            assert failures.wait("192.0.2.1", [b"guess"], now + wait * 0.5 - 1e-6) > 0 or wait < 1e-3
+            assert failures.wait("192.0.2.1", [b"guess"], now + wait + 1e-3) == 0
+        else:
+            failures.failed("192.0.2.1", now)
+
+
+@given(most=st.integers(1, 5), guesses=st.integers(0, 50), known=st.sampled_from(["192.0.2.1", "2001:db8::1"]))
+def test_who_was_good_from_there_goes_on_and_nobody_elsewhere_is_touched(most: int, guesses: int, known: str):
+    failures = Failures(most, b"secret")
+    failures.good(known, [b"key"], 0.0)
+    for _ in range(guesses):
+        failures.failed(known, 1.0)
+    assert failures.wait(known, [b"key"], 1.0) == 0
+    assert failures.wait("198.51.100.1", [b"guess"], 1.0) == 0
+    assert (failures.wait(known, [b"guess"], 1.0) > 0) == (guesses >= most)
+    assert (failures.wait(known, [b"key", b"guess"], 1.0) > 0) == (guesses >= most)
+    for _ in range(guesses * 20):
+        failures.failed(known, GOOD_S + 1)
+    assert (failures.wait(known, [b"key"], GOOD_S + 1) > 0) == (guesses * 20 >= most), "not for ever"
+
+
+def test_one_who_has_the_whole_internet_does_not_fill_us(monkeypatch):
+    monkeypatch.setattr(module, "SOURCES_MOST", 100)
+    monkeypatch.setattr(module, "GOOD_MOST", 100)
+    failures = Failures(3, b"secret")
+    for _ in range(9):
+        failures.failed("192.0.2.1", 0.0)
+    for n in range(5_000):
+        failures.failed(f"2001:db8:{n:x}::1", 0.0)
+        failures.good(f"2001:db8:{n:x}::1", [b"key"], 0.0)
+        assert failures.sources() <= 100 and len(failures._good) <= 100
+    assert failures.wait("192.0.2.1", [b"guess"], 0.0) > 0, "who failed most is not forgotten"
