@@ -17,7 +17,7 @@ from sluicegate.core.claims import texts
 from sluicegate.core.end_user import named
 from sluicegate.core.match import UNMATCHED, Found, Rule, Rules
 from sluicegate.core.ports import Prover
-from sluicegate.core.principal import Principal
+from sluicegate.core.principal import Principal, joined
 from sluicegate.core.record import PLAIN, Context
 from sluicegate.core.refusals import TOKEN
 from sluicegate.core.secret import Secret
@@ -112,7 +112,7 @@ class Shown:
     """The credentials that a request showed, and whom they belong to once that was looked up. An edge that meets the
     same head again on a connection hands in the same object, so that a client's key is digested once a connection."""
 
-    __slots__ = ("_by", "_found", "_mark", "_matched", "certificate", "keys", "principal")
+    __slots__ = ("_by", "_found", "_mark", "_matched", "_proved", "certificate", "keys", "principal")
 
     def __init__(self, keys: Sequence[bytes], certificate: Principal | None = None) -> None:
         self.keys = keys
@@ -126,6 +126,8 @@ class Shown:
         self._matched: Callers | None = None
         "Who said that it is a token."
         self._mark = b""
+        self._proved: Principal | None = None
+        "The token of it, as its prover gave it."
 
     def __repr__(self) -> str:
         return f"Shown({len(self.keys)} keys)"
@@ -138,7 +140,10 @@ class Shown:
         if self._matched is not callers:
             self.principal = None
             self._mark = b""
+            self._proved = None
             found = callers.who(self.keys)
+            if self.certificate is not None and found != TOKEN:
+                found = self._beside(callers, found, self.certificate)
             if found != TOKEN:
                 self._by = callers
                 self._found = found
@@ -148,13 +153,30 @@ class Shown:
         assert prover is not None
         proved = prover.prove(self.keys[0], self._mark)
         if isinstance(proved, str):
-            self.principal = None
+            self.principal = self._proved = None
             return proved
-        if proved is not self.principal:
-            self._found = callers.match(proved)
-            self.principal = proved
+        if proved is not self._proved:
+            whole = joined(proved, self.certificate)
+            if isinstance(whole, str):
+                return whole
+            self._found = callers.match(whole)
+            self.principal = whole
+            self._proved = proved
             self._mark = proved.mark
         return self._found
+
+    def _beside(self, callers: Callers, found: Consumer | str, certificate: Principal) -> Consumer | str:
+        """A certificate beside keys, or alone. Where no rule knows it, it says nothing: whole networks have one for
+        each machine. Where one does, it must not say another than the key."""
+        if found == "credential.missing":
+            if not callers.ruled:
+                return found
+            self.principal = certificate
+            return callers.match(certificate)
+        if isinstance(found, str) or not callers.ruled:
+            return found
+        other = callers.match(certificate)
+        return found if isinstance(other, str) or other.number == found.number else "credential.ambiguous"
 
     def mark(self, callers: Callers) -> bytes:
         """What tells one credential of a consumer from another: for limits that count each. Of tokens who bears them,
@@ -162,6 +184,8 @@ class Shown:
         principal = self.principal
         if principal is None:
             return callers.mark(self.keys[0])
+        if not principal.issuer:
+            return callers.mark(principal.mark)
         for name in ONE_BEARER:
             value = principal.claims.get(name)
             if isinstance(value, str) and value:
@@ -217,6 +241,11 @@ class Callers:
             if consumer.name == name:
                 return consumer
         return None
+
+    @property
+    def ruled(self) -> bool:
+        """Somebody is known by other means than a key."""
+        return len(self._rules) > 0
 
     def _all(self) -> Iterator[Consumer]:
         """Some several times."""

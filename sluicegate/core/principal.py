@@ -6,7 +6,16 @@ table in core/caller.py says.
 
 from __future__ import annotations
 
+from binascii import b2a_base64
 from collections.abc import Mapping
+from hmac import compare_digest
+from typing import Final
+
+UNBOUND: Final = "credential.token.binding"
+"""Of a token that is bound to something which its bearer did not show."""
+
+BINDING: Final = "x5t#S256"
+"""In `cnf`: the SHA-256 of the certificate that a token is bound to (RFC 8705)."""
 
 
 class Principal:
@@ -36,3 +45,35 @@ class Principal:
 
     def __repr__(self) -> str:
         return f"Principal({self.issuer or 'certificate'})"
+
+
+class Presented:
+    """A client certificate as somebody showed it: whose it is, or why it proves nothing."""
+
+    __slots__ = ("principal", "refused")
+
+    def __init__(self, principal: Principal | None, refused: str = "") -> None:
+        self.principal = principal
+        self.refused = refused
+        "A reason; empty: it is good until `principal.expires`."
+
+
+def joined(token: Principal, certificate: Principal | None) -> Principal | str:
+    """A token and the certificate that it came with, as one; or the reason why they do not belong together.
+
+    What is bound to something else than a certificate (`cnf` with a key) is refused: whoever showed it cannot prove
+    here that they hold that.
+    """
+    bound = token.claims.get("cnf")
+    if bound is not None:
+        if certificate is None or certificate.certificate is None or not isinstance(bound, Mapping):
+            return UNBOUND
+        said = bound.get(BINDING)
+        digest = bytes.fromhex(str(certificate.certificate["thumbprint"]))
+        own = b2a_base64(digest, newline=False).decode().rstrip("=").replace("+", "-").replace("/", "_")
+        if not isinstance(said, str) or not compare_digest(said.encode(), own.encode()):
+            return UNBOUND
+    if certificate is None:
+        return token
+    expires = min(token.expires, certificate.expires)
+    return Principal(token.issuer, token.claims, token.mark, expires, certificate.certificate)

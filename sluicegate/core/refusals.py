@@ -33,6 +33,8 @@ REFUSALS: dict[str, Refusal] = {
     "front.origin": Refusal(403, "Forbidden", "permission_error"),
     "credential.too_many_failures": Refusal(429, "429", "rate_limit_error", True, 1.0, "gateway"),
     # who asks, and for what
+    "credential.certificate": Refusal(403, "Forbidden", "permission_error"),
+    "credential.revoked": Refusal(403, "Forbidden", "permission_error"),
     "credential.missing": Refusal(401, "401", "authentication_error"),
     "credential.unknown": Refusal(401, "401", "authentication_error"),
     "credential.token": Refusal(401, "401", "authentication_error"),
@@ -97,6 +99,7 @@ TOKENS: Final[dict[str, str]] = {
     "credential.token.audience": "meant for somebody else",
     "credential.token.tenant": "of another directory than the one declared",
     "credential.token.version": "the issuer says one version of Entra's tokens, the token another",
+    "credential.token.binding": "bound to a certificate or key (`cnf`) that its bearer did not show",
     "credential.token.claims": "a claim that decides is missing or no claim of its kind: `exp`, `nbf`, `iat`, `aud`",
     "credential.token.expired": "`exp` is over",
     "credential.token.not_yet": "`nbf` or `iat` is still to come",

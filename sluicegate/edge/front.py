@@ -15,7 +15,7 @@ from urllib.parse import unquote_to_bytes
 
 from sluicegate.core import settings
 from sluicegate.core.caller import Shown
-from sluicegate.core.refusals import REFUSALS
+from sluicegate.core.refusals import status_of
 from sluicegate.edge.failures import Failures
 from sluicegate.edge.networks import Networks, client_of
 from sluicegate.wire.headers import ANSWER_PASS
@@ -164,7 +164,7 @@ class Front:
         found = shown.who(conn.server.bound.world.callers)
         if not isinstance(found, str):
             failures.good(conn.peer, shown.keys, now)
-        elif found == "credential.ambiguous" or REFUSALS[found].status == 401:  # ambiguous: one of them is good
+        elif guessed(found):
             failures.failed(conn.peer, now)
             conn.like = None
         return True
@@ -179,6 +179,14 @@ class Front:
         request.data(b"" if request.method == "HEAD" else body)
         request.end()
         return False
+
+
+def guessed(reason: str) -> bool:
+    """Whether somebody may be trying out credentials. `ambiguous` would tell that one of two is good; a token that was
+    good yesterday is no guess."""
+    if reason == "credential.missing" or reason == "credential.token.expired":
+        return False
+    return reason == "credential.ambiguous" or status_of(reason) == 401
 
 
 def _only(lines: Lines, name: bytes) -> bytes:

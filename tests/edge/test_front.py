@@ -13,6 +13,7 @@ import pytest
 from sluicegate.core.caller import digest
 from sluicegate.core.settings import Cors, Front
 from sluicegate.core.snapshot import ConsumerEntry, Directory
+from sluicegate.edge.front import guessed
 from tests.abuse.outside import CHAT, PATH, Broken, Client, Upstream, ask, is_refusal, request
 from tests.gateway import KEY, SECRET, GatewayThread, instance, snapshot
 
@@ -400,3 +401,13 @@ def test_a_body_behind_a_refusal_of_the_front_does_not_become_the_next_request()
         client.send(request(b"X-Azure-FDID: " + DOOR.encode(), body=CHAT))
         assert client.answer().status == 200
         assert len(upstream.requests) == 1
+
+
+@pytest.mark.parametrize(
+    ("reason", "counts"),
+    [("credential.unknown", True), ("credential.ambiguous", True), ("credential.token.signature", True),
+     ("credential.token.malformed", True), ("credential.token.binding", True), ("credential.token.expired", False),
+     ("credential.missing", False), ("credential.issuer_unavailable", False), ("identity.unmatched", False)],
+)  # fmt: skip
+def test_abuse_44_what_counts_as_a_guess(reason: str, counts: bool):
+    assert guessed(reason) is counts
