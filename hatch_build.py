@@ -35,8 +35,12 @@ PLAIN = {
     "core/limits/lender.py",  # the messages are read by msgspec; asked only when a share is used up
     "edge/health.py",  # asked by routers, not on the road; its tests stand in for the server
     "upstream/opening.py", "upstream/resolve.py", "edge/listener.py",  # coroutines, once a connection
+    "upstream/fetch.py",  # the keeper's, once an hour; so is KEEPERS
 }  # fmt: skip
 """Of them, what stays Python."""
+
+KEEPERS = "upstream/credentials/"
+"""Nothing in this folder is on the road."""
 
 
 class CompileHook(BuildHookInterface[Any]):
@@ -61,7 +65,8 @@ def road(root: Path) -> list[str]:
     package = root / "sluicegate"
     found = [path for room in ROAD for path in sorted((package / room).rglob("*.py"))]
     found += [package / path for path in BESIDE]
-    return [str(path.relative_to(root)) for path in found if str(path.relative_to(package)) not in PLAIN]
+    names = {path: str(path.relative_to(package)) for path in found}
+    return [str(p.relative_to(root)) for p, name in names.items() if name not in PLAIN and not name.startswith(KEEPERS)]
 
 
 def compile_road(root: Path, out: Path) -> None:

@@ -24,12 +24,14 @@ if TYPE_CHECKING:
     from sluicegate.admin.base import Route
     from sluicegate.core.booked import Settled
     from sluicegate.core.entry import Entry
+    from sluicegate.core.settings import Identity
     from sluicegate.core.snapshot import Snapshot
     from sluicegate.keeper.keeper import Compiled
     from sluicegate.link.counters import Samples
     from sluicegate.link.counting import Counting
     from sluicegate.spec.load import Loaded
     from sluicegate.stores.sqlite.reader import Reader
+    from sluicegate.upstream.credentials.token import Fetched
 
 VERBS = {
     "serve": "Carry traffic until SIGTERM.",
@@ -100,6 +102,7 @@ class Live:
         from sluicegate.core.booked import Unusable
         from sluicegate.identity.published import Published
         from sluicegate.keeper import drained, revoked
+        from sluicegate.keeper.credentials import Credentials
         from sluicegate.keeper.facts import facts
         from sluicegate.keeper.home import Home, Taken
         from sluicegate.keeper.keeper import Beside, Keeper, say
@@ -112,6 +115,8 @@ class Live:
         from sluicegate.telemetry import accesslog, prometheus
         from sluicegate.telemetry.accesslog import AccessLog
         from sluicegate.telemetry.alerts import Poster
+        from sluicegate.upstream.credentials.sources import Sources
+        from sluicegate.upstream.credentials.token import Failed
 
         assert loaded.snapshot is not None
         gateway = loaded.snapshot.gateway
@@ -171,8 +176,9 @@ class Live:
                 beside: list[Beside] = [mover, Plane(shown)]
                 published = Published(gateway.data, say)
                 keeper = Keeper(
-                    loaded, home, sockets, compile_, files, beside, shared.fileno(), log, sent, Poster(say), published
-                )
+                    loaded, home, sockets, compile_, files, beside, shared.fileno(), log, sent, Poster(say), published,
+                    Credentials(Sources(os.environ, sign, library).fetch, Failed),
+                )  # fmt: skip
                 keeper.on_refused.append(refused)
                 return await keeper.run()
 
@@ -220,6 +226,20 @@ class Live:
         from sluicegate.stores.sqlite.schema import LEDGER
 
         return Reader(os.path.join(data, LEDGER))
+
+
+def sign(identity: Identity, audience: str) -> str:
+    """What an application signs with its certificate. Only who has one pays for the library."""
+    from sluicegate.upstream.credentials.assertion import sign
+
+    return sign(identity, audience)
+
+
+async def library(identity: Identity) -> Fetched:
+    """A token by azure-identity, which is an extra."""
+    from sluicegate.upstream.credentials.azure_identity import by_library
+
+    return await by_library(identity)
 
 
 @click.group(cls=Verbs, no_args_is_help=True)

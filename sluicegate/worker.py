@@ -26,6 +26,7 @@ import uvloop
 from sluicegate.apis import Paths, rows
 from sluicegate.core.breaker import ThrottleSpec
 from sluicegate.core.caller import Callers
+from sluicegate.core.credentials import Token as Shown
 from sluicegate.core.entry import Entry, entry
 from sluicegate.core.explain import Unknown, asked, explain
 from sluicegate.core.families import (
@@ -41,8 +42,10 @@ from sluicegate.core.families import (
     UPSTREAMS,
 )
 from sluicegate.core.keyset import KeySet
+from sluicegate.core.pool import Member
 from sluicegate.core.ports import Prover
 from sluicegate.core.refusals import status_of
+from sluicegate.core.secret import Secret
 from sluicegate.core.settings import Issuer
 from sluicegate.core.snapshot import Change, Directory, Snapshot
 from sluicegate.core.state import World
@@ -70,7 +73,9 @@ from sluicegate.link.channel import (
     News,
     Offer,
     Query,
+    Rejected,
     Taken,
+    Token,
     open_channel,
 )  # fmt: skip
 from sluicegate.link.counters import Counters
@@ -173,6 +178,8 @@ class Worker:
             if self._turns % 2 == 0:
                 self.server.tick()
             if self._turns % PUBLISH_TURNS == 0:
+                if self.world.look_at_tokens(now):
+                    self.bound.adopted()
                 self.server.health.look(now)
                 self.alarms.look(self.world.members.values(), now)
                 self.publish()
@@ -280,6 +287,14 @@ class Worker:
             self.revoked |= new
             self.adopt(self.snapshot, self.world.callers, self.server.tls)
         return True
+
+    def supply(self, token: Token) -> None:
+        """What is shown upstream for an identity, from now on."""
+        if token.text:
+            self.world.supply(token.number, Shown(Secret(token.text), token.version, token.ends))
+        else:
+            self.world.withdraw(token.number)
+        self.bound.adopted()
 
     def prepare(self, snapshot: Snapshot) -> ssl.SSLContext | None:
         """What can fail about a new configuration, done before anything changes. Raises OSError (ssl.SSLError is one)
@@ -417,6 +432,7 @@ class Told:
             self._alarm(alarm)
         worker.untold.clear()
         worker.on_lacks = self.lacks
+        worker.world.on_rejected = self.rejected
         worker.listen_for_refused()
 
     def ready(self) -> None:
@@ -433,6 +449,8 @@ class Told:
             self._offered = None
         elif isinstance(message, Query):
             self._answer(message)
+        elif isinstance(message, Token):
+            self.worker.supply(message)
         elif isinstance(message, Drain):
             self.drain = message
             self.leave.set()
@@ -525,6 +543,15 @@ class Told:
         """A token names a key that this source has not."""
         if self.channel is not None:
             self.channel.send(Lacks(source))
+
+    def rejected(self, member: Member, status: int) -> None:
+        """A deployment does not take the credential that we show. Told once for each time that it is looked at: its
+        door is shut from the first."""
+        identity = member.instance.auth.identity
+        token = self.worker.world.tokens.get(identity)
+        if self.channel is not None:
+            version = 0 if token is None else token.version
+            self.channel.send(Rejected(member.label, identity, version, status))
 
     def leaving(self) -> None:
         """Say that nobody will accept here soon."""

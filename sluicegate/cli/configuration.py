@@ -17,6 +17,9 @@ from sluicegate.spec.problems import counted, dotted, render
 from sluicegate.spec.references import Sources
 
 DEFAULT = "gateway.yaml"
+_SHOWN = {"key": "a key", "none": "no credential", "passthrough": "the client's own token"}
+"""What instances see of us."""
+
 SHOWN = 20
 """Limits in a summary."""
 
@@ -79,6 +82,10 @@ def summary(loaded: Loaded) -> str:
     lines = ["ok: " + ", ".join(counted(len(things), noun) for noun, things in sizes.items())]
     for model in snapshot.models:
         lines.append(f"  {model.name}: " + ", then ".join(labels[n] for n in model.deployments))
+    for instance in snapshot.instances:
+        auth = instance.auth
+        shown = str(snapshot.identities[auth.identity - 1]) if auth.identity else _SHOWN.get(auth.kind, auth.kind)
+        lines.append(f"  {instance.name}: {shown}")
     lines += [f"  {line}" for line in together(snapshot, directory)]
     limits = list(islice(bounds(snapshot, directory), SHOWN + 1))
     lines += [f"  {line}" for line in limits[:SHOWN]]

@@ -2,6 +2,7 @@
 
     closed      --  `faults` in a row, or `share` of at least 20 answers within `within`  -->  open
     closed      --  a rejected credential, a deployment that is not there                 -->  open, for 30 s
+    any         --  there is no credential to show                                        -->  open, until there is
     open        --  `open` seconds                                                        -->  half open: one ticket
     half open   --  its answer's head; or no failure within 1 s                           -->  closed
     half open   --  it fails                                                              -->  open
@@ -19,6 +20,7 @@ Everything that changes the state is in this file. A 429 is no fault: see core/t
 from __future__ import annotations
 
 from dataclasses import dataclass
+from math import inf
 from typing import Final
 
 SILENCE_S: Final = 1.0
@@ -30,7 +32,10 @@ OURS_S: Final = 30.0
 ENOUGH: Final = 20
 """Answers, before a share of them says anything."""
 
-OURS: Final = frozenset({"upstream.credential", "upstream.deployment"})
+REJECTED: Final = "upstream.credential"
+"""Cause: the credential that we show was refused, or there is none to show."""
+
+OURS: Final = frozenset({REJECTED, "upstream.deployment"})
 """Causes that are the gateway's own trouble: one is enough."""
 
 
@@ -62,7 +67,7 @@ class Breaker:
 
     __slots__ = (
         "_answers", "_answers_before", "_bad", "_bad_before", "_oldest", "_slowest", "_turn", "_verdict", "_wait",
-        "cause", "closed", "cuts", "faults", "half_open", "looked_at", "ticket", "until",
+        "cause", "closed", "cuts", "faults", "half_open", "looked_at", "ticket", "until", "withheld",
     )  # fmt: skip
 
     def __init__(self) -> None:
@@ -76,6 +81,8 @@ class Breaker:
         "Why it is open."
         self.until = 0.0
         "Monotonic: open, nobody looks before."
+        self.withheld = False
+        "It is open because we have nothing to show there; it stays so until we have."
         self.looked_at = 0.0
         "When the newest ticket to look went out."
         self.ticket = 0
@@ -175,8 +182,22 @@ class Breaker:
 
     def look_now(self) -> None:
         """Something changed about the deployment (its credential): do not wait to look again."""
-        if not self.closed and not self.half_open:
+        if not self.closed and not self.half_open and not self.withheld:
             self.until = 0.0
+
+    def withhold(self, cause: str) -> None:
+        """We have no credential to show: nothing goes in until `supply`."""
+        if not self.withheld:
+            self.withheld = True
+            self._open(inf, 0.0, "silence", cause)
+
+    def supply(self) -> None:
+        """There is a credential, or another one."""
+        if self.withheld:
+            self.withheld = False
+            self._close()
+        elif self.cause == REJECTED:
+            self.look_now()
 
     # ------------------------------------------------------------------ the state
 

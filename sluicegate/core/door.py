@@ -12,7 +12,7 @@ from __future__ import annotations
 
 from typing import Final
 
-from sluicegate.core.breaker import Breaker, BreakerSpec, ThrottleSpec
+from sluicegate.core.breaker import REJECTED, Breaker, BreakerSpec, ThrottleSpec
 from sluicegate.core.throttle import Throttle
 
 SIZE_S: Final = 60.0
@@ -170,6 +170,14 @@ class Door:
         throttle.refused(now, now, wait, spec)
         self._look()
 
+    def supplied(self, there: bool) -> None:
+        """There is a credential to show here, perhaps another one; or there is none any more."""
+        if there:
+            self.breaker.supply()
+        else:
+            self.breaker.withhold(REJECTED)
+        self._look()
+
     def timed(self, took: float, first: float | None, output: int) -> None:
         """A whole answer of so many output tokens took so many seconds, its first token `first` of them."""
         if first is None:
@@ -197,7 +205,7 @@ class Door:
         """For people: closed, open, half_open, shut or paced, and the monotonic time until which (0.0: none)."""
         breaker = self.breaker
         if breaker.ready(now) > now or not breaker.closed:
-            return ("half_open", 0.0) if breaker.half_open else ("open", breaker.until)
+            return ("half_open", 0.0) if breaker.half_open else ("open", 0.0 if breaker.withheld else breaker.until)
         for throttle in (self.throttle, self.quota):
             if throttle is not None and not throttle.calm:
                 return ("shut", throttle.shut_until) if now < throttle.shut_until else ("paced", 0.0)

@@ -12,6 +12,7 @@ from math import inf
 from typing import Any, Final
 
 from sluicegate.core.actions import Action, Ask, Read, Relay, Reply, Send
+from sluicegate.core.breaker import REJECTED
 from sluicegate.core.door import Door
 from sluicegate.core.end_user import end_user, mark
 from sluicegate.core.events import Ended, Facts, Failed, Gone, Head, Refused, Responded, Usage
@@ -333,6 +334,8 @@ def exchange(world: World) -> Exchange:
                     retry = True
                     if cause != "timeout.total" or len(record.attempts) == 1:  # else others used up its time
                         door.failed(ticket, sent_at, now, cause, route.breaker)
+                    if cause == REJECTED:
+                        world.rejected(member, attempt.status)
                 door.leave(ticket, sent_at, tokens, now)
                 door = None
                 record.trail.append(f"{member.label}: {cause}")

@@ -85,6 +85,7 @@ class Forked:
         self.world = own = twin(world, World(_NOTHING, _NOBODY, Kept()))
         own.journal = Kept()
         own.alarms = Silent()
+        own.on_rejected = None
         own.retries = twin(world.retries, Retries(0.0))
         own.callers = _Callers(key)
         own.routes = _Routes(world.routes, self)

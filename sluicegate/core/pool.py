@@ -78,7 +78,7 @@ class Look:
         "taken, only (nobody else in its tier could be), balance, later, tried, or a key of PASSED."
         self.state = door.state(now)[0]
         at, reason = door.ready(now, estimate)
-        self.until = at - now if reason else 0.0
+        self.until = at - now if reason and at != inf else 0.0
         "Seconds until it may be asked."
         self.cause = door.breaker.cause
         self.in_flight = door.in_flight

@@ -251,6 +251,36 @@ class Gateway:
 
 
 @dataclass(frozen=True, slots=True)
+class Identity:
+    """Whose token is shown upstream, and what for. Equal ones are one identity: its token is fetched once."""
+
+    kind: str
+    "managed_identity, workload_identity, service_principal, azure_cli or azure_identity."
+    scope: str
+    "What the token is for: `https://cognitiveservices.azure.com/.default`."
+    client_id: str = ""
+    tenant_id: str = ""
+    authority: str = ""
+    "Where tokens are asked for, without slash at its end; empty: as the environment says."
+    secret: Secret | None = None
+    certificate: str = ""
+    "PEM file with certificate and key."
+    which: str = ""
+    "Of azure_identity: the name of the credential."
+
+    def __str__(self) -> str:
+        """For people; says nothing secret."""
+        who = {
+            "managed_identity": f"managed identity {self.client_id or '(system)'}",
+            "workload_identity": f"workload identity {self.client_id or '(of the environment)'}",
+            "service_principal": f"service principal {self.client_id}",
+            "azure_cli": "whoever is logged in with az",
+            "azure_identity": f"azure-identity's {self.which}",
+        }.get(self.kind, self.kind)
+        return f"{who} for {self.scope}"
+
+
+@dataclass(frozen=True, slots=True)
 class ParamSpec:
     """One rule about one field of request bodies. Values are JSON texts, because a field may hold anything."""
 

@@ -15,6 +15,7 @@ from sluicegate.core.secret import Secret
 from sluicegate.core.settings import (
     Connections,
     Gateway,
+    Identity,
     Issuer,
     OnDisconnect,
     ParamSpec,
@@ -27,10 +28,13 @@ from sluicegate.core.settings import (
 
 @dataclass(frozen=True, slots=True)
 class Auth:
-    """What we show upstream. kind `key`: `secret` in the provider's header; `none`: nothing."""
+    """What we show upstream. kind `key`: `secret` in the provider's header; `token`: that of `identity`, as a bearer;
+    `passthrough`: the client's own bearer; `none`: nothing."""
 
     kind: str = "none"
     secret: Secret | None = None
+    identity: int = 0
+    "Number of the identity whose token is shown; 0: none."
 
 
 @dataclass(frozen=True, slots=True)
@@ -127,6 +131,8 @@ class Snapshot:
     "By number of the deployment."
     issuers: tuple[Issuer, ...] = ()
     "Whose tokens are proved."
+    identities: tuple[Identity, ...] = ()
+    "The first has number 1. Workers get none of them, only their tokens."
 
 
 @dataclass(frozen=True, slots=True)

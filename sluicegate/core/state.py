@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Final
 
 from sluicegate.core.alerts import Alarms, Silent
 from sluicegate.core.caller import Callers
+from sluicegate.core.credentials import Token, Tokens
 from sluicegate.core.door import Door
 from sluicegate.core.policy import Policies
 from sluicegate.core.pool import Look, Member, Pool
@@ -26,9 +28,8 @@ class World:
     """What an exchange may read and change: callers, routes, doors, journal. No clock: `now` comes with events."""
 
     __slots__ = (
-        "_quotas", "alarms", "callers", "doors", "in_flight", "journal", "members", "policies", "prover", "retries",
-        "routes",
-        "snapshot", "why",
+        "_quotas", "alarms", "callers", "doors", "in_flight", "journal", "members", "on_rejected", "policies", "prover",
+        "retries", "routes", "snapshot", "tokens", "why",
     )  # fmt: skip
 
     def __init__(self, snapshot: Snapshot, directory: Directory, journal: Journal) -> None:
@@ -46,6 +47,10 @@ class World:
         self.doors: dict[int, Door] = {}
         "By the number of the deployment, those that were removed first."
         self._quotas: dict[str, Throttle] = {}
+        self.tokens = Tokens()
+        "What is shown to instances that take tokens."
+        self.on_rejected: Callable[[Member, int], None] | None = None
+        "Told of a member that refused our credential, and with which status."
         self.retries = Retries(snapshot.gateway.retry_budget)
         self.why: list[Look] | None = None
         "Of a fork (core/fork.py), where somebody wants it explained: a look at every candidate, see Pool.pick."
@@ -67,6 +72,11 @@ class World:
             instance = instances[d.instance]
             doors[number] = door = self._door(d, instance)
             members[number] = Member(d, instance, door)
+            identity = instance.auth.identity
+            if identity and self.tokens.get(identity) is None:
+                door.supplied(False)
+            elif door.breaker.withheld:
+                door.supplied(True)
         self.doors = doors
         self.members = members
         region = snapshot.gateway.region
@@ -128,6 +138,33 @@ class World:
         if old is not None and old.instance.auth != instance.auth:
             door.breaker.look_now()
         return door
+
+    def supply(self, number: int, token: Token) -> None:
+        """The token of an identity came: who had none to be shown may be asked from now on, and who refused the one
+        before is looked at again at once."""
+        if self.tokens.take(number, token):
+            for member in self.members.values():
+                if member.instance.auth.identity == number:
+                    member.door.supplied(True)
+
+    def withdraw(self, number: int) -> None:
+        """An identity has no token any more: nobody is asked who wants to see it."""
+        if self.tokens.drop(number):
+            for member in self.members.values():
+                if member.instance.auth.identity == number:
+                    member.door.supplied(False)
+
+    def look_at_tokens(self, now: float) -> bool:
+        """To be called now and then: whether one ended. It is not shown any more."""
+        ended = self.tokens.ended(now)
+        for number in ended:
+            self.withdraw(number)
+        return bool(ended)
+
+    def rejected(self, member: Member, status: int) -> None:
+        """It does not take the credential that we show."""
+        if self.on_rejected is not None:
+            self.on_rejected(member, status)
 
     def pools(self, now: float) -> list[dict[str, object]]:
         """Every deployment as it is now, plain data for consoles and metrics. `until`: seconds from

@@ -92,14 +92,18 @@ class Bound:
         plan = self._plans.get(key)
         if plan is None:
             instance = member.instance
-            plan = self.providers[instance.provider].plan(api, member.deployment, instance, api_version)
+            auth = instance.auth
+            token = self.world.tokens.get(auth.identity) if auth.identity else None
+            plan = self.providers[instance.provider].plan(
+                api, member.deployment, instance, api_version, None if token is None else token.secret
+            )
             if len(self._plans) >= PLANS:
                 self._plans.clear()
             self._plans[key] = plan
         return plan
 
     def adopted(self) -> None:
-        """A new snapshot is in force in the World: what was compiled from the old one is forgotten."""
+        """A new snapshot is in force in the World, or another token: what was made from the old one is forgotten."""
         self._plans.clear()
 
 

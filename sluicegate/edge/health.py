@@ -9,6 +9,7 @@ credential and say states and times only. `models/{name}` says more, to whoever 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from math import inf
 from typing import TYPE_CHECKING, Final
 from urllib.parse import parse_qs, unquote
 
@@ -132,7 +133,7 @@ class Health:
         times = [self.ready_at(m, now) for m in route.pool.members]
         able = sum(at <= now for at in times)
         state = b"available" if able == len(times) and able else b"degraded" if able else b"unavailable"
-        waits = sorted(at - now for at in times if at > now)
+        waits = sorted(at - now for at in times if now < at < inf)
         soonest = b',"next_recovery_s":%.1f' % waits[0] if waits else b""
         return b'{"state":"%b","available":%d,"total":%d%b,"deployments":[%b]}' % (
             state, able, len(times), soonest, b",".join(_each(route.pool.members, times, now)),
@@ -142,7 +143,7 @@ class Health:
 def _each(members: Sequence[Member], times: Sequence[float], now: float) -> list[bytes]:
     said = []
     for member, at in zip(members, times, strict=True):
-        wait = b',"ready_in_s":%.1f' % (at - now) if at > now else b""
+        wait = b',"ready_in_s":%.1f' % (at - now) if now < at < inf else b""
         up = b"true" if at <= now else b"false"
         said.append(b'{"tier":%d,"available":%b%b}' % (member.deployment.tier, up, wait))
     return said

@@ -31,11 +31,12 @@ from sluicegate.core.snapshot import ConsumerEntry, Directory, Model, Snapshot
 from sluicegate.keeper import drained, revoked
 from sluicegate.keeper.alerts import Alerts, Sinks
 from sluicegate.keeper.aside import Aside
+from sluicegate.keeper.credentials import Credentials
 from sluicegate.keeper.home import Home
 from sluicegate.keeper.lending import TICK_S
 from sluicegate.keeper.supervisor import CannotStart, Supervisor
 from sluicegate.keeper.watch import Watched
-from sluicegate.link.channel import Alarm, Entries
+from sluicegate.link.channel import Alarm, Entries, Rejected
 from sluicegate.link.parcel import changed, pack
 from sluicegate.spec.diff import compare, grant, seen, told, words
 from sluicegate.spec.diff import pack as pack_told
@@ -127,6 +128,7 @@ class Keeper:
         sent: Compiled | None = None,
         sinks: Sinks | None = None,
         published: Published | None = None,
+        credentials: Credentials | None = None,
     ) -> None:
         assert loaded.snapshot is not None and loaded.directory is not None
         self.home = home
@@ -163,6 +165,11 @@ class Keeper:
         if published is not None:
             published.on_change = self.supervisor.tell_keys
             self.supervisor.on_lacks = published.lacks
+        self.credentials = credentials
+        if credentials is not None:
+            credentials.tell = self.supervisor.supply
+            credentials.alarm = self._no_token
+            self.supervisor.on_rejected = self._rejected
         self.on_refused: list[Callable[[Sequence[Entry]], None]] = []
         "Told of requests that were refused, where somebody wants to know."
         self.supervisor.on_entries = self._refused
@@ -193,6 +200,8 @@ class Keeper:
         for sig in (signal.SIGHUP, signal.SIGUSR2):  # not yet, but no reason to die
             loop.add_signal_handler(sig, lambda: None)
         await self._prepare_keys(self.snapshot)
+        if self.credentials is not None:
+            await self.credentials.take(self.snapshot.identities)
         try:
             await self.supervisor.start(pack(self._effective(), self.directory), self.snapshot.hash)
         except CannotStart as e:
@@ -213,6 +222,8 @@ class Keeper:
             say("ready", config=self.snapshot.hash, host=host, port=port, workers=workers, **self._shared())
             self._go(self._look())
             self._go(self._watch())
+            if self.credentials is not None:
+                self._go(self.credentials.run())
             if len(self.sockets) > 1:
                 self._go(self._lend())
             await self._told.wait()
@@ -221,6 +232,8 @@ class Keeper:
                 loop.add_signal_handler(sig, self._hurry)
             for task in self._background:
                 task.cancel()
+            if self.credentials is not None:
+                self.credentials.stop()
             await self.supervisor.stop(self.snapshot.gateway.drain_s)
             if self.published is not None:
                 await self.published.stop()
@@ -368,9 +381,13 @@ class Keeper:
             return Outcome("unchanged", snapshot.hash, report.strip(), waiting)
         await self._carry(loaded)
         await self._prepare_keys(snapshot)
-        effective = for_workers(snapshot, self.drained)
+        if self.credentials is not None:
+            await self.credentials.take(snapshot.identities)
+        effective = self._for_workers(snapshot, self.drained)
         whole, part = await self.aside.do(parcels, effective, self.directory, loaded.directory)
         error = await self.supervisor.adopt(whole, part, snapshot.hash)
+        if self.credentials is not None:
+            self.credentials.retire((self.snapshot if error else snapshot).identities)
         if error:
             end = f"{error}\nthe running configuration ({self.snapshot.hash}) stays in force"
             return Outcome("refused", self.snapshot.hash, end)
@@ -559,7 +576,7 @@ class Keeper:
                 near = get_close_matches(deployment, known, 1)
                 return f'no deployment is called "{deployment}"' + (f'; did you mean "{near[0]}"?' if near else "")
             wanted = self.drained | {deployment} if away else self.drained - {deployment}
-            effective = for_workers(self.snapshot, wanted)
+            effective = self._for_workers(self.snapshot, wanted)
             whole = pack(effective, self.directory)
             error = await self.supervisor.adopt(whole, pack(effective, None), self.snapshot.hash)
             if error:
@@ -643,7 +660,24 @@ class Keeper:
         return held[1]
 
     def _effective(self) -> Snapshot:
-        return for_workers(self.snapshot, self.drained)
+        return self._for_workers(self.snapshot, self.drained)
+
+    def _for_workers(self, snapshot: Snapshot, away: Iterable[str]) -> Snapshot:
+        """What workers get. Identities are called by the numbers that their tokens have."""
+        numbers = [0, *(self.credentials.number(i) if self.credentials else 0 for i in snapshot.identities)]
+        return for_workers(snapshot, away, numbers)
+
+    def _no_token(self, identity: str, why: str) -> None:
+        """There is no token, or no new one, and why; empty: there is again."""
+        if why:
+            self.alarm("upstream.credential", identity, why)
+        else:
+            self.over("upstream.credential", identity)
+
+    def _rejected(self, told: Rejected) -> None:
+        """A deployment does not take what we show it."""
+        if self.credentials is not None and told.identity:
+            self.credentials.rejected(told.identity, told.version)
 
     def _remember(self) -> None:
         self.home.remember(w.pid for w in self.supervisor.workers)
@@ -684,8 +718,15 @@ class Keeper:
         task.add_done_callback(self._background.discard)
 
 
-def for_workers(snapshot: Snapshot, away: Iterable[str]) -> Snapshot:
-    """What workers get: nothing that is drained, and nothing that only the keeper is asked for."""
+def for_workers(snapshot: Snapshot, away: Iterable[str], numbers: Sequence[int] = ()) -> Snapshot:
+    """What workers get: nothing that is drained, and nothing that only the keeper is asked for. `numbers`: what the
+    identities are called, by their place."""
+    if snapshot.identities:
+        instances = tuple(
+            replace(i, auth=replace(i.auth, identity=numbers[i.auth.identity])) if i.auth.identity else i
+            for i in snapshot.instances
+        )
+        snapshot = replace(snapshot, instances=instances, identities=())
     gateway = snapshot.gateway
     if gateway.admin.keys or gateway.telemetry.alerts:
         admin, telemetry = replace(gateway.admin, keys=()), replace(gateway.telemetry, alerts=())

@@ -18,7 +18,7 @@ from sluicegate.core.keyset import KeySet
 from sluicegate.keeper.lending import Lending
 from sluicegate.keeper.sockets import anonymous
 from sluicegate.keeper.workers import STILL_LISTEN_S, Seat, Worker, spawn
-from sluicegate.link.channel import Adopt, Alarm, Entries, Forget, Keys, Lends, News, Offer, packed
+from sluicegate.link.channel import Adopt, Alarm, Entries, Forget, Keys, Lends, News, Offer, Rejected, Token, packed
 
 BACKOFF_S = (0.0, 0.2, 0.5, 1.0, 2.0, 5.0, 10.0)
 """Before the next worker starts, by how many ended young in a row. Meanwhile its connections wait in the backlog."""
@@ -83,6 +83,10 @@ class Supervisor:
         "Of issuers, by source: what workers that start are told."
         self.on_lacks: Callable[[str], None] = lambda source: None
         "Of a source, that a worker met a token of a key that is not known."
+        self.tokens: dict[int, Token] = {}
+        "What is shown upstream, by number of the identity: every worker has it before it is ready."
+        self.on_rejected: Callable[[Rejected], None] = lambda rejected: None
+        "An instance does not take what it is shown."
         self.lending = Lending(self._lend, time.monotonic)
         self._parcel: IO[bytes] | None = None
         self._counters_fd = counters_fd
@@ -135,6 +139,9 @@ class Supervisor:
         worker.on_entries = self.on_entries
         worker.on_alarm = self.on_alarm
         worker.on_lacks = self.on_lacks
+        worker.on_rejected = self.on_rejected
+        for token in self.tokens.values():
+            worker.send(token)
         if self.revoked:  # it reads this before the head of its first request
             worker.tell("revoke", self.revoked)
         if self.keys:
@@ -348,6 +355,17 @@ class Supervisor:
         data = packed(Keys(list(sets)))
         for worker in self.workers:
             worker.send_packed(data)
+
+    def supply(self, token: Token) -> None:
+        """Every worker shows this from now on, and those that start later. Beside reloads and restarts."""
+        if token.text:
+            self.tokens[token.number] = token
+        else:
+            self.tokens.pop(token.number, None)
+        data = packed(token)
+        for worker in self.workers:
+            if worker.state != "gone":
+                worker.send_packed(data)
 
     def _lend(self, pid: int, message: Lends) -> None:
         for worker in self.workers:

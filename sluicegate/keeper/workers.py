@@ -27,6 +27,7 @@ from sluicegate.link.channel import (
     Needs,
     News,
     Query,
+    Rejected,
     Taken,
     Up,
     open_channel,
@@ -62,6 +63,7 @@ class Worker:
         self.on_alarm: Callable[[int, Alarm], None] = lambda pid, alarm: None
         self.on_lacks: Callable[[str], None] = lambda source: None
         "Of keys of this source it lacks one."
+        self.on_rejected: Callable[[Rejected], None] = lambda rejected: None
         self.on_leaving: Callable[[Worker], None] = lambda worker: None
         self._channel: Channel | None = None
         self._taken: dict[int, asyncio.Future[Taken]] = {0: asyncio.get_running_loop().create_future()}
@@ -156,6 +158,8 @@ class Worker:
             self.on_alarm(self.pid, message)
         elif isinstance(message, Lacks):
             self.on_lacks(message.source)
+        elif isinstance(message, Rejected):
+            self.on_rejected(message)
         elif isinstance(message, Leaving):
             self.on_leaving(self)
         elif isinstance(message, Left):

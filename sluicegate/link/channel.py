@@ -85,6 +85,20 @@ class Keys(msgspec.Struct, tag=True, array_like=True):
     sets: list[KeySet]
 
 
+class Token(msgspec.Struct, tag=True, array_like=True):
+    """Show this upstream for an identity, until it ends or another one comes; empty: show nothing."""
+
+    number: int
+    "Of the identity."
+    version: int
+    text: str
+    ends: float
+    "Monotonic: the clock of all processes of this machine."
+
+    def __repr__(self) -> str:
+        return f"Token({self.number}, version={self.version})"
+
+
 # ---------------------------------------------------------------- up: worker to keeper
 
 
@@ -136,6 +150,17 @@ class Lacks(msgspec.Struct, tag=True, array_like=True):
     source: str
 
 
+class Rejected(msgspec.Struct, tag=True, array_like=True):
+    """An instance does not take the credential that we show it."""
+
+    deployment: str
+    identity: int
+    "Whose token it was; 0: a key."
+    version: int
+    "Of that token."
+    status: int
+
+
 class Leaving(msgspec.Struct, tag=True, array_like=True):
     """A signal told this worker to drain: another one should take its place."""
 
@@ -156,8 +181,8 @@ class News(msgspec.Struct, tag=True, array_like=True):
     value: Any
 
 
-Down = Offer | Adopt | Forget | Drain | Query | Lends | Keys | News
-Up = Taken | Answer | Entries | Needs | Alarm | Lacks | Leaving | Left | News
+Down = Offer | Adopt | Forget | Drain | Query | Lends | Keys | Token | News
+Up = Taken | Answer | Entries | Needs | Alarm | Lacks | Rejected | Leaving | Left | News
 
 
 class Channel(asyncio.Protocol):

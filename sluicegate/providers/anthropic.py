@@ -6,10 +6,11 @@ from typing import Any, ClassVar, Final
 
 from sluicegate.core.events import AnswerFacts
 from sluicegate.core.ports import Headers
+from sluicegate.core.secret import Secret
 from sluicegate.core.snapshot import Deployment, Instance
 from sluicegate.providers.base import Plan
 from sluicegate.providers.refusals import classify, text_of
-from sluicegate.providers.request_head import request_head
+from sluicegate.providers.request_head import request_head, shown
 from sluicegate.wire.retry import resets_at
 
 OVERLOADED: Final = 529
@@ -22,19 +23,21 @@ class Anthropic:
 
     name: ClassVar[str] = "anthropic"
 
-    def plan(self, api: Any, deployment: Deployment, instance: Instance, api_version: str | None) -> Plan:
+    def plan(
+        self, api: Any, deployment: Deployment, instance: Instance, api_version: str | None,
+        token: Secret | None = None,
+    ) -> Plan:  # fmt: skip
         """The same for every version."""
-        return messages_plan(api, deployment, instance, instance.base_path)
+        return messages_plan(api, deployment, instance, instance.base_path, token)
 
     def refusal(self, status: int, headers: Headers, body: bytes, wall: float) -> AnswerFacts:
         """Anthropic's types."""
         return messages_refusal(status, headers, body, wall)
 
 
-def messages_plan(api: Any, deployment: Deployment, instance: Instance, base: str) -> Plan:
+def messages_plan(api: Any, deployment: Deployment, instance: Instance, base: str, token: Secret | None) -> Plan:
     """Below `base`, which ends before /v1."""
-    key = instance.auth.secret
-    credential = None if key is None else ("x-api-key", key.reveal())
+    credential = shown(instance, token, "x-api-key")
     head = request_head(api.method, f"{base}/v1{api.model_path}", instance, credential)
     return Plan(head, deployment.name, False)
 

@@ -6,10 +6,11 @@ from typing import Any, ClassVar, Final
 
 from sluicegate.core.events import AnswerFacts
 from sluicegate.core.ports import Headers
+from sluicegate.core.secret import Secret
 from sluicegate.core.snapshot import Deployment, Instance
 from sluicegate.providers.base import MODELS, Plan
 from sluicegate.providers.refusals import classify, text_of
-from sluicegate.providers.request_head import request_head
+from sluicegate.providers.request_head import request_head, shown
 
 USAGE_SINCE: Final = "2024-09-01"
 """First dated version that takes `stream_options.include_usage`."""
@@ -20,7 +21,10 @@ class AzureOpenAI:
 
     name: ClassVar[str] = "azure_openai"
 
-    def plan(self, api: Any, deployment: Deployment, instance: Instance, api_version: str | None) -> Plan:
+    def plan(
+        self, api: Any, deployment: Deployment, instance: Instance, api_version: str | None,
+        token: Secret | None = None,
+    ) -> Plan:  # fmt: skip
         """Dated goes up dated, with the client's version; undated to /openai/v1, unless the resource has none."""
         word = api_version in ("preview", "latest")
         dated = api_version is not None and not word and not api_version.startswith(MODELS)
@@ -34,8 +38,7 @@ class AzureOpenAI:
         else:
             path = f"{instance.base_path}/openai/v1{api.model_path}" + ("?api-version=preview" if word else "")
             model, usage = deployment.name, True
-        key = instance.auth.secret
-        credential = None if key is None else ("api-key", key.reveal())
+        credential = shown(instance, token, "api-key")
         return Plan(request_head(api.method, path, instance, credential), model, usage)
 
     def refusal(self, status: int, headers: Headers, body: bytes, wall: float) -> AnswerFacts:

@@ -6,6 +6,7 @@ from typing import Any, ClassVar, Final, Protocol
 
 from sluicegate.core.events import AnswerFacts
 from sluicegate.core.ports import Headers
+from sluicegate.core.secret import Secret
 from sluicegate.core.snapshot import Deployment, Instance
 
 MODELS: Final = "models/"
@@ -15,13 +16,15 @@ MODELS: Final = "models/"
 class Plan:
     """How requests of one operation reach one deployment: computed once, used for every request."""
 
-    __slots__ = ("head", "model", "usage")
+    __slots__ = ("head", "model", "passes", "usage")
 
     def __init__(self, head: bytes, model: str | None, usage: bool) -> None:
         self.head = head
         "Request line and our fixed headers (host, credential, user-agent, accept-encoding: identity), each line ended."
         self.model = model
         "Name to write into the body's `model`; None: the path says it, the body stays as it is."
+        self.passes = False
+        "The client's own bearer goes up with it (`auth: passthrough`)."
         self.usage = usage
         "`stream_options.include_usage` is accepted by this API version."
 
@@ -31,8 +34,13 @@ class Provider(Protocol):
 
     name: ClassVar[str]
 
-    def plan(self, api: Any, deployment: Deployment, instance: Instance, api_version: str | None) -> Plan:
-        """`api_version`: the client's, of a dated URL; `preview` or `latest` of an undated one; None: undated; with
+    def plan(
+        self, api: Any, deployment: Deployment, instance: Instance, api_version: str | None,
+        token: Secret | None = None,
+    ) -> Plan:  # fmt: skip
+        """`token`: what is shown to an instance that takes tokens.
+
+        `api_version`: the client's, of a dated URL; `preview` or `latest` of an undated one; None: undated; with
         MODELS before it, or MODELS alone: of Foundry's inference API.
         It was checked against a strict grammar and is safe in a request line."""
 

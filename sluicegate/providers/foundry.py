@@ -10,11 +10,12 @@ from typing import Any, ClassVar, Final
 
 from sluicegate.core.events import AnswerFacts
 from sluicegate.core.ports import Headers
+from sluicegate.core.secret import Secret
 from sluicegate.core.snapshot import Deployment, Instance
 from sluicegate.providers.anthropic import messages_plan, messages_refusal
 from sluicegate.providers.azure_openai import azure_refusal
 from sluicegate.providers.base import MODELS, Plan
-from sluicegate.providers.request_head import request_head
+from sluicegate.providers.request_head import request_head, shown
 
 VERSION: Final = "2024-05-01-preview"
 """Of the inference API, where nobody says another: the only one that azure-ai-inference knows."""
@@ -31,7 +32,10 @@ class Foundry:
 
     name: ClassVar[str] = "foundry"
 
-    def plan(self, api: Any, deployment: Deployment, instance: Instance, api_version: str | None) -> Plan:
+    def plan(
+        self, api: Any, deployment: Deployment, instance: Instance, api_version: str | None,
+        token: Secret | None = None,
+    ) -> Plan:  # fmt: skip
         """By the surface that the client came by; a date of Azure OpenAI's means nothing here. An instance with an
         `api_version` has no /openai/v1: all goes up by the inference API, with that version.
 
@@ -39,9 +43,8 @@ class Foundry:
         """
         base = instance.base_path
         if api.dialect == "anthropic":
-            return messages_plan(api, deployment, instance, base + "/anthropic")
-        key = instance.auth.secret
-        credential = None if key is None else ("api-key", key.reveal())
+            return messages_plan(api, deployment, instance, base + "/anthropic", token)
+        credential = shown(instance, token, "api-key")
         theirs = api_version is not None and api_version.startswith(MODELS)
         if api.name in INFERENCE and (theirs or instance.api_version):
             said = api_version[len(MODELS) :] if theirs and api_version is not None else ""

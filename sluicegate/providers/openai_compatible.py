@@ -6,10 +6,11 @@ from typing import Any, ClassVar
 
 from sluicegate.core.events import AnswerFacts
 from sluicegate.core.ports import Headers
+from sluicegate.core.secret import Secret
 from sluicegate.core.snapshot import Deployment, Instance
 from sluicegate.providers.base import Plan
 from sluicegate.providers.refusals import classify
-from sluicegate.providers.request_head import request_head
+from sluicegate.providers.request_head import request_head, shown
 
 
 class OpenAICompatible:
@@ -17,10 +18,12 @@ class OpenAICompatible:
 
     name: ClassVar[str] = "openai_compatible"
 
-    def plan(self, api: Any, deployment: Deployment, instance: Instance, api_version: str | None) -> Plan:
+    def plan(
+        self, api: Any, deployment: Deployment, instance: Instance, api_version: str | None,
+        token: Secret | None = None,
+    ) -> Plan:  # fmt: skip
         """The same for every version."""
-        key = instance.auth.secret
-        credential = None if key is None else ("authorization", f"Bearer {key.reveal()}")
+        credential = shown(instance, token, "authorization")
         head = request_head(api.method, instance.base_path + api.model_path, instance, credential)
         return Plan(head, deployment.name, True)
 

@@ -9,12 +9,23 @@ from __future__ import annotations
 import re
 from typing import Final
 
+from sluicegate.core.secret import Secret
 from sluicegate.core.snapshot import Instance
 
 _PORTS: Final = {"http": 80, "https": 443}
 _TARGET: Final = re.compile(r"/[A-Za-z0-9._~/-]*(?:\?[A-Za-z0-9=._-]*)?")
 _HOST: Final = re.compile(r"[A-Za-z0-9._-]+|\[?[0-9A-Fa-f:.]+\]?")
 _VALUE: Final = re.compile(r"[!-~]+(?: [!-~]+)?")
+
+
+def shown(instance: Instance, token: Secret | None, header: str) -> tuple[str, str] | None:
+    """The header line that shows who we are: a token as a bearer everywhere, a key in the provider's own header."""
+    if token is not None:
+        return "authorization", f"Bearer {token.reveal()}"
+    key = instance.auth.secret
+    if key is None:
+        return None
+    return header, f"Bearer {key.reveal()}" if header == "authorization" else key.reveal()
 
 
 def request_head(method: str, target: str, instance: Instance, credential: tuple[str, str] | None) -> bytes:

@@ -88,7 +88,7 @@ class Instances:
         out = {}
         for name, instance in self.behind.items():
             out[name] = msgspec.to_builtins(instance.spec)
-            del out[name]["key"]
+            del out[name]["key"], out[name]["second_key"]
         return {"seed": self.seed, "instances": out}
 
     def _known(self, name: Any) -> Instance:

@@ -93,6 +93,8 @@ class InstanceSpec(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     "Shown in x-ms-region; `westeurope` is shown as `West Europe`."
     key: str = ""
     "What callers must show; default: made from the seed for tests, at random by `sluicegate simulate`."
+    second_key: str = ""
+    "Taken as well, as Azure has two: for rotation."
     keyless: bool = False
     "Lets everybody in, whatever they show: a server on own premises that was given no key."
     host: str = "127.0.0.1"

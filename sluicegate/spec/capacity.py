@@ -7,9 +7,9 @@ from dataclasses import dataclass
 from typing import Annotated
 
 from sluicegate.core.settings import Connections
-from sluicegate.core.snapshot import Auth
 from sluicegate.providers import PROVIDERS
-from sluicegate.spec.forms import AuthForm, Regions
+from sluicegate.spec.auth import AuthForm, AuthSpec
+from sluicegate.spec.forms import Regions
 from sluicegate.spec.kinds import Choice, Name, PublicName, QuotaGroup, Text
 from sluicegate.spec.sections import Keys, Listing
 from sluicegate.spec.skus import LEVELS, SKUS
@@ -80,8 +80,9 @@ class InstanceSpec:
     endpoint: Annotated[Url, Endpoint()]
     """Its address. For a server that speaks OpenAI's API, with the path before /chat/completions: http://host:8000/v1;
     for one of Anthropic's, with the path before /v1, if there is any."""
-    auth: Annotated[Auth, AuthForm()]
-    "What the gateway shows: `{key: ${env:NAME}}`, or `none`."
+    auth: Annotated[AuthSpec, AuthForm()]
+    """What the gateway shows: `{key: ${env:NAME}}`, `managed_identity` and its like (tokens, fetched and refreshed by
+    the gateway), `passthrough` (the client's own token), or `none`."""
     deployments: Annotated[Mapping[str, DeploymentSpec], Keys("deployment", PublicName())]
     "Its deployments, by the name that Azure knows them by."
     provider: Annotated[str, Choice(tuple(PROVIDERS))] = "azure_openai"

@@ -14,7 +14,8 @@ from dataclasses import fields
 
 from sluicegate.core import settings
 from sluicegate.core.breaker import BreakerSpec, ThrottleSpec
-from sluicegate.core.snapshot import Deployment, Instance, Model, Snapshot
+from sluicegate.core.snapshot import Auth, Deployment, Instance, Model, Snapshot
+from sluicegate.spec.auth import identity_of
 from sluicegate.spec.book import families, window
 from sluicegate.spec.capacity import BoundarySpec, DeploymentSpec, InstanceSpec
 from sluicegate.spec.forms import Use
@@ -55,6 +56,8 @@ class Compiler:
         self.base = base
         self.operations = tuple(operations)
         self.offers = Offers(cx)
+        self.identities: dict[settings.Identity, int] = {}
+        "Whose tokens are shown, each once, with its number."
 
     def snapshot(self) -> Snapshot:
         """The compiled configuration, its hash still empty. Worth something only if no error was reported."""
@@ -65,7 +68,9 @@ class Compiler:
         self.check_fallbacks(models)
         deployments = tuple(self.offers.deployments)
         prices = price(self.document, deployments, [self.offers.label(d) for d in deployments], self.cx)
-        return Snapshot("", gateway, tuple(instances), deployments, tuple(models), prices)
+        return Snapshot(
+            "", gateway, tuple(instances), deployments, tuple(models), prices, identities=tuple(self.identities)
+        )
 
     # ------------------------------------------------------------ the process
 
@@ -171,7 +176,7 @@ class Compiler:
             host=spec.endpoint.host,
             port=spec.endpoint.port,
             base_path=spec.endpoint.base_path,
-            auth=spec.auth,
+            auth=self.auth(spec, at),
             api_version=spec.api_version,
             ca=self.authorities(spec, at),
             region=spec.region,
@@ -215,6 +220,22 @@ class Compiler:
             max_input=declared.max_input,
             window=window(declared.model, declared.version, declared.sku) if provider in DATED else None,
         )
+
+    def auth(self, spec: InstanceSpec, at: Path) -> Auth:
+        """What is shown there. Instances that show the token of one identity share it."""
+        kind = spec.auth.kind
+        if kind in ("none", "key", "passthrough"):
+            return Auth(kind, spec.auth.key)
+        path = spec.auth.client_certificate
+        certificate = ""
+        if path is not None:
+            certificate = self.path(path)
+            self.readable(certificate, (*at, "auth", "client_certificate"))
+        found = identity_of(spec.auth, spec.provider, spec.endpoint.host, certificate)
+        if isinstance(found, str):
+            self.cx.say((*at, "auth"), found, "write scope: api://the-application/.default in a map")
+            return Auth()
+        return Auth("token", identity=self.identities.setdefault(found, len(self.identities) + 1))
 
     def authorities(self, spec: InstanceSpec, at: Path) -> str | None:
         if spec.tls is None:

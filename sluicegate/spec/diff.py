@@ -17,7 +17,8 @@ from sluicegate.core.caller import digest
 from sluicegate.core.limits.base import LimitSpec
 from sluicegate.core.secret import Secret
 from sluicegate.core.settings import ParamSpec
-from sluicegate.core.snapshot import Auth, ConsumerEntry, Directory
+from sluicegate.core.snapshot import ConsumerEntry, Directory
+from sluicegate.spec.auth import AuthSpec
 from sluicegate.spec.ceilings import LimitForm, amount_of, unit_of
 from sluicegate.spec.kinds import Kind
 from sluicegate.spec.language import Document
@@ -174,8 +175,10 @@ def _tell(name: str, kind: Kind, value: Any, key: Secret) -> Iterator[tuple[str,
         yield from _limits(name, value)
     elif isinstance(kind, Rules):
         yield from _rules(name, value)
-    elif isinstance(value, Auth):
-        yield name, value.kind if value.secret is None else f"{value.kind} {_sealed([value.secret], key)}"
+    elif isinstance(value, AuthSpec):
+        secret = value.key or value.client_secret
+        shown = "key" if value.key is not None else kind.write(value)
+        yield name, shown if secret is None else f"{shown} {_sealed([secret], key)}"
     elif isinstance(value, tuple) and any(isinstance(v, Secret) for v in value):
         yield name, _sealed(value, key)
     else:

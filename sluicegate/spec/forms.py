@@ -3,54 +3,15 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import Annotated, Any, ClassVar
+from typing import Any
 
-from sluicegate.core.secret import Secret
-from sluicegate.core.snapshot import Auth
 from sluicegate.spec.kinds import MISSING, Choice, Context, Kind, Name, PublicName, Text
 from sluicegate.spec.nodes import Listing as ListNode
-from sluicegate.spec.nodes import Mapping, Node, Scalar
+from sluicegate.spec.nodes import Node, Scalar
 from sluicegate.spec.problems import Path
-from sluicegate.spec.sections import Keys, Listing, Named, Section
-from sluicegate.spec.values import Hidden, Member, Select, Selector
-
-
-@dataclass(frozen=True, slots=True)
-class KeyAuth:
-    """The gateway shows a key of the resource."""
-
-    later: ClassVar = ("client_id", "tenant_id", "client_secret", "client_certificate")
-
-    key: Annotated[Secret, Hidden("the resource's key")]
-    "A reference to the key; it goes into the header that the provider wants."
-
-
-class AuthForm(Kind):
-    """`none`, or a map that says what we show."""
-
-    _word = Choice(["none"], later=["managed_identity"], now="{key: ${env:NAME}}, or none")
-    map = Section(KeyAuth)
-    "The form that has keys of its own."
-
-    def says(self) -> str:
-        return "none, or {key: ${env:NAME}}"
-
-    def read(self, cx: Context, node: Node, path: Path) -> Any:
-        if isinstance(node, Mapping):
-            shown = self.map.read(cx, node, path)
-            return Auth("key", shown.key) if shown else MISSING
-        return Auth() if self._word.read(cx, node, path) else MISSING
-
-    def write(self, value: Auth) -> str:
-        return value.kind
-
-    def schema(self) -> dict[str, Any]:
-        return {"anyOf": [self._word.schema(), self.map.schema()]}
-
-    def below(self) -> Iterable[tuple[str, Kind]]:
-        return [("", self.map)]
+from sluicegate.spec.sections import Keys, Listing, Named
+from sluicegate.spec.values import Member, Select, Selector
 
 
 @dataclass(frozen=True, slots=True)

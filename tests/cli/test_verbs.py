@@ -90,7 +90,10 @@ def test_colours_are_for_terminals_that_want_them(monkeypatch: pytest.MonkeyPatc
 def test_check_of_a_good_file_says_what_it_comes_to(there: Path):
     result = run("check")
     assert result.exit_code == 0
-    assert result.stdout == "ok: 1 instance, 1 deployment, 1 model, 1 consumer\n  chat: weu/gpt-4o (tier 1)\n"
+    assert (
+        result.stdout
+        == "ok: 1 instance, 1 deployment, 1 model, 1 consumer\n  chat: weu/gpt-4o (tier 1)\n  weu: a key\n"
+    )
     assert "gateway.yaml:13:10 " in result.stderr and result.stderr.endswith("1 warning\n")
 
 

@@ -116,10 +116,11 @@ def test_the_smallest_file_is_enough():
          '9:18 instances.weu.api_version: "latest" is not an API version such as 2024-10-21'),
         (bottom("defaults: {on_disconnect: {stream: stop}}"), '18:36 defaults.on_disconnect.stream: "stop" is not known '
          "here | write abort, or finish and a time such as finish 30s"),
-        (swapped("    auth:\n      key: ${env:AOAI_KEY}\n", "    auth: managed_identity\n"),
-         '7:11 instances.weu.auth: "managed_identity" belongs to the language and arrives later | '
-         "now: {key: ${env:NAME}}, or none"),
-        (swapped("      key: ${env:AOAI_KEY}\n", "      client_id: 1\n"), f"8:7 instances.weu.auth.client_id: {LATER}"),
+        (swapped("    auth:\n      key: ${env:AOAI_KEY}\n", "    auth: manged_identity\n"),
+         '7:11 instances.weu.auth: "manged_identity" is not known here | write one of none, managed_identity, '
+         "workload_identity, azure_cli, azure_identity"),
+        (swapped("      key: ${env:AOAI_KEY}\n", "      managed_identity: 1\n"), '8:25 instances.weu.auth.managed_identity: '
+         '"1" is no client id | write a client id such as 3f0c0000-0000-4000-8000-000000000002, or system'),
     ],
 )  # fmt: skip
 def test_every_refusal_says_where_what_and_what_to_write(text: str, problem: str):
@@ -173,6 +174,7 @@ def test_the_realistic_file_of_the_whole_language_only_has_things_that_arrive_la
     assert [p.split(" | ")[0] for p in others] == [
         "8:13 gateway.secrets: cannot be read: no such file or directory",
         '11:24 gateway.listen.tls.certificate: "/etc/sluicegate/tls.crt" cannot be read: no such file or directory',
+        "50:22 instances.sdc-std.auth.client_secret: cannot be read: no such file or directory",
     ]
 
 

@@ -6,7 +6,7 @@ The same object stands behind a socket (sim/server.py) and behind virtual time (
 from __future__ import annotations
 
 from base64 import b64encode
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from hashlib import blake2b
 from hmac import compare_digest
 from typing import Any, Final
@@ -56,6 +56,8 @@ class Instance:
         self.seed = seed
         self.ledger = ledger
         self.faults = faults
+        self.bearers: Callable[[str], bool] | None = None
+        "Says which tokens it takes, beside its keys; None: none."
         self.served = 0
         "Answers so far: it numbers their ids."
         self.key = spec.key or made_key(seed, name)
@@ -68,7 +70,7 @@ class Instance:
         """Take another spec; what deployments have used so far stays."""
         before, self.spec = self.spec, spec
         self.key = spec.key or self.key
-        self._keys = (self.key.encode(), b"Bearer " + self.key.encode())
+        self._keys = [key.encode() for key in (self.key, spec.second_key) if key]
         self.book = HeaderBook(self.name, spec, self.seed)
         used, self.capacity = self.capacity, {}
         for name, d in spec.deployments.items():
@@ -246,8 +248,12 @@ class Instance:
         for name in own:
             key = request.header(name)
             if key is not None:
-                return compare_digest(key, self._keys[0])
-        return bearer is not None and compare_digest(bearer, self._keys[1])
+                return any(compare_digest(key, mine) for mine in self._keys)
+        if bearer is None:
+            return False
+        if self.bearers is not None and bearer[:7] == b"Bearer " and self.bearers(bearer[7:].decode("latin-1")):
+            return True
+        return any(compare_digest(bearer, b"Bearer " + key) for key in self._keys)
 
 
 def _lacking(

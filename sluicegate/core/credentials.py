@@ -1,0 +1,56 @@
+"""Tokens that we show upstream: what the keeper fetched, as long as it lasts.
+
+By the number of the identity that they belong to (core/settings.py Identity), so that two identities never share one,
+however alike they are. Who is held here may be shown: what ended is not held.
+"""
+
+from __future__ import annotations
+
+from sluicegate.core.secret import Secret
+
+
+class Token:
+    """One token, and until when it may be shown."""
+
+    __slots__ = ("ends", "secret", "version")
+
+    def __init__(self, secret: Secret, version: int, ends: float) -> None:
+        self.secret = secret
+        self.version = version
+        "Counts the tokens of its identity: a refusal of an older one is no news."
+        self.ends = ends
+        "Monotonic, of this machine."
+
+    def __repr__(self) -> str:
+        return f"Token(version={self.version})"
+
+
+class Tokens:
+    """All that this worker has."""
+
+    __slots__ = ("_held",)
+
+    def __init__(self) -> None:
+        self._held: dict[int, Token] = {}
+
+    def get(self, number: int) -> Token | None:
+        """Of an identity; None: nothing can be shown."""
+        return self._held.get(number)
+
+    def take(self, number: int, token: Token) -> bool:
+        """It came. Whether it is another one than before."""
+        before = self._held.get(number)
+        self._held[number] = token
+        return before is None or before.secret != token.secret
+
+    def drop(self, number: int) -> bool:
+        """It is not to be shown any more. Whether there was one."""
+        return self._held.pop(number, None) is not None
+
+    def ended(self, now: float) -> list[int]:
+        """Whose is over."""
+        return [number for number, token in self._held.items() if now >= token.ends]
+
+    def numbers(self) -> list[int]:
+        """Identities that have one."""
+        return list(self._held)
