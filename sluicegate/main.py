@@ -31,7 +31,6 @@ if TYPE_CHECKING:
     from sluicegate.link.counting import Counting
     from sluicegate.spec.load import Loaded
     from sluicegate.stores.sqlite.reader import Reader
-    from sluicegate.upstream.credentials.token import Fetched
 
 VERBS = {
     "serve": "Carry traffic until SIGTERM.",
@@ -115,6 +114,7 @@ class Live:
         from sluicegate.telemetry import accesslog, prometheus
         from sluicegate.telemetry.accesslog import AccessLog
         from sluicegate.telemetry.alerts import Poster
+        from sluicegate.upstream.credentials.azure_identity import Library
         from sluicegate.upstream.credentials.sources import Sources
         from sluicegate.upstream.credentials.token import Failed
 
@@ -177,7 +177,7 @@ class Live:
                 published = Published(gateway.data, say)
                 keeper = Keeper(
                     loaded, home, sockets, compile_, files, beside, shared.fileno(), log, sent, Poster(say), published,
-                    Credentials(Sources(os.environ, sign, library).fetch, Failed),
+                    Credentials(Sources(os.environ, sign, Library(partial(importlib.import_module, "azure.identity"))).fetch, Failed),
                 )  # fmt: skip
                 keeper.on_refused.append(refused)
                 return await keeper.run()
@@ -233,13 +233,6 @@ def sign(identity: Identity, audience: str) -> str:
     from sluicegate.upstream.credentials.assertion import sign
 
     return sign(identity, audience)
-
-
-async def library(identity: Identity) -> Fetched:
-    """A token by azure-identity, which is an extra."""
-    from sluicegate.upstream.credentials.azure_identity import by_library
-
-    return await by_library(identity)
 
 
 @click.group(cls=Verbs, no_args_is_help=True)

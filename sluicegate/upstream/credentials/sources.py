@@ -22,7 +22,7 @@ SOURCES: dict[str, Source] = {
 
 
 class Sources:
-    """All of them. `sign` and `library` bring libraries along, and load them when first asked, so they are handed in."""
+    """All of them. `sign` and `library` bring libraries along, and load them when first asked: they are handed in."""
 
     def __init__(
         self,
