@@ -175,9 +175,10 @@ class Live:
                 shown = Shown(page, prometheus.CONTENT_TYPE, samples, self.ledger, tail)
                 beside: list[Beside] = [mover, Plane(shown)]
                 published = Published(gateway.data, say)
+                library = Library(partial(importlib.import_module, "azure.identity"))
                 keeper = Keeper(
                     loaded, home, sockets, compile_, files, beside, shared.fileno(), log, sent, Poster(say), published,
-                    Credentials(Sources(os.environ, sign, Library(partial(importlib.import_module, "azure.identity"))).fetch, Failed),
+                    Credentials(Sources(os.environ, sign, library).fetch, Failed),
                 )  # fmt: skip
                 keeper.on_refused.append(refused)
                 return await keeper.run()
