@@ -139,7 +139,7 @@ class IssuerSpec:
     "So far its clock may be from ours."
     groups_overage: Annotated[str, Choice(("refuse",), later=("resolve",))] = _I.groups
     """Of a token whose bearer is in more groups than it holds, so that nobody can say what it may do: `refuse`.
-    (Entra leaves groups out beyond 200. Roles of the application do not have this limit.)"""
+    Entra leaves groups out beyond 200; roles of an application do not have this limit."""
     keys_refresh: Annotated[float, Duration(60, DAY)] = _I.refresh_s
     "How often its keys are fetched. A token with a key that is not known has them fetched at once, once a minute."
     keys_keep: Annotated[float, Duration(60, 30 * DAY)] = _I.keep_s
@@ -162,7 +162,8 @@ def issuer(name: str, spec: IssuerSpec, cx: Context, path: Any) -> Issuer | None
             cx.say((*at, key), f"has no effect with kind: {spec.kind}", f"remove it, or write kind: {other}", key=True)
     needed = OWN[spec.kind][0]
     if getattr(spec, needed) is None:
-        cx.say(at, f"needs {needed}", f"write {needed}: of which {spec.kind} issuer these tokens are", key=True)
+        if not cx.problems.damaged((*at, needed)):  # else it is there, and cannot be read
+            cx.say(at, f"needs {needed}", f"write {needed}: whose tokens these are", key=True)
         return None
     says, source, kind = _entra(spec) if spec.kind == "entra" else _oidc(spec, path)
     if spec.kind == "entra":
