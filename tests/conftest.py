@@ -8,7 +8,8 @@ import pytest
 from hypothesis import HealthCheck, settings
 
 # No deadlines: time on a shared machine says nothing about the code. CI repeats the same examples every time,
-# so that a red run is about the change; elsewhere hypothesis looks for new ones. HYPOTHESIS_PROFILE chooses by name.
+# so that a red run is about the change; elsewhere hypothesis looks for new ones. HYPOTHESIS_PROFILE chooses by name:
+# `long` looks ten times as far.
 SLOW_IS_FINE = [HealthCheck.too_slow]
 settings.register_profile("dev", deadline=None, suppress_health_check=SLOW_IS_FINE, max_examples=100)
 settings.register_profile(
@@ -20,6 +21,7 @@ settings.register_profile(
     database=None,
     print_blob=True,
 )
+settings.register_profile("long", settings.get_profile("dev"), max_examples=1000)
 settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE") or ("ci" if os.environ.get("CI") else "dev"))
 
 

@@ -36,6 +36,9 @@ def digest(key: bytes, secret: Secret) -> bytes:
     return blake2b(key, digest_size=DIGEST_BYTES, key=secret.reveal().encode()[:64]).digest()
 
 
+CLAIM: Final = "claim:"
+"""Begins an `end_user` that a token names."""
+
 EVERY: Final[frozenset[str]] = frozenset()
 """One for all: an empty set of its own would be 216 bytes a consumer, of whom there may be a million."""
 
@@ -45,7 +48,7 @@ class Consumer:
 
     __slots__ = (
         "boundary", "by_key", "by_user", "context", "diagnostics", "end_user", "everything", "group", "limits",
-        "mark", "member", "models", "name", "number", "operations", "params", "ruled", "tenant",
+        "mark", "member", "models", "name", "number", "operations", "params", "ruled", "tenant", "user_claim",
     )  # fmt: skip
 
     def __init__(
@@ -74,8 +77,11 @@ class Consumer:
         "Some limit or rule is its own or its tenant's (core/policy.py)."
         self.by_key = any(limit.each == "key" for limit in limits)
         "A limit counts each of its keys."
-        self.end_user = entry.end_user
-        "Field of its bodies that names who uses it, or `claim:` and a claim of its tokens; empty: none."
+        claim = entry.end_user.startswith(CLAIM)
+        self.end_user = "" if claim else entry.end_user
+        "Field of its bodies that names who uses it; empty: none."
+        self.user_claim = entry.end_user[len(CLAIM) :] if claim else ""
+        "Claim of its tokens that does; empty: none."
         self.member = ""
         "Of a family (`each`): the value that tells this one from the others; empty: it is one of its own."
         self.mark = b""

@@ -1,7 +1,7 @@
 """The end user: who sits behind the application that calls us, as far as its request says so.
 
-A word of the application's own, believed as it stands: it tells its users apart, in records, limits and rollouts, and
-grants nothing. It is a text of the client, so it is bounded, and printable wherever it is shown.
+A word of the application's own, believed as it stands, or a claim of its token: it tells its users apart, in records,
+limits and rollouts, and grants nothing. It is a text of others, so it is bounded, and printable wherever it is shown.
 """
 
 from __future__ import annotations
@@ -9,6 +9,9 @@ from __future__ import annotations
 import re
 from hashlib import blake2b
 from typing import Any, Final
+
+from sluicegate.core.claims import texts
+from sluicegate.core.principal import Principal
 
 LONGEST: Final = 128
 """Characters. A longer name is known by its digest."""
@@ -33,6 +36,12 @@ def end_user(raw: Any) -> str:
     if "\\" in name:  # the same name has many spellings
         name = _ESCAPE.sub(_unescaped, name).encode("utf-16", "surrogatepass").decode("utf-16", "replace")
     return named(name)
+
+
+def claimed(principal: Principal, claim: str) -> str:
+    """The name that a token's claim has; empty where there is none, or several."""
+    values = texts(principal.claims, claim)
+    return named(values[0]) if len(values) == 1 else ""
 
 
 def named(name: str) -> str:

@@ -13,6 +13,7 @@ from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, Final
 
 from sluicegate.core.claims import SAME, certificate_texts, texts
+from sluicegate.core.expr.bind import Env, Program, bind
 from sluicegate.core.principal import Principal
 from sluicegate.core.snapshot import Match, Wanted
 
@@ -51,7 +52,7 @@ def rank_of(match: Match) -> int:
 class Rule:
     """One `match`, bound. It is found in the index by `key`; everything else it wants is in `needs`."""
 
-    __slots__ = ("consumer", "issuer", "key", "match", "needs", "rank", "values")
+    __slots__ = ("consumer", "issuer", "key", "match", "needs", "program", "rank", "values")
 
     def __init__(self, match: Match, consumer: Consumer) -> None:
         self.match = match
@@ -61,6 +62,7 @@ class Rule:
         self.key = ""
         self.values: tuple[str, ...] = ()
         self.needs: Wanted = ()
+        self.program: Program | None = None if match.tree is None else bind(match.tree)
 
     def holds(self, principal: Principal) -> bool:
         """Whether everything that the index does not say is so, too."""
@@ -224,7 +226,10 @@ class Rules:
         return found
 
     def _try(self, rules: Sequence[Rule], principal: Principal, found: list[Rule]) -> None:
-        """Expressions."""
+        """Expressions. An error is no match."""
+        for rule in rules:
+            if rule.program is not None and rule.program(Env(principal)) is True:
+                found.append(rule)
 
 
 def _take(rules: Sequence[Rule], principal: Principal, found: list[Rule]) -> None:

@@ -7,6 +7,7 @@ files nor its keys. Defaults are written out: a value that is written where it w
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
@@ -17,15 +18,16 @@ from sluicegate.core.caller import digest
 from sluicegate.core.limits.base import LimitSpec
 from sluicegate.core.secret import Secret
 from sluicegate.core.settings import ParamSpec
-from sluicegate.core.snapshot import ConsumerEntry, Directory
+from sluicegate.core.snapshot import ConsumerEntry, Directory, Match
 from sluicegate.spec.auth import AuthSpec
 from sluicegate.spec.ceilings import LimitForm, amount_of, unit_of
 from sluicegate.spec.kinds import Kind
 from sluicegate.spec.language import Document
+from sluicegate.spec.match import write
 from sluicegate.spec.problems import counted
 from sluicegate.spec.rules import Rules, rule_of
 from sluicegate.spec.sections import Listing, Named, Section
-from sluicegate.spec.values import Digest
+from sluicegate.spec.values import Digest, EndUser
 
 RESTART = (
     "gateway.listen", "gateway.admin.address", "gateway.workers", "gateway.data", "stores.shared.url",
@@ -52,6 +54,8 @@ class Told:
     "What consumers have, each once."
     consumers: dict[str, tuple[int, str]]
     "By name: number of its grant, digests of its keys."
+    matches: dict[str, str] = dataclasses.field(default_factory=dict)
+    "By name, of consumers whose tokens or certificates are matched."
 
 
 class Change(NamedTuple):
@@ -79,7 +83,8 @@ def told(document: Document, directory: Directory, hash: str) -> Told:
         if number == len(grants):
             grants.append(grant(c))
         consumers[c.name] = (number, " ".join([d[:6].hex() for d in c.digests]))
-    return Told(hash, objects, grants, consumers)
+    matches = {c.name: _match(c.match) for c in directory.consumers if c.match is not None}
+    return Told(hash, objects, grants, consumers, matches)
 
 
 def pack(config: Told) -> bytes:
@@ -108,6 +113,9 @@ def compare(old: Told, new: Told) -> list[Change]:
             if pair not in judged:
                 judged[pair] = list(_fields(old.grants[before[0]], new.grants[after[0]]))
             words = judged[pair] + ([_keys(before[1], after[1])] if before[1] != after[1] else [])
+            rules = (old.matches.get(name), new.matches.get(name))
+            if rules[0] != rules[1]:
+                words = [*words, _field("match", *rules)]
         for what in words:
             alike.setdefault(("consumers", what, "live"), []).append(f"consumers.{name}")
     return [Change(tuple(names), what, effect) for (_, what, effect), names in alike.items()]
@@ -192,8 +200,12 @@ def grant(c: ConsumerEntry) -> dict[str, str]:
     if c.operations:
         fields["operations"] = _list(c.operations)
     if c.end_user:
-        fields["end_user"] = f"field:{c.end_user}"
+        fields["end_user"] = EndUser().write(c.end_user)
     return fields | {f"labels.{name}": text for name, text in c.labels}
+
+
+def _match(match: Match) -> str:
+    return write(match) + (f", each {match.each}" if match.each else "")
 
 
 def _limits(name: str, limits: Sequence[LimitSpec]) -> Iterator[tuple[str, str]]:

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import NamedTuple
 
-from sluicegate.core.caller import digest
+from sluicegate.core.caller import CLAIM, digest
 from sluicegate.core.limits.base import LimitSpec
 from sluicegate.core.secret import Secret
 from sluicegate.core.settings import ParamSpec
@@ -17,6 +17,7 @@ from sluicegate.core.snapshot import ConsumerEntry, Directory, Model, TenantEntr
 from sluicegate.spec.ceilings import LimitForm, identity
 from sluicegate.spec.compile import Compiler
 from sluicegate.spec.kinds import closest, quoted
+from sluicegate.spec.matching import Matches, Matching
 from sluicegate.spec.people import ConsumerSpec, PlanSpec, TenantSpec
 from sluicegate.spec.problems import MOST, Path
 from sluicegate.spec.rules import contradiction
@@ -29,6 +30,7 @@ People = Sequence[tuple[str, ConsumerSpec, tuple[Key, ...]]]
 """Every consumer: its name, what is said of it, its keys."""
 
 _NO_PLAN = PlanSpec()
+_NO_MATCHES: Matches = {}
 
 
 class Grant(NamedTuple):
@@ -52,12 +54,15 @@ def keys_of(spec: ConsumerSpec) -> tuple[Key, ...]:
 class Grants:
     """One compilation of those who may ask."""
 
-    def __init__(self, compiler: Compiler, models: Iterable[Model], people: People) -> None:
+    def __init__(
+        self, compiler: Compiler, models: Iterable[Model], people: People, matches: Matches = _NO_MATCHES
+    ) -> None:
         self.compiler = compiler
         self.document = compiler.document
         self.cx = compiler.cx
         self.models = {m.name: m for m in models}
         self.people = people
+        self.matching = Matching(compiler.document, matches, self.cx)
         self._grants: dict[int, Grant] = {}
         "By identity of what is said: many consumers share it."
 
@@ -82,6 +87,7 @@ class Grants:
         if not self.people and not self.cx.problems.damaged(("consumers",)):
             self.cx.say((), "needs consumers", "write consumers: a map from names to consumers")
         self._check_keys()
+        self.matching.check()
         self._check_end_users()
 
     def directory(self, secrets: tuple[Secret, ...], number: Callable[[str, str], int]) -> Directory:
@@ -89,13 +95,16 @@ class Grants:
         current = secrets[0]
         entries = []
         grants = self._grants
+        matches = self.matching.matches
         for name, spec, keys in self.people:
+            match = matches.get(name)
             grant = grants.get(id(spec)) or self.grant(spec)
             digests = tuple([k.value if type(k) is Digest else digest(_bytes(k), current) for k in keys])
             entries.append(
                 ConsumerEntry(
                     number("consumer", name), name, grant.tenant, grant.models, digests, grant.limits, grant.params,
                     grant.operations, grant.labels, grant.diagnostics, grant.end_user,
+                    None if match is None else self.matching.resolved(match[0], spec.each),
                 )
             )  # fmt: skip
         tenants = dict(self.document.tenants)
@@ -267,9 +276,17 @@ class Grants:
         for name, spec, keys in self.people:
             if spec.key is not None and spec.keys is not None:
                 self.cx.say(("consumers", name, "keys"), "stands beside key", "put both into keys", key=True)
-            if not keys and not self.cx.problems.damaged(("consumers", name)):
+            if not keys and name not in self.matching.matches and not self.cx.problems.damaged(("consumers", name)):
                 hint = f"write key: ${{env:{name.upper().replace('-', '_').replace('.', '_')}_KEY}}"
+                hint += ", or match: for callers with tokens" if self.matching.issuers else ""
                 self.cx.say(("consumers", name), "has no key", hint, key=True)
+            if spec.end_user.startswith(CLAIM) and name not in self.matching.matches:
+                what = "has no effect: only tokens have claims, and it shows keys"
+                hint = "write match: too, or end_user: field:safety_identifier"
+                self.cx.say(("consumers", name, "end_user"), what, hint)
+            if spec.each and name not in self.matching.matches:
+                hint = "write match: {issuer: ...}, or remove it"
+                self.cx.say(("consumers", name, "each"), "has no effect without match", hint, key=True)
             for n, key in enumerate(keys):
                 first = owners.setdefault(key.value if type(key) is Digest else key, (name, n))
                 if first != (name, n):

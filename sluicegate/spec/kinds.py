@@ -47,6 +47,8 @@ class Context:
         self.keys: dict[Path, Place] = {}
         self.sealed: dict[Path, str] = {}
         "Source text of values that came from a reference: shown in errors in place of the value."
+        self.texts: dict[Path, Scalar] = {}
+        "Expressions, for errors that stand inside them."
         self.elsewhere: Elsewhere | None = None
         "Consumers that stand in a file of their own."
         self.origin = ""

@@ -12,9 +12,11 @@ import os
 from collections.abc import Container
 from typing import Any
 
+from sluicegate.core.snapshot import Match
 from sluicegate.spec import nodes
 from sluicegate.spec.forms import Labels
 from sluicegate.spec.kinds import MISSING, Context, Name, quoted
+from sluicegate.spec.match import MatchForm
 from sluicegate.spec.nodes import Listing, Mapping, Node, Scalar
 from sluicegate.spec.people import KEY, ConsumerSpec
 from sluicegate.spec.problems import MOST, Path, Place, Problems
@@ -25,6 +27,7 @@ LARGEST = 1024 * 1024 * 1024
 LONGEST_LINE = 64 * 1024
 
 _SECTION = Section(ConsumerSpec)
+MATCH = MatchForm()
 _NAME = Name()
 
 
@@ -48,6 +51,8 @@ class Lines:
         self._values: dict[tuple[str, str], Any] = {}
         "By field and what is said of it."
         self.people: list[tuple[str, ConsumerSpec, tuple[Key, ...]]] = []
+        self.matches: dict[str, tuple[Match, ConsumerSpec]] = {}
+        "By name."
 
     def read(self, at: Path) -> None:
         """Fill `people`; `at` is where the configuration names the file."""
@@ -98,8 +103,11 @@ class Lines:
         try:
             said = _decode(line.decode())
             name = said.pop("name")
-            key, keys = said.pop("key", None), said.pop("keys", None)
-            if type(name) is not str or name in self._number or name in self._others or (key is None) == (keys is None):
+            key, keys, match = said.pop("key", None), said.pop("keys", None), said.pop("match", None)
+            shows = (key is not None) + (keys is not None)
+            if type(name) is not str or name in self._number or name in self._others:
+                raise _Twice
+            if shows > 1 or not (shows or match):
                 raise _Twice
         except json.JSONDecodeError as e:
             problems.add(Place(self._shown, n, e.colno), (), f"not JSON: {e.msg.lower()}", "one object a line")
@@ -118,10 +126,16 @@ class Lines:
                 self._wrong(n)
                 return
             self._specs[text] = spec
-        shown = self._keys(n, key, keys)
+        shown = self._keys(n, key, keys) if shows else ()
         if shown is None or not _NAME.matches(name):
             self._wrong(n)
             return
+        if match is not None:
+            rule = MatchForm.plain(match) or self._match(n, match)
+            if rule is None:
+                self._wrong(n)
+                return
+            self.matches[name] = (rule, spec)
         self._number[name] = n
         self.people.append((name, spec, shown))
 
@@ -147,6 +161,11 @@ class Lines:
                 self._values[at] = known
             values[field] = known
         return ConsumerSpec(**values)
+
+    def _match(self, n: int, said: Any) -> Match | None:
+        cx = self._scratch(n)
+        rule = MATCH.read(cx, _node(said, cx.start), ("consumers",))
+        return None if len(cx.problems) or cx.sealed or not isinstance(rule, Match) else rule
 
     def _keys(self, n: int, key: Any, keys: Any) -> tuple[Key, ...] | None:
         several = [key] if keys is None else keys
@@ -210,7 +229,7 @@ class Lines:
         cx.problems = problems
         if "key" in node.items and "keys" in node.items:
             problems.add(node.keys["keys"], at, "keys stands beside key", "put both into keys")
-        elif "key" not in node.items and "keys" not in node.items:
+        elif not {"key", "keys", "match"} & set(node.items):
             problems.add(place, at, "has no key", 'write "key": "sgk1:..."')
         if node.items:
             _SECTION.read(cx, node, at)

@@ -5,14 +5,18 @@ Where the guidance for gateways says so, the finding ends in the id of its row i
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Iterator
+from itertools import islice
 from typing import NamedTuple
 
+from sluicegate.core.claims import CHANGING
 from sluicegate.core.secret import Secret
 from sluicegate.core.snapshot import Deployment, Instance, Model, Snapshot
 from sluicegate.spec.grants import People
 from sluicegate.spec.kinds import Context, quoted
 from sluicegate.spec.language import Document
+from sluicegate.spec.matching import Matches, looked_at, misspelt
 from sluicegate.spec.problems import Path, Severity
 from sluicegate.spec.regions import areas
 from sluicegate.spec.skus import PROVISIONED
@@ -29,6 +33,16 @@ QUOTA_SKUS = ("Standard", "DataZoneStandard", "GlobalStandard")
 NOT_VERSIONS = frozenset(("latest", "newest", "current", "default", "auto", "any", "stable", "preview", "*"))
 
 
+EXPRESSIONS = 200
+"""That are tried one after the other for a token that is new: some tenths of a millisecond."""
+
+ENOUGH = 20
+"""Findings of one kind about consumers, of whom there may be a hundred thousand."""
+
+_GUID = re.compile(r"[0-9A-Fa-f]{8}(-[0-9A-Fa-f]{4}){3}-[0-9A-Fa-f]{12}")
+_NO_MATCHES: Matches = {}
+
+
 class Finding(NamedTuple):
     """What a rule has to say. `key`: about the thing of this name, not about what was written for it."""
 
@@ -42,10 +56,13 @@ class Finding(NamedTuple):
 class Sight:
     """What the rules look at."""
 
-    def __init__(self, document: Document, snapshot: Snapshot, people: People, cx: Context) -> None:
+    def __init__(
+        self, document: Document, snapshot: Snapshot, people: People, cx: Context, matches: Matches = _NO_MATCHES
+    ) -> None:
         self.document = document
         self.snapshot = snapshot
         self.people = people
+        self.matches = matches
         self.cx = cx
         self.instances = {i.number: i for i in snapshot.instances}
         self.deployments = {d.number: d for d in snapshot.deployments}
@@ -70,7 +87,10 @@ class Sight:
 def lint(sight: Sight) -> None:
     """Write every finding down."""
     for rule in RULES:
-        for f in rule(sight):
+        found: Iterator[Finding] = rule(sight)
+        if rule in ABOUT_MANY:
+            found = islice(found, ENOUGH)
+        for f in found:
             sight.cx.say(f.path, f.what, f.hint, f.severity, f.key)
 
 
@@ -311,7 +331,59 @@ def short_keys(sight: Sight) -> Iterator[Finding]:
                 yield Finding(at, "warning", f"shorter than {SHORT_KEY} characters", "openssl rand -hex 32 makes a key")
 
 
+def changing(sight: Sight) -> Iterator[Finding]:
+    """Claims that say who somebody is today."""
+    for name, (match, spec) in sight.matches.items():
+        at: Path = ("consumers", name, "match")
+        hint = "oid and sub never change and are never given to another; azp names the application"
+        for claim, below in looked_at(match):
+            if claim in CHANGING:
+                what = f"lets in by {claim}: {CHANGING[claim]} (E5)"
+                yield Finding((*at, *below), "warning", what, hint)
+        if spec.each in CHANGING:
+            yield Finding(("consumers", name, "each"), "warning", f"by {spec.each}: {CHANGING[spec.each]}", hint)
+
+
+def misspelt_claims(sight: Sight) -> Iterator[Finding]:
+    """Claims that are nearly ones that everybody knows. A provider may call its own as it likes."""
+    for name, (match, _) in sight.matches.items():
+        for claim, below in looked_at(match):
+            meant = misspelt(claim)
+            if meant:
+                what = f"no usual claim is called {quoted(claim)}; was {quoted(meant)} meant?"
+                yield Finding(("consumers", name, "match", *below), "note", what)
+
+
+def capitals(sight: Sight) -> Iterator[Finding]:
+    """Ids in capitals: Entra writes them in small letters, and letters count."""
+    for name, (match, _) in sight.matches.items():
+        for claim, values in match.claims:
+            for value in values:
+                if value != value.lower() and _GUID.fullmatch(value):
+                    what = "has capitals, and tokens of Entra have small letters: it would not match"
+                    yield Finding(("consumers", name, "match", claim), "warning", what, f"write {value.lower()}")
+
+
+def many_expressions(sight: Sight) -> Iterator[Finding]:
+    """Maps are found by value, expressions are tried."""
+    tried = [name for name, (match, _) in sight.matches.items() if match.tree is not None]
+    if len(tried) > EXPRESSIONS:
+        what = f"one of {len(tried)} expressions: all are tried for every token that is new"
+        yield Finding(("consumers", tried[0], "match"), "warning", what, "write maps: they are found by value")
+
+
+def lone_family(sight: Sight) -> Iterator[Finding]:
+    """A family of one."""
+    for name, (match, spec) in sight.matches.items():
+        if spec.each and any(claim == spec.each and len(values) == 1 for claim, values in match.claims):
+            yield Finding(("consumers", name, "each"), "note", f"its match lets in one {spec.each} only", "", True)
+
+
 RULES = (
     plain_http, keys_in_urls, lonely, no_burst, one_quota, one_subscription, over_areas, by_the_platform,
     one_gateway_region, unpinned, mixed, nowhere, hasty, overrides, twins, unused, short_keys,
+    changing, misspelt_claims, capitals, many_expressions, lone_family,
 )  # fmt: skip
+
+ABOUT_MANY = (changing, misspelt_claims, capitals, lone_family)
+"""Rules about each consumer."""

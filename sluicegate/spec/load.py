@@ -149,6 +149,7 @@ def _load(
     compiler = Compiler(document, cx, base, operations)
     snapshot = compiler.snapshot()
     people = [(name, spec, keys_of(spec)) for name, spec in document.consumers.items()]
+    matches = {name: (spec.match, spec) for name, spec in document.consumers.items() if spec.match is not None}
     files: tuple[str, ...] = ()
     if document.directory:
         path = compiler.path(document.directory)
@@ -156,8 +157,9 @@ def _load(
         lines = Lines(path, os.path.join(os.path.dirname(file), document.directory), cx, document.consumers)
         lines.read(("directory",))
         people += lines.people
+        matches |= lines.matches
         cx.elsewhere = lines
-    grants = Grants(compiler, snapshot.models, people)
+    grants = Grants(compiler, snapshot.models, people, matches)
     grants.check()
     if problems.fatal:
         return Loaded(problems, files=files)
@@ -167,7 +169,7 @@ def _load(
         held = numbers.known(snapshot.gateway.data, start)
         numbers.carry(document, people, held, cx)
         if not problems.fatal:
-            lint(Sight(document, snapshot, people, cx))
+            lint(Sight(document, snapshot, people, cx, matches))
             directory = grants.directory(secrets, held.of)
             snapshot = numbered(replace(snapshot, hash=fingerprint(snapshot, directory)), held)
             if start:

@@ -33,11 +33,53 @@ class Scalar:
     plain: bool = True
     refused: bool = False
     "It was an alias: reported already, and worth nothing to whoever reads it."
+    raw: str = field(default="", compare=False)
+    "As it stands in the file, with quotes and indentation, unless that is its text on one line."
+
+    def inside(self, at: int) -> Place:
+        """Where the character of this number stands in the file."""
+        line, column = self.place.line, self.place.column
+        if not self.raw:
+            return Place(self.place.file, line, column + at)
+        before = self.raw[: _source(self.raw, self.text, at)]
+        if "\n" in before:
+            return Place(self.place.file, line + before.count("\n"), len(before) - before.rfind("\n"))
+        return Place(self.place.file, line, column + len(before))
 
     @property
     def empty(self) -> bool:
         """Nothing was written."""
         return self.plain and self.text in ("", "~", "null", "Null", "NULL")
+
+
+def _source(raw: str, text: str, at: int) -> int:
+    """How far into `raw` the character of this number in its text is: escapes, folded lines and indentation between."""
+    if raw[0] == "|":  # line by line
+        lines = raw.split("\n")
+        indent = min((len(line) - len(line.lstrip(" ")) for line in lines[1:] if line.strip()), default=0)
+        line = text.count("\n", 0, at)
+        begin = sum(len(before) + 1 for before in lines[: line + 1])
+        return begin + indent + at - (text.rfind("\n", 0, at) + 1)
+    quote = raw[0] if raw[0] in "\"'" else ""
+    i = _over_blanks(raw, raw.find("\n") + 1) if raw[0] == ">" else len(quote)
+    for n in range(min(at, len(text))):
+        while quote == '"' and raw[i : i + 2] == "\\\n":  # a line that goes on: worth nothing
+            i = _over_blanks(raw, i + 2)
+        if quote == '"' and raw[i : i + 1] == "\\":
+            i += {"x": 4, "u": 6, "U": 10}.get(raw[i + 1 : i + 2], 2)
+        elif quote == "'" and raw[i : i + 2] == "''":
+            i += 2
+        elif text[n] in " \n" and "\n" in raw[i : _over_blanks(raw, i)]:  # folded: the last of the run takes it all
+            i = i if text[n + 1 : n + 2] == "\n" else _over_blanks(raw, i)
+        else:
+            i += 1
+    return i
+
+
+def _over_blanks(raw: str, at: int) -> int:
+    while at < len(raw) and raw[at] in " \t\n":
+        at += 1
+    return at
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,8 +161,10 @@ class _Reader:
         self.line = line
         self.problems = problems
         self.nodes = 0
+        self.text = ""
 
     def document(self, text: str) -> Mapping | None:
+        self.text = text
         events = iter(yaml.parse(text, Loader=_Loader))
         for event in events:
             if isinstance(event, yaml.DocumentStartEvent):
@@ -164,7 +208,9 @@ class _Reader:
             return listing
         if isinstance(event, yaml.AliasEvent):
             return Scalar(place, "", plain=False, refused=True)
-        return Scalar(place, event.value, plain=not event.style)
+        start, end = event.start_mark, event.end_mark
+        raw = self.text[start.index : end.index] if event.style or start.line != end.line else ""
+        return Scalar(place, event.value, not event.style, raw=raw)
 
     def mapping(self, place: Place, events: Iterator[Any], path: Path, depth: int) -> Mapping:
         found = Mapping(place)

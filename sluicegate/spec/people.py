@@ -11,9 +11,11 @@ from typing import Annotated, ClassVar
 
 from sluicegate.core.limits.base import LimitSpec
 from sluicegate.core.settings import ParamSpec
+from sluicegate.core.snapshot import Match
 from sluicegate.spec.ceilings import LimitForm
 from sluicegate.spec.forms import Grants, Labels
 from sluicegate.spec.kinds import Name
+from sluicegate.spec.match import Each, MatchForm
 from sluicegate.spec.offered import Operation
 from sluicegate.spec.rules import Rules
 from sluicegate.spec.sections import Listing
@@ -69,7 +71,7 @@ class PlanSpec:
 class ConsumerSpec:
     """An application that calls the gateway."""
 
-    later: ClassVar = ("match", "each", "pins", "class", "quotas", "budgets")
+    later: ClassVar = ("pins", "class", "quotas", "budgets")
 
     models: Annotated[tuple[str, ...], Grants()] = ()
     "The models it may use, or `all`. Nothing is granted that is not written, here or in its plan."
@@ -77,6 +79,11 @@ class ConsumerSpec:
     "A reference to the key that it shows, or a digest of it: `sgk1:...`."
     keys: Annotated[tuple[Key, ...], Listing(KEY)] | None = None
     "Several keys, all valid, for rotation. Either this or `key`."
+    match: Annotated[Match, MatchForm()] | None = None
+    """Which tokens and certificates are its own: a map of what must be equal, or an expression. Beside keys, or instead
+    of them."""
+    each: Annotated[str, Each()] = ""
+    "A claim of which every value is a consumer of its own, NAME:VALUE, for limits and records."
     tenant: Annotated[str, Name()] = "default"
     "Whom it belongs to."
     plan: Annotated[str, Name()] = ""
@@ -92,6 +99,7 @@ class ConsumerSpec:
     labels: Annotated[tuple[tuple[str, str], ...], Labels()] = ()
     "Words of your own that stand in its records."
     end_user: Annotated[str, EndUser()] = ""
-    "The field of its requests that names who uses it: for records, limits `each: end_user`, and rollouts."
+    """What names who uses it: a field of its requests, or `claim:` and a claim of its tokens. For records, limits
+    `each: end_user`, and rollouts."""
     was: Annotated[tuple[str, ...], Listing(Name())] = ()
     "Names it had before: what is known of it goes on under the new one."

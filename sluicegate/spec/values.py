@@ -169,23 +169,25 @@ class PublicUrl(Word):
 class EndUser(Word):
     """Where a request says who uses the application that sends it."""
 
-    pattern = r"field:[a-z][a-z0-9_]{0,62}"
+    pattern = r"field:[a-z][a-z0-9_]{0,62}|claim:.{1,128}"
 
     def says(self) -> str:
-        return "field:safety_identifier, field:user, or another field of the body"
+        return "field:safety_identifier, field:user, or another field of the body, or a claim such as claim:oid"
 
     def parse(self, text: str) -> str:
         kind, colon, name = text.partition(":")
-        if colon and kind in ("claim", "header"):
+        if kind == "claim" and name and name.isprintable() and len(name) <= 128:
+            return text
+        if colon and kind == "header":
             raise Wrong("belongs to the language and arrives later", f"now: {self.says()}")
-        if not re.fullmatch(self.pattern, text):
+        if kind != "field" or not re.fullmatch(self.pattern, text):
             raise Wrong("does not say where", f"write {self.says()}")
         if name in UNTOUCHABLE:
             raise Wrong("names a field that says something else", f"write {self.says()}")
         return name
 
     def write(self, value: str) -> str:
-        return f"field:{value}" if value else ""
+        return value if not value or value.startswith("claim:") else f"field:{value}"
 
 
 class Bind(NamedTuple):

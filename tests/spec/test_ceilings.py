@@ -140,12 +140,16 @@ def test_the_nearest_place_says_who_the_end_user_is():
 @pytest.mark.parametrize(
     ("text", "problem"),
     [
-        (consumer("end_user: claim:oid"), '18:15 consumers.my-app.end_user: "claim:oid" belongs to the language and arrives '
-         "later | now: field:safety_identifier, field:user, or another field of the body"),
+        (consumer("end_user: header:x-user"), '18:15 consumers.my-app.end_user: "header:x-user" belongs to the language and '
+         "arrives later | now: field:safety_identifier, field:user, or another field of the body, or a claim such as "
+         "claim:oid"),
+        (consumer("end_user: claim:oid"), "18:15 consumers.my-app.end_user: has no effect: only tokens have claims, and it "
+         "shows keys | write match: too, or end_user: field:safety_identifier"),
         (consumer("end_user: user"), '18:15 consumers.my-app.end_user: "user" does not say where | write '
-         "field:safety_identifier, field:user, or another field of the body"),
+         "field:safety_identifier, field:user, or another field of the body, or a claim such as claim:oid"),
         (consumer("end_user: field:messages"), '18:15 consumers.my-app.end_user: "field:messages" names a field that says '
-         "something else | write field:safety_identifier, field:user, or another field of the body"),
+         "something else | write field:safety_identifier, field:user, or another field of the body, or a claim such as "
+         "claim:oid"),
         (consumer("tenant: shop") + f"tenants: {{shop: {{{USERS}}}}}\n", "19:27 tenants.shop.limits: counts each end user, "
          "but none of its consumers says who that is | write end_user: field:safety_identifier at the consumer"),
         (model("rollout: {to: [weu/b], share: 5%, stick_to: end_user}").replace(

@@ -59,7 +59,7 @@ def test_the_smallest_file_is_enough():
          "a path | write an origin such as https://app.contoso.example: browsers say no more than that"),
         (bottom("instance: {}"), '18:1 unknown key "instance"; did you mean "instances"?'),
         (consumer("quotas: [50M tokens/month]"), f"18:5 consumers.my-app.quotas: {LATER}"),
-        (consumer("match: {issuer: x}"), f"18:5 consumers.my-app.match: {LATER}"),
+        (consumer("match: {issuer: x}"), '18:21 consumers.my-app.match.issuer: no issuer is called "x" | declare it under issuers:'),
         (model("rollout: {to: gpt-4o@2024-11-20, steps: [1%]}"), f"14:38 models.chat.rollout.steps: {LATER}"),
         (bottom("tenants: {retail: {budgets: [1 EUR/day]}}"), f"18:20 tenants.retail.budgets: {LATER}"),
         (bottom("guards: [{name: pii}]"), f"18:1 guards: {LATER}"),
