@@ -18,6 +18,9 @@ LARGEST: Final = 16 * 1024
 
 LARGEST_HEADER: Final = 8 * 1024
 LONGEST_KID: Final = 256
+DEEPEST: Final = 16
+"""Of what lies in each other in a header, in claims, in a set of keys."""
+
 MOST_KEYS: Final = 100
 """Of one issuer. Entra publishes about eight."""
 
@@ -59,7 +62,24 @@ def object_of(data: bytes) -> dict[str, Any]:
         raise Malformed("not JSON") from None
     if not isinstance(found, dict):
         raise Malformed("not a JSON object")
+    if text.count("{") + text.count("[") > DEEPEST and _deeper(found):
+        raise Malformed(f"deeper than {DEEPEST}")
     return found
+
+
+def _deeper(found: Any) -> bool:
+    """Whether things lie in each other beyond DEEPEST."""
+    layer = [found]
+    for _ in range(DEEPEST):
+        layer = [
+            inner
+            for outer in layer
+            for inner in (outer.values() if isinstance(outer, dict) else outer)
+            if isinstance(inner, dict | list)
+        ]
+        if not layer:
+            return False
+    return True
 
 
 def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:

@@ -20,6 +20,7 @@ from sluicegate.spec.book import families, window
 from sluicegate.spec.capacity import BoundarySpec, DeploymentSpec, InstanceSpec
 from sluicegate.spec.forms import Use
 from sluicegate.spec.front import front
+from sluicegate.spec.issuers import check, issuer
 from sluicegate.spec.kinds import Context, closest, quoted
 from sluicegate.spec.language import Document
 from sluicegate.spec.offered import LATER, has, offered, problem
@@ -68,9 +69,8 @@ class Compiler:
         self.check_fallbacks(models)
         deployments = tuple(self.offers.deployments)
         prices = price(self.document, deployments, [self.offers.label(d) for d in deployments], self.cx)
-        return Snapshot(
-            "", gateway, tuple(instances), deployments, tuple(models), prices, identities=tuple(self.identities)
-        )
+        issuers, identities = self.issuers(), tuple(self.identities)
+        return Snapshot("", gateway, tuple(instances), deployments, tuple(models), prices, issuers, identities)
 
     # ------------------------------------------------------------ the process
 
@@ -147,6 +147,19 @@ class Compiler:
             except (ssl.SSLError, ValueError):
                 hint = "both are PEM files, the certificate first in its chain, and the key belongs to it"
                 self.cx.say((*at, "certificate"), "certificate and key do not make a pair we can serve with", hint)
+
+    def issuers(self) -> tuple[settings.Issuer, ...]:
+        """Those that could be read; each says of its tokens what no other does."""
+        found = [issuer(name, spec, self.cx, self.path) for name, spec in self.document.issuers.items()]
+        issuers = tuple(one for one in found if one is not None)
+        check(issuers, self.cx)
+        for one in issuers:
+            at: Path = ("issuers", one.name)
+            if one.kind == "file":
+                self.readable(one.source, (*at, "jwks"))
+            if one.ca is not None:
+                self.check_authorities(one.ca, (*at, "ca"))
+        return issuers
 
     # ------------------------------------------------------------ what exists
 
@@ -243,13 +256,16 @@ class Compiler:
         if spec.endpoint.scheme != "https":
             self.cx.say((*at, "tls"), "has no effect on an http:// endpoint", "remove it, or write https://", key=True)
             return None
-        ca, here = self.path(spec.tls.ca), (*at, "tls", "ca")
-        if self.readable(ca, here):
+        ca = self.path(spec.tls.ca)
+        self.check_authorities(ca, (*at, "tls", "ca"))
+        return ca
+
+    def check_authorities(self, ca: str, at: Path) -> None:
+        if self.readable(ca, at):
             try:
                 ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT).load_verify_locations(ca)
             except (ssl.SSLError, ValueError):
-                self.cx.say(here, "holds no certificate that we can read", "write a PEM file: BEGIN CERTIFICATE ...")
-        return ca
+                self.cx.say(at, "holds no certificate that we can read", "write a PEM file: BEGIN CERTIFICATE ...")
 
     # ------------------------------------------------------------ how models are reached
 

@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from typing import Annotated, ClassVar
 
 from sluicegate.spec.capacity import BoundarySpec, InstanceSpec
+from sluicegate.spec.issuers import IssuerSpec
 from sluicegate.spec.kinds import PublicName, Text
 from sluicegate.spec.money import PricesSpec
 from sluicegate.spec.people import ConsumerSpec, PlanSpec, TenantSpec
@@ -25,7 +26,7 @@ from sluicegate.spec.values import LanguageVersion
 class Document:
     """A configuration."""
 
-    later: ClassVar = ("issuers", "classes", "queue", "jobs", "cache", "guards")
+    later: ClassVar = ("classes", "queue", "jobs", "cache", "guards")
 
     version: Annotated[str, LanguageVersion()]
     "Of the language."
@@ -43,6 +44,8 @@ class Document:
     "The process itself."
     boundaries: Annotated[Mapping[str, BoundarySpec], Keys("boundary")] = field(default_factory=dict)
     "Where prompts may be processed, for tenants to choose from."
+    issuers: Annotated[Mapping[str, IssuerSpec], Keys("issuer")] = field(default_factory=dict)
+    "Who signs tokens that consumers may show instead of keys."
     tenants: Annotated[Mapping[str, TenantSpec], Keys("tenant")] = field(default_factory=dict)
     "Groups of consumers that are billed and isolated together."
     plans: Annotated[Mapping[str, PlanSpec], Keys("plan")] = field(default_factory=dict)
