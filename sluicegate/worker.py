@@ -336,6 +336,7 @@ class Worker:
         if self.revoked:
             callers = callers.altered(Change(tuple(self.revoked), ()))
         self.prove_for(snapshot.issuers)
+        others = callers is not world.callers
         world.adopt(snapshot, callers)
         self.snapshot = snapshot
         self.bound.adopted()
@@ -350,6 +351,10 @@ class Worker:
         self.server.tls = tls
         self.upstream.warm(snapshot.instances)
         self.upstream.retire(gone)
+        if others:
+            now = time.monotonic()
+            for drive in list(self.bound.live):
+                drive.turn(now)
         gc.collect(1)
         gc.freeze()
 

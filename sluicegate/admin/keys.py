@@ -27,6 +27,6 @@ def routes(gateway: Gateway) -> list[Route]:
               query=shapes.KeyPage, answers=shapes.Keys, id="keys"),
         Route("POST", "/v1/keys/revoke", "operator", revoke,
               "Let nobody in with a key any more: on all workers at once, across restarts, whatever the configuration "
-              "says. Answers that are being streamed end as they would.", takes=shapes.Revoke,
+              "says. Its streams end with an error event; what does not stream is answered.", takes=shapes.Revoke,
               answers=shapes.RevokedKey, errors={409: "no such consumer or key"}, id="key_revoke"),
     ]  # fmt: skip

@@ -83,7 +83,8 @@ def revoke(at: At, consumer: str, key: str, as_json: bool) -> None:
     the middle of sgk_5f2a9c10_...
 
     All workers refuse it within a second, and so does every later start with the same gateway.data, whatever the
-    configuration says; a revoked key cannot be brought back. Answers that are under way end as they would.
+    configuration says; a revoked key cannot be brought back. Streams under way end with an error event; what does not
+    stream is answered.
     """
     parts = key.split("_")
     if key.startswith("sgk_") and len(parts) > 2:

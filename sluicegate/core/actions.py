@@ -97,6 +97,15 @@ class Relay:
         self.timed = timed
 
 
+class Cut:
+    """End a relayed stream with an error event of its dialect. Answer: Ended."""
+
+    __slots__ = ("reason",)
+
+    def __init__(self, reason: str) -> None:
+        self.reason = reason
+
+
 class Reply:
     """Answer by ourselves, in the client's dialect. The last action of an exchange; it is not answered.
 
@@ -131,4 +140,4 @@ class Mirror:
         self.member = member
 
 
-Action = Read | Ask | Wait | Send | Relay | Reply | Defer | Mirror
+Action = Read | Ask | Wait | Send | Relay | Cut | Reply | Defer | Mirror

@@ -184,6 +184,16 @@ class Shown:
         other = callers.match(certificate)
         return found if isinstance(other, str) or other.number == found.number else "credential.ambiguous"
 
+    def still(self, callers: Callers, consumer: Consumer) -> bool:
+        """Whether it belongs to this consumer yet, of which that was true before. A token that has expired meanwhile
+        does: nobody took it back."""
+        principal = self.principal
+        if principal is None:
+            found: Consumer | str | None = callers.find(self.keys[0]) if self.keys else None
+        else:
+            found = callers.match(principal)
+        return isinstance(found, Consumer) and found.number == consumer.number
+
     def mark(self, callers: Callers) -> bytes:
         """What tells one credential of a consumer from another: for limits that count each. Of tokens who bears them,
         or each new one would have the limit anew."""

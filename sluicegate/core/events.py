@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 Sent = Literal["nothing", "some", "all"]
 """How much of a request had reached the upstream's socket when an attempt failed: decides whether a retry is lawful."""
 
-How = Literal["done", "cut", "idle", "gone", "drained", "refused", "slow_reader"]
+How = Literal["done", "cut", "idle", "gone", "drained", "refused", "revoked", "slow_reader"]
 """How a relayed answer ended. `done` is the only one that is a success."""
 
 
@@ -282,7 +282,8 @@ class Failed:
 
 
 class Turn:
-    """A long exchange reached a point to settle at; `Relay` again to go on."""
+    """A long exchange reached a point to look again: who may ask changed while its answer streams. `Relay` again to go
+    on, `Cut` to end it."""
 
     __slots__ = ("at", "usage")
 

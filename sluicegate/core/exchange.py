@@ -11,7 +11,7 @@ from collections.abc import Generator, Mapping, Sequence
 from math import inf
 from typing import Any, Final
 
-from sluicegate.core.actions import Action, Ask, Read, Relay, Reply, Send
+from sluicegate.core.actions import Action, Ask, Cut, Read, Relay, Reply, Send
 from sluicegate.core.breaker import REJECTED
 from sluicegate.core.door import Door
 from sluicegate.core.end_user import claimed, end_user, mark
@@ -41,6 +41,9 @@ ASKS: Final = 3
 
 EXPECTED: Final = 1000
 """Tokens of an answer, at most, for comparing what members carry: few come near the maximum they are asked for."""
+
+REVOKED: Final = "credential.revoked"
+"""Why a stream of somebody who may not ask any more is ended."""
 
 _FINISHED = ("done", "gone", "slow_reader")
 """Ways a relay ends that are settled; every other way is an interruption the client was told about."""
@@ -280,8 +283,12 @@ def exchange(world: World) -> Exchange:
                             notes = relay.notes + _diagnostics(world, record)
                             relay = Relay(relay.on_gone, relay.headers, (), notes, relay.platform, True)
                         e = yield relay
-                        while type(e) is not Ended:  # a Turn: nothing to settle on the way yet
-                            e = yield relay
+                        while type(e) is not Ended:  # a Turn: nothing to settle on the way, but who may ask changed
+                            if head.credentials.still(world.callers, consumer):
+                                e = yield relay
+                            else:
+                                record.trail.append(REVOKED)
+                                e = yield Cut(REVOKED)
                         now = attempt.ended_at = e.at
                         record.how = e.how
                         record.usage = usage = e.usage

@@ -17,8 +17,8 @@ from math import inf
 from typing import Any, Final
 
 from sluicegate.apis.base import Api, BadRequest
-from sluicegate.core.actions import ABORT, Action, Ask, Defer, Mirror, Read, Relay, Reply, Send, Wait
-from sluicegate.core.events import Answered, Body, Ended, Event, Facts, Failed, Gone, Head, How, Refused
+from sluicegate.core.actions import ABORT, Action, Ask, Cut, Defer, Mirror, Read, Relay, Reply, Send, Wait
+from sluicegate.core.events import Answered, Body, Ended, Event, Facts, Failed, Gone, Head, How, Refused, Turn
 from sluicegate.core.exchange import Exchange, exchange
 from sluicegate.core.pool import Member
 from sluicegate.core.ports import Attempt, Call, Chunk, Downstream, Lender, Upstream
@@ -146,6 +146,7 @@ class Drive:
         "ticket",
         "timed",
         "timeouts",
+        "turning",
         "unreadable",
         "upload",
     )  # fmt: skip
@@ -185,6 +186,8 @@ class Drive:
         "Seconds between events and the calls they led to."
         self.asking = False
         "The exchange waits for the keeper."
+        self.turning = False
+        "Who may ask changed before the answer began."
         self.timed = False
         "The client is told what the gateway added."
         "More lines of ours."
@@ -274,6 +277,16 @@ class Drive:
             self.on_gone = ABORT
             self.event(self.ticket, Gone(now))
             self.down.reset()
+
+    def turn(self, now: float) -> None:
+        """Who may ask changed: an answer that streams, or is going to, is looked at again."""
+        answer = self.answer
+        if self.done:
+            return
+        if not self.relaying:
+            self.turning = True
+        elif answer is not None and answer.mode == STREAM:
+            self.event(self.ticket, Turn(now, None))
 
     # ------------------------------------------------------------------ the trampoline
 
@@ -459,6 +472,9 @@ class Drive:
                 if answer.status == 200
                 else Ended(self.last, None, self.gone_how if self.gone else "done")
             )
+        if self.relaying:  # after a Turn
+            answer.ticket = self.ticket
+            return None
         self.relaying = True
         if self.timeouts.idle < self.timeouts.first_byte:
             self.watch_idle()
@@ -487,7 +503,16 @@ class Drive:
                 self.pause(self.last)
             if answer.over:
                 return answer.ended(self.last)
+            if self.turning and answer.mode == STREAM:
+                return Turn(self.last, None)
         return None
+
+    def perform_cut(self, action: Cut) -> Event:
+        answer = self.answer
+        assert answer is not None
+        now = self.bound.now()
+        self.give_up()
+        return answer.interrupted(now, "revoked", action.reason)
 
     def perform_later(self, action: object) -> Event | None:
         raise NotImplementedError(f"{type(action).__name__} is not performed yet")
@@ -630,6 +655,7 @@ _REPLIED: Final = Gone(0.0)
 
 PERFORM: Final[dict[type, Callable[[Drive, Any], Event | None]]] = {
     Ask: Drive.perform_ask,
+    Cut: Drive.perform_cut,
     Wait: Drive.perform_later,
     Defer: Drive.perform_later,
     Mirror: Drive.perform_later,

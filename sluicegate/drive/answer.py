@@ -69,6 +69,7 @@ CUT_MESSAGES: Final = {
     "stream.idle": "The model stopped sending. What was received so far is incomplete.",
     "stream.total": "The answer took longer than the gateway allows. What was received so far is incomplete.",
     "stream.drained": "The gateway is shutting down. What was received so far is incomplete.",
+    "credential.revoked": "The credential of this request was revoked. What was received so far is incomplete.",
     "stream.endless": "The model's answer exceeded what the gateway accepts. What was received so far is incomplete.",
 }
 
