@@ -43,7 +43,7 @@ from sluicegate.core.families import (
 )
 from sluicegate.core.keyset import KeySet
 from sluicegate.core.pool import Member
-from sluicegate.core.ports import Prover
+from sluicegate.core.ports import Certificates, Prover
 from sluicegate.core.refusals import status_of
 from sluicegate.core.secret import Secret
 from sluicegate.core.settings import Issuer
@@ -131,6 +131,8 @@ class Worker:
         "Of issuers, by source."
         self.on_lacks: Callable[[str], None] = lambda source: None
         "Who wants to know that a token names a key that a source has not."
+        self._certificates: tuple[object, Certificates] | None = None
+        "And what they were made of."
         self.prover: Prover | None = None
         self.prove_for(snapshot.issuers)
         self.upstream = Client(self.loop, self.wheel, time.monotonic, random)
@@ -138,7 +140,7 @@ class Worker:
         listen = snapshot.gateway.listen
         tls = server_context(listen.tls) if listen.tls else None
         self.server = Server(self.bound, paths(snapshot), listen, snapshot.hash, tls)
-        self.server.stand(snapshot.gateway.front)
+        self.server.stand(snapshot.gateway.front, self.certificates(snapshot))
         self._turns = 0
         self._timer: asyncio.TimerHandle | None = None
         self._due = 0.0
@@ -303,8 +305,25 @@ class Worker:
             PROVIDERS[instance.provider]
         if snapshot.issuers and self.prover is None:
             self.prover = self.proving()
+        self.certificates(snapshot)
         listen = snapshot.gateway.listen
         return server_context(listen.tls) if listen.tls else None
+
+    def certificates(self, snapshot: Snapshot) -> Certificates | None:
+        """Who reads client certificates, made once for the same files. What that takes is loaded only where there may
+        be some. Raises OSError."""
+        front, tls = snapshot.gateway.front, snapshot.gateway.listen.tls
+        if not front.certificates and front.forwarded is None:
+            self._certificates = None
+            return None
+        own = tls.client_ca if tls is not None else ""
+        key = (own, front.crl, front.forwarded)
+        if self._certificates is None or self._certificates[0] != key:
+            passed = front.forwarded.ca.path if front.forwarded is not None and front.forwarded.ca is not None else ""
+            authorities = [path for path in (own, passed) if path]
+            lists = [one.path for one in front.crl]
+            self._certificates = key, door.certificates(time.time, authorities, lists, passed)
+        return self._certificates[1]
 
     def prove_for(self, issuers: Sequence[Issuer]) -> None:
         """Tokens of these are let in from now on. What that takes is loaded where one is declared only."""
@@ -346,7 +365,7 @@ class Worker:
         self.listen_for_refused()
         self.server.config_hash = snapshot.hash
         self.server.know(paths(snapshot))
-        self.server.stand(snapshot.gateway.front)
+        self.server.stand(snapshot.gateway.front, self.certificates(snapshot))
         self.server.health.look(time.monotonic())
         self.server.tls = tls
         self.upstream.warm(snapshot.instances)

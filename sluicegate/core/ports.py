@@ -8,7 +8,7 @@ from typing import ClassVar, Protocol
 from sluicegate.core.events import Sent, Usage
 from sluicegate.core.keyset import KeySet
 from sluicegate.core.limits.lender import Want
-from sluicegate.core.principal import Principal
+from sluicegate.core.principal import Presented, Principal
 from sluicegate.core.record import UsageRecord
 from sluicegate.core.settings import Issuer
 from sluicegate.core.snapshot import Instance
@@ -231,6 +231,16 @@ class Timed(Protocol):
         """Monotonic time at which `expire` should be called, looked at when its slot comes up; inf: no longer filed."""
 
     def expire(self, now: float) -> None: ...
+
+
+class Certificates(Protocol):
+    """Client certificates. live: identity/certificates.py."""
+
+    def look(self, der: bytes) -> Presented:
+        """At the certificate of a TLS connection, whose chain was checked when it was made."""
+
+    def forwarded(self, header: str, value: bytes) -> Presented:
+        """At what a trusted proxy says of its client's, in a header of this name."""
 
 
 class Prover(Protocol):

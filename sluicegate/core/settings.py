@@ -17,6 +17,10 @@ class TlsFiles:
 
     certificate: str
     key: str
+    client_ca: str = ""
+    "PEM file with the authorities of client certificates; empty: none is asked for."
+    client_required: bool = True
+    "A client without one is not let in."
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,6 +62,24 @@ class Cors:
 
 
 @dataclass(frozen=True, slots=True)
+class DigestedFile:
+    """A file, and what was in it: another content is another configuration."""
+
+    path: str
+    digest: str
+
+
+@dataclass(frozen=True, slots=True)
+class ForwardedCertificate:
+    """Where a trusted proxy says which certificate its client showed."""
+
+    header: str
+    "Lower case."
+    ca: DigestedFile | None = None
+    "Authorities that must have signed it; None: the proxy has looked."
+
+
+@dataclass(frozen=True, slots=True)
 class Front:
     """What is asked of a request before anybody looks who sent it. As it stands here, nothing is."""
 
@@ -76,6 +98,11 @@ class Front:
     "A key may stand in the query of a URL."
     failures: int = 0
     "Failed authentications a minute from one address; 0: however many."
+    certificates: bool = False
+    "Clients show certificates when they connect."
+    forwarded: ForwardedCertificate | None = None
+    crl: tuple[DigestedFile, ...] = ()
+    "Lists of revoked certificates."
 
 
 @dataclass(frozen=True, slots=True)

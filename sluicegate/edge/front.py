@@ -10,11 +10,13 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 from hmac import compare_digest
+from math import inf
 from typing import TYPE_CHECKING, Final
 from urllib.parse import unquote_to_bytes
 
 from sluicegate.core import settings
 from sluicegate.core.caller import Shown
+from sluicegate.core.ports import Certificates
 from sluicegate.core.refusals import status_of
 from sluicegate.edge.failures import Failures
 from sluicegate.edge.networks import Networks, client_of
@@ -44,13 +46,29 @@ _EXPOSED: Final = b", ".join(sorted(ANSWER_PASS - {b"content-type"} | {
 }))  # fmt: skip
 
 
+_CERTIFICATE: Final = {
+    "credential.certificate": "Your client certificate is not one that counts here: look at its dates and its issuer.",
+    "credential.revoked": "Your client certificate was revoked.",
+}
+
+
 class Front:
     """Of one worker, for one configuration. `failures`: those that went before, which outlive it."""
 
-    __slots__ = ("_allow", "_cors", "_doors", "_header", "_paths", "_proxies", "failures", "spec")
+    __slots__ = (
+        "_allow", "_certificate", "_cors", "_doors", "_header", "_paths", "_proxies", "certificates", "expires",
+        "failures", "spec",
+    )  # fmt: skip
 
-    def __init__(self, spec: settings.Front, secret: bytes, before: Front | None = None) -> None:
+    def __init__(
+        self, spec: settings.Front, secret: bytes, before: Front | None = None, certificates: Certificates | None = None
+    ) -> None:
         self.spec = spec
+        self.certificates = certificates
+        self._certificate = spec.forwarded.header.encode() if spec.forwarded is not None else b""
+        "Header in which proxies say it."
+        self.expires = inf
+        "Wall time at which the first certificate is over that was let in."
         self._doors = tuple(door.encode() for door in spec.doors)
         self._proxies = Networks(spec.proxies)
         self._allow = Networks(spec.allow)
@@ -73,9 +91,15 @@ class Front:
         """Whether this address may connect at all: a client that is allowed, or a proxy that will say who is."""
         return self._allow.empty or self._allow.hold(address) or self._proxies.hold(address)
 
-    def trusts(self, address: str) -> bool:
-        """Whether it is one of the proxies."""
-        return not self._proxies.empty and self._proxies.hold(address)
+    def meet(self, conn: Connection) -> None:
+        """Who is connected: a proxy that is believed? With which certificate?"""
+        conn.trusted = not self._proxies.empty and self._proxies.hold(conn.direct)
+        conn.presented = None
+        if self.spec.certificates and self.certificates is not None:
+            tls = conn.transport.get_extra_info("ssl_object")
+            der = tls.getpeercert(True) if tls is not None else None
+            if der:
+                conn.presented = self.certificates.look(der)
 
     # ------------------------------------------------------------------ requests
 
@@ -124,6 +148,8 @@ class Front:
             return self._stop(conn, request, "front.address", "Requests from your address are not answered here.")
         if self._doors and not self._came_in(lines):
             return self._stop(conn, request, "front.door", "Requests come in by the front door of this gateway only.")
+        if self.certificates is not None and not self._certified(conn, request, lines):
+            return False
         if self.spec.cors is not None:
             if request.extra:
                 conn.like = None  # the next page may be another
@@ -140,6 +166,26 @@ class Front:
         for door in self._doors:
             found = compare_digest(said, door) or found
         return found
+
+    def _certified(self, conn: Connection, request: Request, lines: Lines) -> bool:
+        """Add the client's certificate to what it shows. A proxy's own says nothing of its clients, where it says
+        theirs in a header."""
+        presented = conn.presented
+        if conn.trusted and self._certificate and self.certificates is not None:
+            said = [value for name, value in lines if name == self._certificate]
+            presented = None
+            if said:
+                header = self._certificate.decode()
+                presented = self.certificates.forwarded(header, said[0] if len(said) == 1 else b"")
+        if presented is None:
+            return True
+        principal = presented.principal
+        if principal is None or presented.refused or principal.expires <= conn.server.bound.wall():
+            reason = presented.refused or "credential.certificate"
+            return self._stop(conn, request, reason, _CERTIFICATE[reason])
+        self.expires = min(self.expires, principal.expires)
+        request.credentials = Shown(request.credentials.keys, principal)
+        return True
 
     def _preflight(self, conn: Connection, request: Request, headers: bytes) -> bool:
         """A browser asks for a page whether it may ask. Which headers the page sends is the page's matter: what

@@ -20,6 +20,7 @@ import httptools
 from sluicegate.apis.base import FormApi
 from sluicegate.core.caller import Shown
 from sluicegate.core.events import Head
+from sluicegate.core.principal import Presented
 from sluicegate.drive import Drive
 from sluicegate.drive.upload import Upload
 from sluicegate.edge.body import SPILL_BYTES, BodyBuffer, Spool
@@ -56,8 +57,9 @@ class Connection:
 
     __slots__ = (
         "active", "backlog", "direct", "fed", "fields", "first", "host", "last", "like", "lingering", "lost",
-        "on_header", "overrun", "parser", "parsing", "paused_since", "peer", "poisoned", "raw", "reading_paused",
-        "reparsing", "server", "since", "slot", "transport", "trusted", "upgrade", "waiting", "write_paused",
+        "on_header", "overrun", "parser", "parsing", "paused_since", "peer", "poisoned", "presented", "raw",
+        "reading_paused", "reparsing", "server", "since", "slot", "transport", "trusted", "upgrade",
+        "waiting", "write_paused",
     )  # fmt: skip
 
     transport: asyncio.Transport
@@ -104,6 +106,8 @@ class Connection:
         "The address that is connected."
         self.trusted = False
         "It is a proxy that is believed."
+        self.presented: Presented | None = None
+        "The certificate of the connection."
         self.slot = -1
 
     # ------------------------------------------------------------------ transport callbacks
@@ -114,7 +118,7 @@ class Connection:
         peer = transport.get_extra_info("peername")
         self.peer = self.direct = peer[0] if isinstance(peer, tuple) else ""
         if server.front is not None:
-            self.trusted = server.front.trusts(self.direct)
+            server.front.meet(self)
         self.transport.set_write_buffer_limits(high=server.settings.write_high)
         self.since = now = server.now()
         server.connections.add(self)
@@ -635,9 +639,11 @@ class Connection:
 
     def fronted(self) -> None:
         """Another front than before: what was found by the one before holds no more."""
-        front = self.server.front
         self.like = None
-        self.trusted = front is not None and front.trusts(self.direct)
+        self.trusted = False
+        self.presented = None
+        if self.server.front is not None:
+            self.server.front.meet(self)
 
     def idle(self) -> bool:
         """Nothing is asked and nothing is being answered."""

@@ -18,11 +18,13 @@ import ssl
 from collections import Counter
 from collections.abc import Callable
 from email.utils import formatdate
+from math import inf
 from os import urandom
 from typing import Any
 
 from sluicegate.apis import Match, Paths
 from sluicegate.core import settings
+from sluicegate.core.ports import Certificates
 from sluicegate.core.settings import Listen
 from sluicegate.drive import Bound
 from sluicegate.edge.front import Front
@@ -83,9 +85,9 @@ class Server:
         self.wheel = bound.wheel
         self.now: Callable[[], float] = bound.now
         self.tls = tls
+        self.connections: set[Connection] = set()
         self.front: Front | None = None
         "None: nothing is asked before who it is."
-        self.connections: set[Connection] = set()
         self.draining = False
         self.replaced = False
         "Draining, but another worker has our sockets: readiness of the gateway goes on."
@@ -113,6 +115,10 @@ class Server:
         wall = self.bound.wall()
         self._id_prefix = f"{int(wall * 1000):012x}{self._worker}"
         self.date_line = b"date: %b\r\n" % formatdate(wall, usegmt=True).encode()
+        if self.front is not None and wall >= self.front.expires:
+            self.front.expires = inf
+            for connection in self.connections:  # some certificate is over: each is looked at again
+                connection.like = None
 
     def next_id(self) -> str:
         """128 bits in hex: 48 of wall milliseconds (of the latest tick), 48 of this worker, 32 that count. Sorts by
@@ -132,11 +138,12 @@ class Server:
         self.paths = paths
         self.seen.clear()
 
-    def stand(self, spec: settings.Front) -> None:
+    def stand(self, spec: settings.Front, certificates: Certificates | None = None) -> None:
         """Ask this of requests from now on, also on connections that are open."""
-        if spec == (self.front.spec if self.front is not None else NOTHING):
+        front = self.front
+        if spec == NOTHING if front is None else spec == front.spec and certificates is front.certificates:
             return
-        self.front = Front(spec, urandom(32), self.front) if spec != NOTHING else None
+        self.front = Front(spec, urandom(32), front, certificates) if spec != NOTHING else None
         for connection in self.connections:
             connection.fronted()
 

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
-from sluicegate.core.ports import Prover
+from sluicegate.core.ports import Certificates, Prover
 
 
 def prover(wall: Callable[[], float], now: Callable[[], float], lacks: Callable[[str], None]) -> Prover:
@@ -12,3 +12,12 @@ def prover(wall: Callable[[], float], now: Callable[[], float], lacks: Callable[
     from sluicegate.identity import prover
 
     return prover.Prover(wall, now, lacks)
+
+
+def certificates(
+    wall: Callable[[], float], authorities: Sequence[str], lists: Sequence[str], forwarded: str
+) -> Certificates:
+    """Who reads client certificates. Raises OSError for files that cannot be used."""
+    from sluicegate.identity import certificates
+
+    return certificates.Certificates(wall, authorities, lists, forwarded)

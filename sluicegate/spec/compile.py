@@ -19,7 +19,7 @@ from sluicegate.spec.auth import identity_of
 from sluicegate.spec.book import families, window
 from sluicegate.spec.capacity import BoundarySpec, DeploymentSpec, InstanceSpec
 from sluicegate.spec.forms import Use
-from sluicegate.spec.front import front
+from sluicegate.spec.front import Files, front
 from sluicegate.spec.issuers import check, issuer
 from sluicegate.spec.kinds import Context, closest, quoted
 from sluicegate.spec.language import Document
@@ -82,8 +82,14 @@ class Compiler:
             self.cx.say(("gateway", "admin", "address"), what, "write another port: metrics are not for clients")
         tls = None
         if listen.tls is not None:
-            tls = settings.TlsFiles(self.path(listen.tls.certificate), self.path(listen.tls.key))
+            client = listen.tls.client
+            tls = settings.TlsFiles(
+                self.path(listen.tls.certificate), self.path(listen.tls.key),
+                self.path(client.ca) if client is not None else "", client is None or client.require,
+            )  # fmt: skip
             self.check_certificate(tls, at)
+            if client is not None and self.readable(tls.client_ca, (*at, "client", "ca")):
+                Files(self.cx, self.base).certificates(tls.client_ca, (*at, "client", "ca"))
         return settings.Gateway(
             name=spec.name,
             region=spec.region,
@@ -92,7 +98,7 @@ class Compiler:
             drain_s=spec.drain,
             workers=spec.workers,
             admin=self.admin(spec.admin),
-            front=front(spec, self.cx),
+            front=front(spec, self.cx, self.base),
             public_url=spec.public_url or "",
             telemetry=self.telemetry(self.document.telemetry),
             retention=settings.Retention(

@@ -124,6 +124,15 @@ def keys_in_urls(sight: Sight) -> Iterator[Finding]:
         )
 
 
+def believed_certificates(sight: Sight) -> Iterator[Finding]:
+    """A header that holds a certificate proves nothing by itself."""
+    said = sight.snapshot.gateway.front.forwarded
+    if said is not None and said.ca is None:
+        what = "whoever signed it counts: the proxy must have checked that (App Service does not)"
+        hint = "write ca: with the authorities that may have signed it"
+        yield Finding(("gateway", "certificates", "forwarded"), "note", what, hint, key=True)
+
+
 def lonely(sight: Sight) -> Iterator[Finding]:
     """A pool of one, for everybody or for the tenants of a boundary."""
     hint = "declare another of the same model and version"
@@ -380,8 +389,8 @@ def lone_family(sight: Sight) -> Iterator[Finding]:
 
 
 RULES = (
-    plain_http, keys_in_urls, lonely, no_burst, one_quota, one_subscription, over_areas, by_the_platform,
-    one_gateway_region, unpinned, mixed, nowhere, hasty, overrides, twins, unused, short_keys,
+    plain_http, keys_in_urls, believed_certificates, lonely, no_burst, one_quota, one_subscription, over_areas,
+    by_the_platform, one_gateway_region, unpinned, mixed, nowhere, hasty, overrides, twins, unused, short_keys,
     changing, misspelt_claims, capitals, many_expressions, lone_family,
 )  # fmt: skip
 

@@ -19,6 +19,7 @@ from sluicegate.spec.values import (
     Bind,
     Digest,
     DoorId,
+    HeaderName,
     Hidden,
     HostName,
     LogTarget,
@@ -34,6 +35,16 @@ YEARS = 100 * 365 * DAY
 
 
 @dataclass(frozen=True, slots=True)
+class CallerTls:
+    """Certificates of clients."""
+
+    ca: Annotated[str, Text("a path to a PEM file", 4096)]
+    "PEM file with the authorities that sign them."
+    require: bool = True
+    "Whether a client without one is let in: if not, those who come without show a key or token."
+
+
+@dataclass(frozen=True, slots=True)
 class ServerTls:
     """Certificate and key that clients see."""
 
@@ -41,6 +52,8 @@ class ServerTls:
     "PEM file with the certificate and its chain."
     key: Annotated[str, Text("a path to a PEM file", 4096)]
     "PEM file with the private key, without passphrase."
+    client: CallerTls | None = None
+    "Clients show certificates; left out: none is asked for."
 
 
 @dataclass(frozen=True, slots=True)
@@ -128,6 +141,27 @@ class CorsSpec:
 
 
 @dataclass(frozen=True, slots=True)
+class ForwardedSpec:
+    """Where a trusted proxy says which certificate its client showed."""
+
+    header: Annotated[str, HeaderName()]
+    """Its name: `client-cert` (RFC 9440), `x-forwarded-client-cert` (Envoy), `x-arr-clientcert` (App Service), or what
+    your proxy was told to write. PEM, escaped or not, and base64 are read. Of anybody else it is not."""
+    ca: Annotated[str, Text("a path to a PEM file", 4096)] | None = None
+    "PEM file with the authorities that must have signed it, each directly; left out: the proxy has checked that."
+
+
+@dataclass(frozen=True, slots=True)
+class CertificatesSpec:
+    """Certificates of clients: those that were revoked, and those that a proxy passes on."""
+
+    crl: Annotated[tuple[str, ...], Listing(Text("a path to a file", 4096))] = ()
+    "Lists of revoked certificates, PEM, signed by the authorities above. A file that changes is read anew."
+    forwarded: ForwardedSpec | None = None
+    "Where a trusted proxy says it; left out: nobody is asked."
+
+
+@dataclass(frozen=True, slots=True)
 class GatewaySpec:
     """The process itself."""
 
@@ -166,6 +200,8 @@ class GatewaySpec:
     failures: Annotated[int, Whole(1, 1_000_000)] | None = None
     """Credentials that are nobody's, a minute, from one address (of IPv6, one /64). What comes beyond is refused
     without a look, but for credentials that were good from there not long ago; left out: however many."""
+    certificates: CertificatesSpec | None = None
+    "Certificates of clients, beside `listen.tls.client`."
     admin: AdminSpec = AdminSpec()
     "Where metrics and the management API listen."
     secrets: Annotated[tuple[Secret, ...], Listing(Hidden("the installation's secret", shortest=32))] | None = None

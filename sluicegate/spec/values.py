@@ -154,6 +154,20 @@ class Origin(Word):
         return Endpoint().write(url)
 
 
+class HeaderName(Word):
+    """`client-cert`."""
+
+    pattern = r"[A-Za-z0-9][A-Za-z0-9-]{0,63}"
+
+    def says(self) -> str:
+        return "the name of a header such as client-cert"
+
+    def parse(self, text: str) -> str:
+        if not re.fullmatch(self.pattern, text):
+            raise Wrong("is not the name of a header", f"write {self.says()}")
+        return text.lower()
+
+
 class PublicUrl(Word):
     """`https://llm.contoso.example`, with the path that clients put before ours."""
 

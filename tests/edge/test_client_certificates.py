@@ -1,0 +1,291 @@
+"""Certificates of clients over real TLS: chain, dates, revocation, kept connections, resumed sessions, and proxies."""
+
+from __future__ import annotations
+
+import base64
+import socket
+import ssl
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from sluicegate.core.caller import digest
+from sluicegate.core.settings import DigestedFile, ForwardedCertificate, Front, Listen, TlsFiles
+from sluicegate.core.snapshot import ConsumerEntry, Directory, Match, Snapshot
+from tests.abuse.outside import Broken, Client, Upstream, is_refusal, request
+from tests.certificates import DAY, Authority, Leaf
+from tests.gateway import KEY, SECRET, GatewayThread, instance, snapshot
+
+
+@pytest.fixture(scope="module")
+def pki(tmp_path_factory: pytest.TempPathFactory) -> Authority:
+    return Authority(tmp_path_factory.mktemp("pki"))
+
+
+@pytest.fixture(scope="module")
+def shop(pki: Authority) -> Leaf:
+    return pki.leaf("shop")
+
+
+class Secure(Client):
+    """A client with TLS."""
+
+    def __init__(
+        self, port: int, pki: Authority, leaf: Leaf | None, session: ssl.SSLSession | None = None,
+        version: ssl.TLSVersion | None = None,
+    ) -> None:  # fmt: skip
+        context = ssl.create_default_context(cafile=str(pki.file))
+        if version is not None:
+            context.maximum_version = version
+        if leaf is not None:
+            context.load_cert_chain(leaf.file, leaf.key_file)
+        if session is not None:
+            context = self.kept[id(session)]
+        plain = socket.create_connection(("127.0.0.1", port), 10.0)
+        try:
+            self.socket = context.wrap_socket(plain, server_hostname="localhost", session=session)
+        except BaseException:
+            plain.close()
+            raise
+        self.context = context
+        self.buffer = b""
+        self.was_reset = False
+
+    kept: dict[int, ssl.SSLContext] = {}
+
+    def session(self) -> ssl.SSLSession:
+        """To be resumed."""
+        assert isinstance(self.socket, ssl.SSLSocket) and self.socket.session is not None
+        self.kept[id(self.socket.session)] = self.context
+        return self.socket.session
+
+
+def configured(upstream: Upstream, pki: Authority, required: bool, front: dict[str, Any], own: bool = True) -> Snapshot:
+    plain = snapshot([instance(1, upstream.port)])
+    server = pki.server()
+    tls = TlsFiles(str(server.file), str(server.key_file), str(pki.file) if own else "", required)
+    asked = Front(**{"certificates": own, **front})
+    return replace(plain, gateway=replace(plain.gateway, listen=Listen(port=0, tls=tls), front=asked))
+
+
+@contextmanager
+def asking(
+    pki: Authority, shop: Leaf, required: bool = True, own: bool = True, **front: Any
+) -> Iterator[tuple[GatewayThread, Upstream]]:
+    """A gateway that knows `shop` by its certificate, and `app` by its key."""
+    entries = (
+        ConsumerEntry(1, "app", "default", ("chat",), (digest(KEY.encode(), SECRET),)),
+        ConsumerEntry(2, "shop", "default", ("chat",), (), match=Match("", certificate=(("thumbprint", (shop.thumbprint,)),))),
+    )  # fmt: skip
+    with Upstream() as upstream:
+        spec = configured(upstream, pki, required, front, own)
+        with GatewayThread(spec, Directory((SECRET,), entries)) as gateway:
+            yield gateway, upstream
+
+
+def said(gateway: GatewayThread, pki: Authority, leaf: Leaf | None, *messages: bytes, **how: Any) -> list[Any]:
+    with Secure(gateway.port, pki, leaf, **how) as client:
+        got = []
+        for message in messages:
+            client.send(message)
+            got.append(client.answer())
+        return got
+
+
+def consumers(gateway: GatewayThread) -> list[int]:
+    return [record.consumer for record in gateway.journal.recent]
+
+
+def shut_out(gateway: GatewayThread, pki: Authority, leaf: Leaf | None, **how: Any) -> bool:
+    """Whether the handshake fails: with TLS 1.3 a client hears of it when it reads."""
+    try:
+        said(gateway, pki, leaf, request(), **how)
+    except (ssl.SSLError, Broken, ConnectionError):
+        return True
+    return False
+
+
+ALONE = request(key=None)
+
+
+@pytest.mark.parametrize("version", [ssl.TLSVersion.TLSv1_2, ssl.TLSVersion.TLSv1_3])
+def test_row_E7_who_it_is_by_the_certificate_alone(pki: Authority, shop: Leaf, version: ssl.TLSVersion):
+    with asking(pki, shop) as (gateway, upstream):
+        assert [a.status for a in said(gateway, pki, shop, ALONE, ALONE, ALONE, version=version)] == [200, 200, 200]
+        assert consumers(gateway) == [2, 2, 2]
+        is_refusal(said(gateway, pki, pki.leaf("nobody"), ALONE, version=version)[0], "identity.unmatched")
+        is_refusal(said(gateway, pki, shop, request(), version=version)[0], "credential.ambiguous")
+        assert said(gateway, pki, pki.leaf("machine"), request(), version=version)[0].status == 200
+        assert consumers(gateway)[-1] == 1 and len(upstream.requests) == 4
+
+
+@pytest.mark.parametrize("version", [ssl.TLSVersion.TLSv1_2, ssl.TLSVersion.TLSv1_3])
+def test_row_E7_without_a_good_chain_no_handshake_comes_about(
+    pki: Authority, shop: Leaf, version: ssl.TLSVersion, tmp_path: Path
+):
+    other = Authority(tmp_path, "authority")  # of the same name
+    with asking(pki, shop) as (gateway, upstream):
+        for leaf in (
+            None,
+            pki.leaf("over", -2 * DAY, -DAY),
+            pki.leaf("early", DAY, 2 * DAY),
+            other.leaf("shop"),
+            pki.server(),
+        ):
+            assert shut_out(gateway, pki, leaf, version=version)
+        assert upstream.requests == [] and gateway.worker.server.refusals["tls.handshake"] == 5
+    with asking(pki, shop, required=False) as (gateway, upstream):
+        assert said(gateway, pki, None, request(), version=version)[0].status == 200
+        is_refusal(said(gateway, pki, None, ALONE, version=version)[0], "credential.missing")
+        assert said(gateway, pki, shop, ALONE, version=version)[0].status == 200
+        assert shut_out(gateway, pki, other.leaf("shop"), version=version), "a bad one is worse than none"
+
+
+def file(path: Path, digest: str = "1") -> DigestedFile:
+    return DigestedFile(str(path), digest)
+
+
+def test_row_E7_who_is_revoked_is_refused_also_on_a_connection_that_is_open(pki: Authority, shop: Leaf):
+    machine, revoked = pki.leaf("machine"), pki.leaf("revoked")
+    crl = pki.revoke([revoked], "first.crl")
+    with asking(pki, shop, crl=(file(crl),)) as (gateway, upstream):
+        is_refusal(said(gateway, pki, revoked, request())[0], "credential.revoked")
+        assert said(gateway, pki, revoked, request())[0].status == 403
+        with Secure(gateway.port, pki, shop) as open_one, Secure(gateway.port, pki, machine) as other:
+
+            def asked(client: Client, message: bytes) -> Any:
+                client.send(message)
+                return client.answer()
+
+            assert [asked(open_one, ALONE).status for _ in range(3)] == [200] * 3
+            assert asked(other, request()).status == 200
+            pki.revoke([revoked, shop], "first.crl")
+            before = gateway.snapshot
+            now = replace(
+                before, gateway=replace(before.gateway, front=replace(before.gateway.front, crl=(file(crl, "2"),)))
+            )
+            gateway.call(lambda: gateway.worker.adopt(now, gateway.worker.world.callers, gateway.worker.server.tls))
+            is_refusal(asked(open_one, ALONE), "credential.revoked")
+            is_refusal(asked(open_one, request()), "credential.revoked")
+            assert asked(other, request()).status == 200
+        assert len(upstream.requests) == 5
+
+
+def test_row_E7_a_certificate_that_ends_while_its_connection_is_open_proves_nothing_more(pki: Authority, shop: Leaf):
+    with asking(pki, shop) as (gateway, upstream), Secure(gateway.port, pki, shop) as client:
+
+        def asked() -> Any:
+            client.send(ALONE)
+            return client.answer()
+
+        assert [asked().status, asked().status] == [200, 200]
+        bound, server = gateway.worker.bound, gateway.worker.server
+        wall = bound.wall
+        ends = shop.certificate.not_valid_after_utc.timestamp()
+        bound.wall = lambda: ends - 0.5
+        gateway.call(server.tick)
+        assert asked().status == 200
+        bound.wall = lambda: ends
+        gateway.call(server.tick)
+        is_refusal(asked(), "credential.certificate")
+        is_refusal(asked(), "credential.certificate")
+        bound.wall = wall
+        assert len(upstream.requests) == 3
+
+
+@pytest.mark.parametrize("version", [ssl.TLSVersion.TLSv1_2, ssl.TLSVersion.TLSv1_3])
+def test_row_E7_a_resumed_session_is_the_same_client_and_no_way_around(
+    pki: Authority, shop: Leaf, version: ssl.TLSVersion
+):
+    with asking(pki, shop) as (gateway, _):
+        with Secure(gateway.port, pki, shop, version=version) as client:
+            client.send(ALONE)
+            assert client.answer().status == 200
+            session = client.session()
+        ends = shop.certificate.not_valid_after_utc.timestamp()
+        wall = gateway.worker.bound.wall
+        for clock, reason in ((wall, ""), (lambda: ends + 1, "credential.certificate")):
+            gateway.worker.bound.wall = clock
+            with Secure(gateway.port, pki, shop, session=session) as client:
+                assert isinstance(client.socket, ssl.SSLSocket) and client.socket.session_reused
+                client.send(ALONE)
+                assert client.answer().reason == reason
+        gateway.worker.bound.wall = wall
+        assert set(consumers(gateway)) == {2}
+
+
+def test_row_E7_health_asks_for_no_certificate_that_is_not_revoked(pki: Authority, shop: Leaf):
+    crl = pki.revoke([shop], "health.crl")
+    with asking(pki, shop, crl=(file(crl),)) as (gateway, _):
+        alive = request(path=b"/health/live", method=b"GET", key=None, body=b"", length=False)
+        assert said(gateway, pki, shop, alive)[0].status == 200, "the handshake was good, and it tells nothing"
+
+
+# ---------------------------------------------------------------- what a proxy says
+
+HEADER = "client-cert"
+
+
+def forwarded(leaf: Leaf) -> bytes:
+    return b"Client-Cert: :" + base64.b64encode(leaf.der) + b":"
+
+
+def test_row_E7_a_certificate_in_a_header_counts_from_a_trusted_proxy_only(pki: Authority, shop: Leaf):
+    passed = ForwardedCertificate(HEADER)
+    with asking(pki, shop, own=False, forwarded=passed, proxies=("127.0.0.1/32",)) as (gateway, upstream):
+        got = said(gateway, pki, None, request(forwarded(shop), key=None), request(forwarded(shop), key=None), ALONE,
+                   request(forwarded(pki.leaf("x")), key=None), request(forwarded(shop), key=None))  # fmt: skip
+        assert [a.reason for a in got] == ["", "", "credential.missing", "identity.unmatched", ""]
+        assert consumers(gateway) == [2, 2, 2]
+        for shown in ([forwarded(shop), forwarded(shop)], [b"Client-Cert: x"], [b"Client-Cert: "], [forwarded(shop) + b", " + forwarded(shop)[13:]],
+                      [forwarded(pki.leaf("over", -2 * DAY, -DAY))]):  # fmt: skip
+            is_refusal(said(gateway, pki, None, request(*shown, key=None))[0], "credential.certificate")
+        for seen in upstream.requests:
+            assert b"client-cert" not in seen.raw.lower()
+    with asking(pki, shop, own=False, forwarded=passed, proxies=("127.0.0.2/32",)) as (gateway, upstream):
+        is_refusal(said(gateway, pki, None, request(forwarded(shop), key=None))[0], "credential.missing")
+        assert said(gateway, pki, None, request(b"Client-Cert: junk"))[0].status == 200, "not even read"
+    with asking(pki, shop, own=False, proxies=("127.0.0.1/32",)) as (gateway, upstream):
+        is_refusal(said(gateway, pki, None, request(forwarded(shop), key=None))[0], "credential.missing")
+
+
+def test_row_E7_a_proxys_own_certificate_is_not_its_clients(pki: Authority, shop: Leaf):
+    """Here the proxy connects with the certificate of `shop` itself."""
+    with asking(pki, shop, forwarded=ForwardedCertificate(HEADER, file(pki.file)), proxies=("127.0.0.1/32",)) as (
+        gateway,
+        _,
+    ):
+        is_refusal(said(gateway, pki, shop, ALONE)[0], "credential.missing")
+        assert said(gateway, pki, pki.leaf("proxy"), request(forwarded(shop), key=None))[0].status == 200
+        is_refusal(said(gateway, pki, shop, request(forwarded(pki.server()), key=None))[0], "credential.certificate")
+    with asking(pki, shop, forwarded=ForwardedCertificate(HEADER), proxies=("127.0.0.2/32",)) as (gateway, _):
+        assert said(gateway, pki, shop, request(forwarded(pki.leaf("other")), key=None))[0].status == 200, "its own"
+        assert consumers(gateway) == [2]
+
+
+def test_row_E7_what_was_revoked_is_so_in_a_header_too(pki: Authority, shop: Leaf):
+    crl = pki.revoke([shop], "forwarded.crl")
+    passed = ForwardedCertificate(HEADER, file(pki.file))
+    with asking(pki, shop, own=False, forwarded=passed, proxies=("127.0.0.1/32",), crl=(file(crl),)) as (
+        gateway,
+        upstream,
+    ):
+        is_refusal(said(gateway, pki, None, request(forwarded(shop), key=None))[0], "credential.revoked")
+        is_refusal(said(gateway, pki, None, request(forwarded(shop)))[0], "credential.revoked")
+        assert upstream.requests == []
+
+
+def test_a_list_that_cannot_be_used_leaves_the_configuration_as_it_is(pki: Authority, shop: Leaf, tmp_path: Path):
+    foreign = Authority(tmp_path, "foreign").revoke([])
+    with asking(pki, shop) as (gateway, _):
+        before = gateway.snapshot
+        wrong = replace(
+            before, gateway=replace(before.gateway, front=replace(before.gateway.front, crl=(file(foreign),)))
+        )
+        with pytest.raises(OSError, match="signed by no authority"):
+            gateway.call(lambda: gateway.worker.prepare(wrong))
+        assert said(gateway, pki, shop, ALONE)[0].status == 200
