@@ -18,7 +18,7 @@ from sluicegate.cli.running import COLOURS, At, ask, json_option, running, state
 
 MOST = 10
 """Consumers that are shown."""
-WORST = ("open", "half_open", "shut", "paced", "closed")
+WORST = ("barred", "open", "half_open", "shut", "paced", "closed")
 THROTTLED = "upstream.throttled"
 MODELS = ("model", "req/s", "tok/s", "429/s", "refused/s", "answer s", "spilled")
 DEPLOYMENTS = ("deployment", "tier", "state", "in flight", "served/s", "429/s", "failed/s")

@@ -83,6 +83,10 @@ class Tried(NamedTuple):
     cost: int | None = None
     "Nano-units; None: no price, or nothing to price."
     price: str = ""
+    region: str = ""
+    "Where the answer said that it came from."
+    declared: str = ""
+    "Region, processing and kind of the deployment, as they were configured then."
 
 
 class Settled(NamedTuple):

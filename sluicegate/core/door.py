@@ -10,6 +10,7 @@ alone is concerned; the hot path looks at nothing else.
 
 from __future__ import annotations
 
+from math import inf
 from typing import Final
 
 from sluicegate.core.breaker import REJECTED, Breaker, BreakerSpec, ThrottleSpec
@@ -40,14 +41,16 @@ class Door:
     """Of one deployment."""
 
     __slots__ = (
-        "before", "breaker", "clear", "first_s", "in_flight", "quota", "recent", "size", "size_until", "target",
-        "throttle", "token_s", "tokens", "turn",
+        "barred", "before", "breaker", "clear", "first_s", "in_flight", "quota", "recent", "size", "size_until",
+        "target", "throttle", "token_s", "tokens", "turn",
     )  # fmt: skip
 
     def __init__(self, target: tuple[object, ...] = (), quota: Throttle | None = None) -> None:
         self.target = target
         "Where it leads: another target is another door."
         self.clear = True
+        self.barred = False
+        "It answered from where it must not: nothing goes in until the next configuration."
         self.breaker = Breaker()
         self.throttle = Throttle()
         self.quota = quota
@@ -72,6 +75,8 @@ class Door:
 
     def ready(self, now: float, estimate: int) -> tuple[float, str]:
         """Monotonic time from which a request of so many tokens may go in, `now` if one may, and what keeps it out."""
+        if self.barred:
+            return inf, "residency"
         at, why = self.breaker.ready(now), ""
         if at > now:
             return at, "half_open" if self.breaker.half_open else "open"
@@ -178,6 +183,17 @@ class Door:
             self.breaker.withhold(REJECTED)
         self._look()
 
+    def bar(self) -> None:
+        """Nothing goes in any more."""
+        self.barred = True
+        self.clear = False
+
+    def unbar(self) -> None:
+        """Somebody looked at it."""
+        if self.barred:
+            self.barred = False
+            self._look()
+
     def timed(self, took: float, first: float | None, output: int) -> None:
         """A whole answer of so many output tokens took so many seconds, its first token `first` of them."""
         if first is None:
@@ -202,7 +218,9 @@ class Door:
         return self.first_s + ANSWER * self.token_s
 
     def state(self, now: float) -> tuple[str, float]:
-        """For people: closed, open, half_open, shut or paced, and the monotonic time until which (0.0: none)."""
+        """For people: closed, open, half_open, shut, paced or barred; the monotonic time until which, 0.0: none."""
+        if self.barred:
+            return "barred", 0.0
         breaker = self.breaker
         if breaker.ready(now) > now or not breaker.closed:
             return ("half_open", 0.0) if breaker.half_open else ("open", 0.0 if breaker.withheld else breaker.until)
@@ -216,7 +234,7 @@ class Door:
         return self.throttle.exhausted or (self.quota is not None and self.quota.exhausted)
 
     def _look(self) -> None:
-        self.clear = self.breaker.closed and self.throttle.calm and not self.size
+        self.clear = self.breaker.closed and self.throttle.calm and not self.size and not self.barred
 
     def roll(self, now: float) -> None:
         """The next step of RECENT_S."""

@@ -22,6 +22,7 @@ from sluicegate.core.params import NotAllowed, Rules
 from sluicegate.core.pool import Member
 from sluicegate.core.record import Attempt, UsageRecord
 from sluicegate.core.refusals import REFUSALS, shown
+from sluicegate.core.residency import contradicts, declared, left, plain
 from sluicegate.core.route import Route
 from sluicegate.core.state import World
 
@@ -65,6 +66,9 @@ def exchange(world: World) -> Exchange:
     record.context = consumer.context
     if head.credentials.principal is not None:
         record.trail.append(head.credentials.principal.words())
+    if consumer.boundary and not routes.serves(consumer.boundary):  # before anything of its body is here
+        yield _elsewhere(world, record, head.at, consumer.boundary)
+        return
     route: Route | None = None
     if head.path_model is not None:
         found = routes.find(consumer, head.api, head.path_model)
@@ -102,6 +106,9 @@ def exchange(world: World) -> Exchange:
             yield _refuse(world, record, e.at, consumer, unknown(consumer))
             return
         routes = world.routes
+        if consumer.boundary and not routes.serves(consumer.boundary):
+            yield _elsewhere(world, record, e.at, consumer.boundary)
+            return
         found = routes.find(consumer, head.api, route.name)
         if isinstance(found, str):
             yield _refuse(world, record, e.at, found, _ROUTE[found])
@@ -256,6 +263,7 @@ def exchange(world: World) -> Exchange:
                     ticket = door.enter(now, tokens)
                     sent_at = now
                     attempt = Attempt(member.deployment.number, now)
+                    attempt.declared = member.declared
                     record.attempts.append(attempt)
 
                     e = yield Send(member, route, deadline, relay.on_gone, changes)
@@ -265,6 +273,10 @@ def exchange(world: World) -> Exchange:
                 if type(e) is Responded:
                     attempt.status = e.status
                     cause = attempt.cause = e.facts.cause
+                    if e.facts.region and member is not None:
+                        attempt.region = e.facts.region
+                        if attempt.region != member.seen:
+                            _answered_from(world, record, member, attempt.region)
                     if e.facts.spilled is not None and member is not None:
                         _platform(world, record, attempt, member, e.facts.spilled)
                     if not cause and door is not None:
@@ -394,6 +406,21 @@ def _refuse(
     return Reply(reason, message, wait, headers)
 
 
+def _elsewhere(world: World, record: UsageRecord, now: float, boundary: str) -> Reply:
+    """Tenants of this boundary are served by another gateway."""
+    url, message = elsewhere(world, boundary)
+    line = b"x-sluicegate-url: %b\r\n" % url.encode() if url else b""
+    return _refuse(world, record, now, "boundary.mismatch", message, None, line)
+
+
+def elsewhere(world: World, boundary: str) -> tuple[str, str]:
+    """Where the tenants of a boundary that is not served here are, if somebody says, and the words for it: nothing
+    else of the configuration."""
+    url = next((b.url for b in world.snapshot.boundaries if b.name == boundary), "")
+    message = _ROUTE["boundary.mismatch"]
+    return url, f"{message} Use {url} instead." if url else message
+
+
 def _rules(rules: Rules, fields: Mapping[str, Any], facts: Facts, record: UsageRecord) -> dict[str, bytes] | None:
     """What the rules put into the body; the facts are then those of what goes up. Raises NotAllowed."""
     if rules.shadowed:
@@ -418,12 +445,39 @@ def estimated(facts: Facts, output: int) -> Usage:
 def _platform(
     world: World, record: UsageRecord, attempt: Attempt, member: Member, spilled: tuple[str, str, str]
 ) -> None:
-    """Azure itself sent the request on to another deployment, which is the one that is billed."""
+    """Azure itself sent the request on to another deployment, which is the one that is billed. One that is not declared
+    inside the boundary may process prompts anywhere."""
     source, served, error = spilled
     record.trail.append(f"{member.label}: platform.spillover from {source or '?'} to {served or '?'}, {error or '?'}")
+    inside = False
     for other in world.members.values():
         if other.instance.number == member.instance.number and other.deployment.name == served:
             attempt.deployment = other.deployment.number
+            if attempt.declared:
+                attempt.declared = declared(other.deployment, other.instance.region)
+            inside = record.context.boundary in other.deployment.inside
+    if record.context.boundary and served and not inside:
+        record.trail.append(f"{member.label}: region.mismatch {served}")
+        member.door.bar()
+        what = f"Azure itself sends requests on to {served}, which is not inside boundary {record.context.boundary}"
+        world.alarms.barred(member.label, what)
+
+
+def _answered_from(world: World, record: UsageRecord, member: Member, region: str) -> None:
+    """An answer names a region that this member was not seen in before."""
+    d = member.deployment
+    where = plain(region)
+    if not contradicts(d, where):
+        member.seen = region
+        return
+    record.trail.append(f"{member.label}: region.mismatch {region}")
+    what = f"answers from {region}, declared is {declared(d, member.instance.region)}"
+    outside = left(d, world.snapshot.boundaries, where)
+    if outside:
+        member.door.bar()
+        world.alarms.barred(member.label, f"{what}: outside boundary {', '.join(outside)}")
+    else:
+        world.alarms.raised("region.mismatch", member.label, what)
 
 
 def _asked_tier(fields: Mapping[str, Any], changes: Mapping[str, bytes] | None) -> str:
@@ -488,15 +542,18 @@ def _exhausted(
     """Why no member served, and the seconds until one may: the truth of the soonest."""
     soonest = inf
     kinds = set()
+    whose = "pool"
     for route in seen:
         kind, wait = route.pool.outlook(now, estimate, short)
         kinds.add(kind)
         soonest = min(soonest, wait)
+        if route.cut:
+            whose = "boundary"
     if faults or "failed" in kinds:
-        return "pool.failed", soonest if soonest != inf else None
+        return f"{whose}.failed", soonest if soonest != inf else None
     if "throttled" in kinds:
-        return "pool.throttled", soonest
-    return ("request.context_length" if "prompt" in kinds else "pool.empty"), None
+        return f"{whose}.throttled", soonest
+    return ("request.context_length" if "prompt" in kinds else f"{whose}.empty"), None
 
 
 def unknown(reason: str) -> str:
@@ -525,4 +582,8 @@ _EXHAUSTED = {
     "pool.failed": "No deployment of this model could answer. The gateway tried the ones it may use.",
     "request.context_length": "The prompt is longer than any deployment of this model can take. Please shorten it.",
     "pool.empty": "This model has no deployment that could be asked.",
+    "boundary.throttled": "Every deployment of this model inside your boundary is at its rate limit. Please retry "
+    "after the time named.",
+    "boundary.failed": "No deployment of this model inside your boundary could answer, and no other may.",
+    "boundary.empty": "This model has no deployment inside your boundary that could be asked.",
 }

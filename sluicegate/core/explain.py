@@ -50,6 +50,9 @@ ADVICE: Final = {
     "limit.too_large": "It will never pass: ask for fewer tokens (max_tokens), or raise the limit.",
     "pool.throttled": "Wait for the time named. More capacity: another deployment, a second tier, or a fallback.",
     "pool.failed": "Look at the deployments above whose breakers are open: the cause of each stands there.",
+    "boundary.throttled": "Wait for the time named. More capacity: another deployment inside the boundary.",
+    "boundary.failed": "Look at the deployments above whose breakers are open; none outside the boundary may stand in.",
+    "boundary.empty": "Undrain a deployment, or declare one inside the consumer's boundary.",
     "pool.body_passed": "Send it again, or raise body.max of the model: so much of an upload is kept.",
     "pool.empty": "Nobody is left in the pool: undrain a deployment, or declare one inside the consumer's boundary.",
 }

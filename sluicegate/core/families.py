@@ -77,7 +77,7 @@ DEPLOYMENT_IN_FLIGHT = Family(
 )
 DEPLOYMENT_STATE = Family(
     "sluicegate_deployment_state", "gauge",
-    "In how many workers a deployment is closed (all is well), paced, shut (throttled), open or half_open (faults).",
+    "In how many workers a deployment is closed (well), paced, shut (throttled), open, half_open (faults), or barred.",
     ("deployment", "state"), most=4000,
 )  # fmt: skip
 CLIENTS = Family("sluicegate_client_connections", "gauge", "Open connections of clients.")

@@ -31,7 +31,10 @@ TRAIL_MOST: Final = 32
 class Member:
     """A deployment bound to its instance and its door, as one pool sees it."""
 
-    __slots__ = ("ceiling", "deployment", "door", "instance", "label", "max_input", "place", "share", "tier", "weight")
+    __slots__ = (
+        "ceiling", "declared", "deployment", "door", "instance", "label", "max_input", "place", "seen", "share",
+        "tier", "weight",
+    )  # fmt: skip
 
     def __init__(
         self, deployment: Deployment, instance: Instance, door: Door, soft_ceiling: float | None = None
@@ -41,6 +44,10 @@ class Member:
         self.door = door
         self.label = f"{instance.name}/{deployment.name}"
         self.tier = deployment.tier
+        self.declared = ""
+        "For records, where boundaries are declared: see core/residency.py."
+        self.seen = ""
+        "The region that an answer named last, and that contradicts nothing."
         self.place = 0
         "In the order of its pool."
         self.weight = max(deployment.weight, 1)
@@ -139,8 +146,9 @@ class Pool:
                     kind = "prompt"
                 continue
             at, reason = member.door.ready(now, estimate)
-            soonest = min(soonest, round(at - now, 6))
-            if reason == "open" or reason == "half_open":
+            if reason != "residency":  # no time brings it back
+                soonest = min(soonest, round(at - now, 6))
+            if reason == "open" or reason == "half_open" or reason == "residency":
                 kind = "failed"
             elif kind != "failed":
                 kind = "throttled"
@@ -258,5 +266,6 @@ PASSED: Final = {
     "size": "passed over, it refuses requests of this size at present",
     "prompt": "passed over, the prompt is too long for it",
     "soft_ceiling": "passed over, it carries more than its soft ceiling",
+    "residency": "passed over, it answered from a region outside a boundary: `sluicegate undrain` brings it back",
 }
 """Why a member is passed over, as in docs/reference/reasons.md."""

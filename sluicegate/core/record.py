@@ -65,13 +65,19 @@ PLAIN: Final = Context()
 class Attempt:
     """One upstream call inside an exchange."""
 
-    __slots__ = ("at", "cause", "deployment", "ended_at", "retry_after", "sent", "status", "usage")
+    __slots__ = (
+        "at", "cause", "declared", "deployment", "ended_at", "region", "retry_after", "sent", "status", "usage",
+    )  # fmt: skip
 
     def __init__(self, deployment: int, at: float) -> None:
         self.deployment = deployment
         "Number of the deployment."
         self.at = at
         self.ended_at = at
+        self.region = ""
+        "Where its answer says that it comes from, as it says so."
+        self.declared = ""
+        "Where boundaries are declared: region, processing and kind of the deployment, as configured."
         self.status = 0
         "HTTP status of its answer, 0 when there was none."
         self.cause = ""

@@ -81,6 +81,10 @@ REFUSALS: dict[str, Refusal] = {
     "pool.failed": Refusal(503, "service_unavailable", _SERVER, False, 1.0),
     "pool.body_passed": Refusal(503, "service_unavailable", _SERVER, True, 1.0),
     "pool.empty": Refusal(503, "service_unavailable", _SERVER, False, 1.0),
+    # the same, where the boundary of the consumer's tenant leaves members out
+    "boundary.throttled": Refusal(429, "429", "rate_limit_error", True, 0.001, "upstream"),
+    "boundary.failed": Refusal(503, "service_unavailable", _SERVER, False, 1.0),
+    "boundary.empty": Refusal(503, "service_unavailable", _SERVER, False, 1.0),
     # ourselves
     "gateway.busy": Refusal(503, "service_unavailable", _SERVER, True, 1.0),
     "gateway.error": Refusal(500, "internal_error", _SERVER, False, 1.0),

@@ -24,7 +24,7 @@ class Route:
 
     __slots__ = (
         "_contexts", "arm", "arm_name", "arm_share", "attempts", "base", "body_max", "body_upload", "breaker",
-        "by_user", "long_context", "model", "name", "on_disconnect", "operations", "platform", "pool", "read",
+        "by_user", "cut", "long_context", "model", "name", "on_disconnect", "operations", "platform", "pool", "read",
         "read_whole", "relay", "relay_stream", "throttle", "timed", "timeouts",
     )  # fmt: skip
 
@@ -36,6 +36,8 @@ class Route:
         self.arm_share = model.rollout.share if model.rollout is not None else 0.0
         self.by_user = model.rollout is not None and model.rollout.stick_to == "end_user"
         "Who stays on one arm is each end user."
+        self.cut = False
+        "Members of the model are left out because they are outside the boundary."
         self.base: Route | None = None
         "Of an arm: the one it stands in for."
         self.arm_name = ""
@@ -119,6 +121,10 @@ class Routes:
             return route.arm
         return route
 
+    def serves(self, boundary: str) -> bool:
+        """Whether tenants of this boundary are served here."""
+        return boundary in self._inside
+
     def onward(self, route: Route, consumer: Consumer, operation: str, size: int, upload: bool = False) -> list[Route]:
         """Where else a request may go when no member of its route can serve: from a rollout's arm to the model
         itself, then to other models, only those that are written down and that this consumer may use."""
@@ -133,6 +139,10 @@ class Routes:
         """Public names of the models this consumer may use: those that have somebody inside its boundary."""
         routes = self._inside.get(consumer.boundary, {}) if consumer.boundary else self._by_name
         return [n for n, route in routes.items() if consumer.may(n) and (route.pool.members or not consumer.boundary)]
+
+    def inside(self, boundary: str, model: str) -> Route | None:
+        """A model as tenants of this boundary have it; empty: as those without one."""
+        return self._inside.get(boundary, {}).get(model) if boundary else self._by_name.get(model)
 
     def get(self, model: str) -> Route | None:
         """By name, whoever asks: for questions that are no calls."""

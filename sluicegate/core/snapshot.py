@@ -83,6 +83,10 @@ class Deployment:
     "Longest prompt, tokens, as declared; None: the window of the model book holds."
     window: int | None = None
     "Longest prompt by the model book; None: not known."
+    answers_from: tuple[str, ...] = ()
+    "Regions that its answers may name (core/residency.py), plain; empty: any."
+    inside: tuple[str, ...] = ()
+    "Boundaries that are served here and that it is inside of."
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,6 +123,17 @@ class Model:
 
 
 @dataclass(frozen=True, slots=True)
+class Boundary:
+    """Where some tenants' prompts may be processed."""
+
+    name: str
+    regions: tuple[str, ...]
+    "Plain (core/residency.py); ('*',): any."
+    url: str = ""
+    "Where its consumers are served; empty: nobody says."
+
+
+@dataclass(frozen=True, slots=True)
 class Snapshot:
     """One compiled configuration."""
 
@@ -133,6 +148,8 @@ class Snapshot:
     "Whose tokens are proved."
     identities: tuple[Identity, ...] = ()
     "The first has number 1. Workers get none of them, only their tokens."
+    boundaries: tuple[Boundary, ...] = ()
+    "All that are declared, also those that are not served here."
 
 
 @dataclass(frozen=True, slots=True)

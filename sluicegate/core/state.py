@@ -12,6 +12,7 @@ from sluicegate.core.door import Door
 from sluicegate.core.policy import Policies
 from sluicegate.core.pool import Look, Member, Pool
 from sluicegate.core.ports import Journal, Prover
+from sluicegate.core.residency import declared
 from sluicegate.core.retries import Retries
 from sluicegate.core.route import Route, Routes
 from sluicegate.core.snapshot import Change, Deployment, Directory, Instance, Model, Snapshot
@@ -88,11 +89,17 @@ class World:
                 instance = instances[d.instance]
                 away = bool(region and instance.region and instance.region != region)
                 member = Member(d, instance, doors[d.number], model.spill.soft_ceiling)
+                if snapshot.boundaries:
+                    member.declared = declared(d, instance.region)
                 tiers.setdefault((away, d.tier), []).append(member)
             return Pool([tiers[key] for key in sorted(tiers)], model.balance)
 
         def route(model: Model, numbers: tuple[int, ...], arm: tuple[int, ...]) -> Route:
-            return Route(model, pool(model, numbers), Route(model, pool(model, arm)) if arm else None)
+            found = Route(model, pool(model, numbers), Route(model, pool(model, arm)) if arm else None)
+            found.cut = len(numbers) < len(model.deployments)
+            if found.arm is not None and model.rollout is not None:
+                found.arm.cut = len(arm) < len(model.rollout.deployments)
+            return found
 
         routes = {m.name: route(m, m.deployments, m.rollout.deployments if m.rollout else ()) for m in snapshot.models}
         inside: dict[str, dict[str, Route]] = {}
@@ -134,6 +141,7 @@ class World:
         if door is None or door.target != target:
             return Door(target, quota)
         door.quota = quota
+        door.unbar()  # who drained it is the keeper
         old = self.members.get(d.number)
         if old is not None and old.instance.auth != instance.auth:
             door.breaker.look_now()

@@ -34,6 +34,9 @@ TAIL_BYTES: Final = 64 * 1024
 """What is kept of the end of a relayed large answer, to find its usage."""
 
 FINE: Final = AnswerFacts()
+FINE_FROM: Final[dict[str, AnswerFacts]] = {"": FINE}
+"""By the region that the answer names; there are as many as regions, and FROM_MOST at most."""
+FROM_MOST: Final = 256
 GIVEN_UP: Final = "given up"
 
 # modes of an answer, in the order of a life
@@ -72,6 +75,14 @@ CUT_MESSAGES: Final = {
     "credential.revoked": "The credential of this request was revoked. What was received so far is incomplete.",
     "stream.endless": "The model's answer exceeded what the gateway accepts. What was received so far is incomplete.",
 }
+
+
+def fine_from(region: str) -> AnswerFacts:
+    """Facts of a fine answer that names this region."""
+    facts = AnswerFacts(region=region)
+    if len(FINE_FROM) < FROM_MOST:
+        FINE_FROM[region] = facts
+    return facts
 
 
 def lacks(status: int, body: bytes) -> bool:
@@ -293,8 +304,13 @@ class Answer:
 
     def fine(self) -> AnswerFacts:
         """Of an answer that may be committed."""
-        said = None if self.head_ is None else self.head_.spillover
-        return FINE if said is None else AnswerFacts(spilled=(said.source, said.served, said.error))
+        head = self.head_
+        if head is None:
+            return FINE
+        said = head.spillover
+        if said is not None:
+            return AnswerFacts(region=head.region, spilled=(said.source, said.served, said.error))
+        return FINE_FROM.get(head.region) or fine_from(head.region)
 
     def spillover(self) -> bytes:
         """Header lines about the platform's own spillover, for clients that may see them."""

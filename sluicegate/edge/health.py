@@ -122,7 +122,7 @@ class Health:
         if isinstance(consumer, str):
             _refuse(request, consumer, "Show a key of this gateway that may use this model.")
             return
-        route = world.routes.get(name)
+        route = world.routes.inside(consumer.boundary, name)
         if route is None or not consumer.may(name):
             _refuse(request, "route.model", "There is no such model, or you may not use it.")
             return

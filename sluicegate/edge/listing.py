@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Final
 
 from sluicegate.apis.models import ANTHROPIC, asked, described, listed
 from sluicegate.core.caller import Callers, Consumer
+from sluicegate.core.exchange import elsewhere
 from sluicegate.core.route import Routes
 from sluicegate.core.snapshot import Model
 
@@ -45,6 +46,9 @@ class Listing:
         consumer = request.credentials.who(self.server.bound.world.callers)
         if isinstance(consumer, str):
             return consumer, "Access denied: send a key of this gateway to see the models that it may use."
+        world = self.server.bound.world
+        if consumer.boundary and not world.routes.serves(consumer.boundary):
+            return "boundary.mismatch", elsewhere(world, consumer.boundary)[1]
         shape = found.shape
         if path.startswith(b"/v1/") and any(name == b"anthropic-version" for name, _ in request.forward):
             shape = ANTHROPIC

@@ -337,8 +337,19 @@ class Keeper:
     def _alarm(self, pid: int, alarm: Alarm) -> None:
         if alarm.over:
             self.alerts.over(alarm.kind, alarm.subject, pid)
+        elif alarm.kind == "region.mismatch":  # it lasts beyond the worker that saw it
+            self.alarm(alarm.kind, alarm.subject, alarm.detail)
+            if alarm.drain and alarm.subject not in self.drained:
+                self._go(self._take_out(alarm.subject))
         else:
             self.alerts.raised(alarm.kind, alarm.subject, alarm.detail, pid)
+
+    async def _take_out(self, deployment: str) -> None:
+        """Nobody knows where it sends prompts: out of all pools, until an operator brings it back."""
+        if deployment not in self.drained:
+            error = await self.drain(deployment, True)
+            if error:
+                say("drain.refused", deployment=deployment, error=error)
 
     def _worker_gone(self, pid: int, how: str) -> None:
         self.alerts.gone(pid)
@@ -394,6 +405,9 @@ class Keeper:
         self.snapshot = snapshot
         if self.published is not None:
             self.published.adopt(snapshot.issuers)
+        for kind, subject in list(self.alerts.matters):
+            if kind == "region.mismatch" and subject not in self.drained:
+                self.over(kind, subject)  # if it is so still, workers say it again
         self._document = loaded.document
         self._key_names = loaded.key_names
         self.directory = loaded.directory
@@ -587,6 +601,8 @@ class Keeper:
             except OSError as e:
                 return f"in force, but not kept: the next start forgets it ({(e.strerror or 'error').lower()})"
             say("drained" if away else "undrained", deployment=deployment)
+            if not away:
+                self.over("region.mismatch", deployment)
             return ""
 
     async def explain(self, question: Any) -> dict[str, Any] | str:

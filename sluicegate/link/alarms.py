@@ -32,6 +32,13 @@ class Alarms:
 
     def raised(self, kind: str, subject: str, detail: str) -> None:
         """Somebody should be told."""
+        self._raised(kind, subject, detail, False)
+
+    def barred(self, deployment: str, detail: str) -> None:
+        """It answers from where it must not: it should be taken out of all pools."""
+        self._raised("region.mismatch", deployment, detail, True)
+
+    def _raised(self, kind: str, subject: str, detail: str, drain: bool) -> None:
         now = self._now()
         before = self._said.get((kind, subject))
         if before is not None and now < before + REPEAT_S:
@@ -40,7 +47,7 @@ class Alarms:
         self._said[kind, subject] = now
         if len(self._said) > MOST:
             del self._said[next(iter(self._said))]
-        self._tell(Alarm(kind, subject[:256], detail[:1024]))
+        self._tell(Alarm(kind, subject[:256], detail[:1024], drain=drain))
 
     def over(self, kind: str, subject: str) -> None:
         """That is no more."""

@@ -142,6 +142,8 @@ class Alarm(msgspec.Struct, tag=True, array_like=True):
     subject: str
     detail: str
     over: bool = False
+    drain: bool = False
+    "The subject is a deployment that is to be taken out of all pools."
 
 
 class Lacks(msgspec.Struct, tag=True, array_like=True):

@@ -355,6 +355,9 @@ def _tried(a: Attempt, at: float, charged_to: str, tokens: object, mine: tuple[s
     known = (
         a.deployment, int((a.at - at) * 1e6), int((a.ended_at - a.at) * 1e6), a.status, a.cause, a.sent, charged_to,
     )  # fmt: skip
+    if a.region or a.declared:
+        cost, price = (None, "") if mine is None else (mine[1], mine[0])
+        return (*known, tokens, cost, price, a.region, a.declared)
     if mine is not None:
         return (*known, tokens, mine[1], mine[0])
     return (*known, tokens) if tokens is not None else known

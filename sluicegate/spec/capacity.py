@@ -111,3 +111,5 @@ class BoundarySpec:
     "Regions of instances, or `any`."
     processing: Annotated[str, Choice(LEVELS)]
     "The farthest that prompts may travel: `regional`, `data_zone` or `global`."
+    url: Annotated[Url | None, Endpoint()] = None
+    "Where its consumers are served. One that asks a gateway of another boundary is told so."

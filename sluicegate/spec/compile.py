@@ -14,7 +14,8 @@ from dataclasses import fields
 
 from sluicegate.core import settings
 from sluicegate.core.breaker import BreakerSpec, ThrottleSpec
-from sluicegate.core.snapshot import Auth, Deployment, Instance, Model, Snapshot
+from sluicegate.core.residency import plain
+from sluicegate.core.snapshot import Auth, Boundary, Deployment, Instance, Model, Snapshot
 from sluicegate.spec.auth import identity_of
 from sluicegate.spec.book import families, window
 from sluicegate.spec.capacity import BoundarySpec, DeploymentSpec, InstanceSpec
@@ -30,7 +31,9 @@ from sluicegate.spec.problems import Path
 from sluicegate.spec.process import AdminSpec, GatewaySpec, TelemetrySpec
 from sluicegate.spec.reach import ModelSpec, TimeoutsSpec
 from sluicegate.spec.references import Wrong
+from sluicegate.spec.regions import answers_from
 from sluicegate.spec.skus import LEVELS, PROVISIONED, SKUS
+from sluicegate.spec.values import Endpoint
 
 DATED = ("azure_openai", "foundry")
 """Providers that know `api-version`."""
@@ -70,7 +73,10 @@ class Compiler:
         deployments = tuple(self.offers.deployments)
         prices = price(self.document, deployments, [self.offers.label(d) for d in deployments], self.cx)
         issuers, identities = self.issuers(), tuple(self.identities)
-        return Snapshot("", gateway, tuple(instances), deployments, tuple(models), prices, issuers, identities)
+        boundaries = tuple(bounds(*item) for item in self.document.boundaries.items())
+        return Snapshot(
+            "", gateway, tuple(instances), deployments, tuple(models), prices, issuers, identities, boundaries
+        )
 
     # ------------------------------------------------------------ the process
 
@@ -185,7 +191,9 @@ class Compiler:
         for deployment, declared in spec.deployments.items():
             self.offers.add(
                 name, spec.region,
-                self.deployment(number, spec.provider, deployment, declared, (*at, "deployments", deployment)),
+                self.deployment(
+                    number, spec.provider, spec.region, deployment, declared, (*at, "deployments", deployment)
+                ),
             )  # fmt: skip
         return Instance(
             number=number,
@@ -209,7 +217,9 @@ class Compiler:
             ),
         )
 
-    def deployment(self, instance: int, provider: str, name: str, declared: DeploymentSpec, at: Path) -> Deployment:
+    def deployment(
+        self, instance: int, provider: str, region: str, name: str, declared: DeploymentSpec, at: Path
+    ) -> Deployment:
         sku = SKUS[declared.sku]
         tier = sku.tier
         if declared.ptu is not None and tier != PROVISIONED:
@@ -236,6 +246,12 @@ class Compiler:
             ptu=declared.ptu,
             quota_group=declared.quota_group or "",
             processing=declared.processing or sku.processing,
+            answers_from=answers_from(region, declared.processing or sku.processing),
+            inside=tuple(
+                name
+                for name, boundary in self.document.boundaries.items()
+                if name in self.served and inside(boundary, region, declared.processing or sku.processing)
+            ),
             max_input=declared.max_input,
             window=window(declared.model, declared.version, declared.sku) if provider in DATED else None,
         )
@@ -478,6 +494,12 @@ class Compiler:
             self.cx.say(at, what, "relative paths start beside the configuration")
             return False
         return True
+
+
+def bounds(name: str, spec: BoundarySpec) -> Boundary:
+    """As the Snapshot has it."""
+    regions = tuple("*" if region == "*" else plain(region) for region in spec.regions)
+    return Boundary(name, regions, Endpoint().write(spec.url) if spec.url else "")
 
 
 def inside(boundary: BoundarySpec, region: str, processing: str) -> bool:

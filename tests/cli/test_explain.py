@@ -81,8 +81,8 @@ def test_a_file_alone_says_who_is_asked_first_and_why_everybody_else_is_not(ther
     assert candidates.endswith("fallback to small: no, this consumer may not use it")
     assert end == (
         "SENT to ptu/p\n"
-        "  if it is throttled there, and wherever it goes then: weu/s, then sdc/s, then 429 pool.throttled\n"
-        "  if it fails there, and wherever it goes then: weu/s, then sdc/s, then 503 pool.failed\n"
+        "  if it is throttled there, and wherever it goes then: weu/s, then sdc/s, then 429 boundary.throttled\n"
+        "  if it fails there, and wherever it goes then: weu/s, then sdc/s, then 503 boundary.failed\n"
     )
 
 
@@ -95,7 +95,7 @@ def test_a_prompt_too_long_for_a_member_passes_it_over_and_a_fallback_is_named(t
     assert told["fallback"] == [{"model": "small", "reason": ""}]
     last = {"deployment": "sdc/m", "model": "small"}
     assert told["if_throttled"]["then"] == [{"deployment": "sdc/s", "model": "chat"}, last]
-    assert told["if_throttled"]["reason"] == "pool.throttled"
+    assert told["if_throttled"]["reason"] == "boundary.throttled"
 
 
 @pytest.mark.parametrize(
