@@ -112,7 +112,7 @@ def test_abuse_33_a_right_that_was_taken_away_is_gone_for_the_next_request_and_i
 EXAMPLE = Path(__file__).parents[2] / "examples" / "boundaries.yaml"
 ENV = {
     name: f"{name.lower()}-0123456789abcdef"
-    for name in ("AOAI_KEY_WEU", "AOAI_KEY_SDC", "WEB_SHOP_KEY", "NOTEBOOK_KEY")
+    for name in ("AOAI_KEY_WEU", "AOAI_KEY_SDC", "WEB_SHOP_KEY", "NOTEBOOK_KEY", "HOOK")
 }
 WORLD = ("gpt-4o-any", "usa")
 """Deployments that nothing of the EU may reach."""
