@@ -97,7 +97,7 @@ def routes(read: Callable[[], Any], data: Callable[[], str], tail: Tail) -> list
 
         def summed() -> dict[str, Any]:
             with closing(read()) as reader:
-                return usage_of(reader.usage(during.begin, during.end, by), by, during, Names(data()))
+                return usage_of(reader, by, during, Names(data()))
 
         return await asyncio.to_thread(summed)
 

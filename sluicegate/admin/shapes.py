@@ -295,12 +295,14 @@ class RevokedKey(msgspec.Struct):
 
 
 class Usage(msgspec.Struct):
-    """What was used: sums by what was asked for."""
+    """What was used: sums by what was asked for. `kept_since`: sums by end user begin there, earlier records are
+    gone."""
 
     since: str
     until: str
     by: list[str]
     usage: list[dict[str, Any]]
+    kept_since: str = ""
 
 
 class Requests(msgspec.Struct):
@@ -379,8 +381,8 @@ class KeyPage(msgspec.Struct, forbid_unknown_fields=True):
 
 
 class UsageAsked(msgspec.Struct, forbid_unknown_fields=True):
-    """`by`: consumer, tenant, model, deployment, day; may be repeated. `since`, `until`: a date, a time, or how long
-    ago (7d)."""
+    """`by`: consumer, tenant, model, deployment, day, end_user; may be repeated. `since`, `until`: a date, a time,
+    or how long ago (7d)."""
 
     by: list[str] = []
     since: str = ""

@@ -1,4 +1,4 @@
-"""`sluicegate usage`: what was used and what it cost, summed by consumer, tenant, model, deployment or day.
+"""`sluicegate usage`: what was used and what it cost, by consumer, tenant, model, deployment, end user or day.
 
 Read from the ledger itself, so it works while the gateway runs and when it does not. Sums are exact: tokens are counted
 and money is integer nano-units until it is written.
@@ -38,7 +38,8 @@ def command(
     as_json: bool,
     as_csv: bool,
 ) -> None:
-    """What was used, in tokens and money. Whole minutes: --since is rounded down to one, --until up."""
+    """What was used, in tokens and money. Whole minutes: --since is rounded down to one, --until up. By end user it is
+    summed from the records themselves, as far back as they are kept; all others are summed for good."""
     if as_json and as_csv:
         raise click.UsageError("--json and --csv: write one of them")
     by = tuple(dict.fromkeys(by)) or ("consumer",)
@@ -50,8 +51,10 @@ def command(
         told = ask("GET", "/v1/usage", at, query={"by": by, "since": since, "until": until})
     else:
         with opened(ctx, at) as (ledger, names):
-            told = usage_of(ledger.usage(during.begin, during.end, by), by, during, names)
+            told = usage_of(ledger, by, during, names)
     found = told["usage"]
+    if told.get("kept_since"):
+        click.echo(f"records reach back to {told['kept_since']}: these sums begin there", err=True)
     if as_json:
         click.echo(json.dumps(told, indent=2))
     elif as_csv:

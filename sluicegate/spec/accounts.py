@@ -18,10 +18,13 @@ BACK = re.compile(r"(\d+)([mhd])")
 _STEP = {"m": "minutes", "h": "hours", "d": "days"}
 NANO = 10**9
 
-BY = ("consumer", "tenant", "model", "deployment", "day")
+BY = ("consumer", "tenant", "model", "deployment", "day", "end_user")
 TOKENS = ("input", "cached", "cache_write", "output", "reasoning")
 COUNTS = ("requests", "refused", "interrupted", "estimated", "unpriced")
 STATES = ("open", "settled", "interrupted", "adjusted")
+OTHERS = "(others)"
+"""In place of names: the sum of all that are not told one by one."""
+
 MOST = 10_000
 """Requests that are listed at once."""
 
@@ -82,11 +85,13 @@ def span(since: str, until: str, now: datetime) -> Span:
     return Span(begin, end)
 
 
-def usage_of(found: Sequence[Any], by: Sequence[str], during: Span, names: Names) -> dict[str, Any]:
-    """What the ledger's reader summed, plain data."""
+def usage_of(ledger: Any, by: Sequence[str], during: Span, names: Names) -> dict[str, Any]:
+    """What the ledger's reader sums, plain data. By end user: from the records, which are not kept for ever."""
+    found = ledger.usage(during.begin, during.end, by)
+    kept = ledger.kept_since() if "end_user" in by else None
     sums = [
         {
-            **{k: names.name(k, v) for k, v in zip(by, s.key, strict=True)},
+            **{k: OTHERS if v is None else names.name(k, v) for k, v in zip(by, s.key, strict=True)},
             **{c: s.counts[c] for c in COUNTS},
             "tokens": {t: s.counts[t] for t in TOKENS},
             "cost": {
@@ -96,7 +101,8 @@ def usage_of(found: Sequence[Any], by: Sequence[str], during: Span, names: Names
         }
         for s in found
     ]
-    return {"since": minute(during.begin), "until": minute(during.end), "by": list(by), "usage": sums}
+    told = {"since": minute(during.begin), "until": minute(during.end), "by": list(by), "usage": sums}
+    return {**told, "kept_since": minute(kept)} if kept is not None and kept > during.begin else told
 
 
 def named(record: dict[str, Any], names: Names) -> dict[str, Any]:

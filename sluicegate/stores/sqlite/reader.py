@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import msgspec
 
-from sluicegate.core.booked import Admitted, Tried, Unusable
+from sluicegate.core.booked import Admitted, Circumstances, Tried, Unusable
 from sluicegate.stores.sqlite.schema import check, connect
 
 TOKENS = ("input", "cached", "cache_write", "output", "reasoning")
@@ -16,6 +16,16 @@ COUNTS = ("requests", "refused", "interrupted", "estimated", "unpriced", *TOKENS
 MONEY = ("cost", "overhead")
 KEYS = ("consumer", "tenant", "model", "deployment")
 HOUR, DAY = 3600, 86400
+END_USER = "end_user"
+GROUPS = 10_000
+"""Sums that are told one by one, where end users are told apart: there may be any number of them."""
+
+_OF_RECORDS = (
+    "count(*)", "sum(reason != '')", "sum(state = 'interrupted')", "sum(usage_source = 'estimated')",
+    "sum(input IS NOT NULL AND cost IS NULL)", *(f"sum(coalesce({t}, 0))" for t in TOKENS),
+    *(f"sum(coalesce({m}, 0))" for m in MONEY),
+)  # fmt: skip
+"""What the tables of sums hold, from the records themselves."""
 
 _SHOWN = (
     "id", "wall_us", "node", "spec", "kind", "state", "api", "consumer", "tenant", "model", "deployment", "status",
@@ -53,8 +63,11 @@ class Reader:
         self._db.close()
 
     def usage(self, since: int, until: int, by: Sequence[str]) -> list[Sum]:
-        """Sums of [since, until), whole minutes in seconds since 1970, by any of KEYS and `day`; largest cost first,
-        days in order. All from the same moment, however much is written meanwhile."""
+        """Sums of [since, until), whole minutes in seconds since 1970, by any of KEYS, `end_user` and `day`; largest
+        cost first, days in order. All from the same moment, however much is written meanwhile. By end user they come
+        from the records, as far back as those are kept, and what is beyond GROUPS is one sum, under no key."""
+        if END_USER in by:
+            return ordered(grouped(self._by_record(since, until, by), len(by), GROUPS), by)
         columns = ", ".join(f"start / {DAY} * {DAY}" if k == "day" else k for k in by)
         sums = ", ".join(f"sum({c})" for c in (*COUNTS, *MONEY))
         parts = spans(since, until)
@@ -63,20 +76,27 @@ class Reader:
         where = " OR ".join("(span = ? AND start >= ? AND start < ?)" for _ in parts)
         sql = f"SELECT {columns + ', ' if columns else ''}currency, {sums} FROM sums WHERE {where}"
         sql += f" GROUP BY {', '.join(str(n + 1) for n in range(len(by) + 1))}"
-        found: dict[tuple[Any, ...], Sum] = {}
-        for row in self._all(sql, *(v for part in parts for v in part)):
-            key, currency, rest = row[: len(by)], row[len(by)], row[len(by) + 1 :]
-            held = found.setdefault(key, Sum(key, dict.fromkeys(COUNTS, 0), {}))
-            for name, value in zip(COUNTS, rest, strict=False):
-                held.counts[name] += value
-            if currency:
-                held.money[currency] = (rest[-2], rest[-1])
-        days = [n for n, k in enumerate(by) if k == "day"]
-        cost = {k: sum(c for c, _ in s.money.values()) for k, s in found.items()}
-        return sorted(
-            found.values(),
-            key=lambda s: (*(s.key[n] for n in days), -cost[s.key], -s.counts["requests"], tuple(map(str, s.key))),
-        )
+        return ordered(grouped(self._all(sql, *(v for part in parts for v in part)), len(by)), by)
+
+    def _by_record(self, since: int, until: int, by: Sequence[str]) -> Iterator[Sequence[Any]]:
+        """Keys, currency and sums, largest cost first; a row at a time."""
+        self._db.create_function(END_USER, 1, _end_user, deterministic=True)
+        of = {"day": f"wall_us / {DAY * 1_000_000} * {DAY}", END_USER: f"{END_USER}(more)"}
+        columns = ", ".join(of.get(k, k) for k in by)
+        sql = f"SELECT {columns}, currency, {', '.join(_OF_RECORDS)} FROM records WHERE wall_us >= ? AND wall_us < ?"
+        sql += f" GROUP BY {', '.join(str(n + 1) for n in range(len(by) + 1))} ORDER BY sum(cost) DESC, count(*) DESC"
+        try:
+            yield from self._db.execute(sql, (since * 1_000_000, until * 1_000_000))
+        except sqlite3.Error as e:
+            raise Unusable(f"{self.path} cannot be read: {e}") from None
+
+    def kept_since(self) -> int | None:
+        """The day from which on there are records, in seconds since 1970, if there were earlier ones once."""
+        ((oldest, first),) = self._all("SELECT (SELECT min(wall_us) FROM records), (SELECT min(start) FROM sums)")
+        if first is None:
+            return None
+        kept = None if oldest is None else oldest // 1_000_000 // DAY * DAY
+        return kept if kept is None or kept > first else None
 
     def requests(self, last: int, filters: Mapping[str, Sequence[Any]]) -> list[dict[str, Any]]:
         """The last that match, newest first; those still open last of all, if `state` does not exclude them."""
@@ -112,6 +132,47 @@ class Reader:
             return self._db.execute(sql, values).fetchall()
         except sqlite3.Error as e:
             raise Unusable(f"{self.path} cannot be read: {e}") from None
+
+
+def grouped(rows: Iterable[Sequence[Any]], keys: int, most: int | None = None) -> list[Sum]:
+    """By key; what comes after `most` keys under a key of nothing."""
+    found: dict[tuple[Any, ...], Sum] = {}
+    rest = Sum((None,) * keys, dict.fromkeys(COUNTS, 0), {})
+    for row in rows:
+        key, currency, values = tuple(row[:keys]), row[keys], row[keys + 1 :]
+        held = found.get(key)
+        if held is None:
+            held = rest
+            if most is None or len(found) < most:
+                held = found[key] = Sum(key, dict.fromkeys(COUNTS, 0), {})
+        for name, value in zip(COUNTS, values, strict=False):
+            held.counts[name] += value
+        if currency:
+            cost, overhead = held.money.get(currency, (0, 0))
+            held.money[currency] = (cost + values[-2], overhead + values[-1])
+    return [*found.values(), *([rest] if rest.counts["requests"] else [])]
+
+
+def ordered(found: list[Sum], by: Sequence[str]) -> list[Sum]:
+    """Days in order, largest cost first; the rest last."""
+    days = [n for n, k in enumerate(by) if k == "day"]
+
+    def place(s: Sum) -> tuple[Any, ...]:
+        if s.key and s.key[0] is None:
+            return (True,)
+        cost = sum(c for c, _ in s.money.values())
+        return (False, *(s.key[n] for n in days), -cost, -s.counts["requests"], tuple(map(str, s.key)))
+
+    return sorted(found, key=place)
+
+
+def _end_user(more: bytes) -> str:
+    """Of a record: who used the application, as far as it said so."""
+    context = msgspec.msgpack.decode(more)[2]
+    return context[_END_USER] if context else ""
+
+
+_END_USER = Circumstances._fields.index("end_user")
 
 
 def spans(since: int, until: int) -> list[tuple[int, int, int]]:
