@@ -39,11 +39,16 @@ class _Answer:
         self.body = bytearray()
         self.size = 0
         self.done = False
+        self.framed = False
+        "It says where it ends; else the connection does."
 
     def on_header(self, name: bytes, value: bytes) -> None:
         self.size += len(name) + len(value)
-        if name.lower() == b"location":
+        lower = name.lower()
+        if lower == b"location":
             self.location = value
+        elif lower in (b"content-length", b"transfer-encoding"):
+            self.framed = True
         if self.size > LARGEST:
             raise ValueError
 
@@ -115,7 +120,7 @@ async def _once(parts: Any, context: ssl.SSLContext | None) -> tuple[int, _Answe
             if len(answer.body) > LARGEST:
                 raise Unreachable(f"its answer is larger than {LARGEST // 1024} KiB")
         status: int = parser.get_status_code()
-        if not answer.done and not (status == 200 and answer.body):
+        if not answer.done and (answer.framed or not answer.body):
             raise Unreachable("its answer breaks off")
         return status, answer
     finally:

@@ -18,11 +18,13 @@ from random import random
 from typing import Any, Final
 from urllib.parse import urlsplit
 
+from sluicegate.core.alerts import Alarms, Silent
 from sluicegate.core.keyset import KeySet
 from sluicegate.core.settings import Issuer
 from sluicegate.identity.fetch import LARGEST, Unreachable, get
 from sluicegate.identity.jose import Malformed, keyset, object_of
 
+KIND: Final = "issuer.keys"
 FILE: Final = "issuers.json"
 LEAST_S: Final = 60.0
 """Between two fetches from one source."""
@@ -63,6 +65,8 @@ class Published:
     ) -> None:  # fmt: skip
         self._path = os.path.join(folder, FILE)
         self._say = say
+        self.alarms: Alarms = Silent()
+        "Who is told that keys cannot be had."
         self.on_change = on_change
         self._fetch = fetch
         self._now = now
@@ -96,9 +100,11 @@ class Published:
         """Only these are of interest now."""
         wanted = {i.source for i in issuers}
         for name in [name for name in self._sources if name not in wanted]:
-            task = self._sources.pop(name).busy
-            if task is not None:
-                task.cancel()
+            source = self._sources.pop(name)
+            if source.busy is not None:
+                source.busy.cancel()
+            if source.error:
+                self.alarms.over(KIND, source.issuer.name)
 
     def lacks(self, name: str) -> None:
         """A token names a key that this source has not."""
@@ -150,7 +156,7 @@ class Published:
             return
         source.due = now + max(LEAST_S, issuer.refresh_s * (1.0 - JITTER * self._chance()))
         if source.error:
-            self._say("issuer.keys", issuer=issuer.name, source=issuer.source, keys=len(found.keys))
+            self.alarms.over(KIND, issuer.name)
             source.error = ""
         source.set = found
         if self._sources.get(issuer.source) is source:
@@ -158,12 +164,12 @@ class Published:
             await asyncio.to_thread(self._keep, self.sets())
 
     def _failed(self, source: _Source, why: str) -> None:
-        """Said when it begins or is another trouble, not each minute."""
+        """Told when it begins or is another trouble, not each minute."""
         if why != source.error:
             held = source.set
             left = max(0.0, held.until - self._wall()) if held is not None else 0.0
-            facts = {"hold_s": round(left)} if left else {"tokens": "refused until its keys are known"}
-            self._say("issuer.keys", issuer=source.issuer.name, source=source.issuer.source, error=why, **facts)
+            then = f"those known hold for {left / 3600:.1f} h more" if left else "its tokens are refused until then"
+            self.alarms.raised(KIND, source.issuer.name, f"keys from {source.issuer.source}: {why}; {then}")
         source.error = why
 
     async def _read(self, source: _Source) -> bytes:
@@ -175,7 +181,7 @@ class Published:
             return await self._fetch(issuer.source, issuer.ca)
         told = object_of(await self._fetch(issuer.source, issuer.ca))
         says = told.get("issuer")
-        if says not in {form.iss for form in issuer.says}:
+        if says not in [form.iss for form in issuer.says]:
             raise Malformed(f"its discovery document is of another issuer ({_shown(says)})")
         where = told.get("jwks_uri")
         if not isinstance(where, str) or not fit(where, loopback=_loopback(issuer.source)):
@@ -196,7 +202,7 @@ class Published:
         except FileNotFoundError:
             return {}
         except (OSError, ValueError, TypeError, KeyError, RecursionError, Malformed):
-            self._say("issuer.keys", error=f"{self._path} cannot be read: keys are fetched anew")
+            self._say("issuer.keys.kept", error=f"{self._path} cannot be read: keys are fetched anew")
             return {}
 
     def _keep(self, sets: Iterable[KeySet]) -> None:
@@ -207,7 +213,7 @@ class Published:
                 json.dump([asdict(one) for one in sets], f)
             os.replace(f"{self._path}.new", self._path)
         except OSError as e:
-            self._say("issuer.keys", error=f"{self._path} cannot be written: {(e.strerror or 'error').lower()}")
+            self._say("issuer.keys.kept", error=f"{self._path} cannot be written: {(e.strerror or 'error').lower()}")
 
 
 def fit(url: str, loopback: bool) -> bool:

@@ -21,6 +21,7 @@ from functools import partial
 from typing import Any, Protocol
 
 from sluicegate import __version__
+from sluicegate.core.alerts import Alarms
 from sluicegate.core.entry import Entry
 from sluicegate.core.explain import Unknown, key_of
 from sluicegate.core.keyset import KeySet
@@ -94,6 +95,7 @@ class Published(Protocol):
     """The keys that issuers publish (identity/published.py)."""
 
     on_change: Callable[[Sequence[KeySet]], None]
+    alarms: Alarms
 
     async def prepare(self, issuers: Sequence[Issuer]) -> None: ...
     def adopt(self, issuers: Sequence[Issuer]) -> None: ...
@@ -174,6 +176,8 @@ class Keeper:
         "Told of requests that were refused, where somebody wants to know."
         self.supervisor.on_entries = self._refused
         self.alerts = Alerts(say, sinks=sinks)
+        if published is not None:
+            published.alarms = self.alerts
         self.supervisor.on_alarm = self._alarm
         self.supervisor.on_gone = self._worker_gone
         self.on_adopted.append(self._configure_alerts)
