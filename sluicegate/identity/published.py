@@ -18,7 +18,6 @@ from random import random
 from typing import Any, Final
 from urllib.parse import urlsplit
 
-from sluicegate.core.alerts import Alarms, Silent
 from sluicegate.core.keyset import KeySet
 from sluicegate.core.settings import Issuer
 from sluicegate.identity.fetch import LARGEST, Unreachable, get
@@ -65,8 +64,9 @@ class Published:
     ) -> None:  # fmt: skip
         self._path = os.path.join(folder, FILE)
         self._say = say
-        self.alarms: Alarms = Silent()
-        "Who is told that keys cannot be had."
+        self.alarm: Callable[[str, str, str], None] = lambda kind, subject, detail: None
+        self.over: Callable[[str, str], None] = lambda kind, subject: None
+        "Who is told that keys cannot be had, and that they can again."
         self.on_change = on_change
         self._fetch = fetch
         self._now = now
@@ -104,7 +104,7 @@ class Published:
             if source.busy is not None:
                 source.busy.cancel()
             if source.error:
-                self.alarms.over(KIND, source.issuer.name)
+                self.over(KIND, source.issuer.name)
 
     def lacks(self, name: str) -> None:
         """A token names a key that this source has not."""
@@ -156,7 +156,7 @@ class Published:
             return
         source.due = now + max(LEAST_S, issuer.refresh_s * (1.0 - JITTER * self._chance()))
         if source.error:
-            self.alarms.over(KIND, issuer.name)
+            self.over(KIND, issuer.name)
             source.error = ""
         source.set = found
         if self._sources.get(issuer.source) is source:
@@ -169,7 +169,7 @@ class Published:
             held = source.set
             left = max(0.0, held.until - self._wall()) if held is not None else 0.0
             then = f"those known hold for {left / 3600:.1f} h more" if left else "its tokens are refused until then"
-            self.alarms.raised(KIND, source.issuer.name, f"keys from {source.issuer.source}: {why}; {then}")
+            self.alarm(KIND, source.issuer.name, f"keys from {source.issuer.source}: {why}; {then}")
         source.error = why
 
     async def _read(self, source: _Source) -> bytes:

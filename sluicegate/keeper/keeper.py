@@ -21,7 +21,6 @@ from functools import partial
 from typing import Any, Protocol
 
 from sluicegate import __version__
-from sluicegate.core.alerts import Alarms
 from sluicegate.core.entry import Entry
 from sluicegate.core.explain import Unknown, key_of
 from sluicegate.core.keyset import KeySet
@@ -95,7 +94,8 @@ class Published(Protocol):
     """The keys that issuers publish (identity/published.py)."""
 
     on_change: Callable[[Sequence[KeySet]], None]
-    alarms: Alarms
+    alarm: Callable[[str, str, str], None]
+    over: Callable[[str, str], None]
 
     async def prepare(self, issuers: Sequence[Issuer]) -> None: ...
     def adopt(self, issuers: Sequence[Issuer]) -> None: ...
@@ -166,6 +166,8 @@ class Keeper:
         self.published = published
         if published is not None:
             published.on_change = self.supervisor.tell_keys
+            published.alarm = self.alarm
+            published.over = self.over
             self.supervisor.on_lacks = published.lacks
         self.credentials = credentials
         if credentials is not None:
@@ -176,8 +178,6 @@ class Keeper:
         "Told of requests that were refused, where somebody wants to know."
         self.supervisor.on_entries = self._refused
         self.alerts = Alerts(say, sinks=sinks)
-        if published is not None:
-            published.alarms = self.alerts
         self.supervisor.on_alarm = self._alarm
         self.supervisor.on_gone = self._worker_gone
         self.on_adopted.append(self._configure_alerts)

@@ -44,7 +44,7 @@ class Ground:
             str(self.folder), lambda event, **facts: self.said.append((event, facts)), self.told.extend, self.fetch,
             lambda: self.now, lambda: self.now + 1e9, lambda: 0.0,
         )  # fmt: skip
-        made.alarms = self
+        made.alarm, made.over = self.raised, self.over
         return made
 
     def raised(self, kind: str, subject: str, detail: str) -> None:
