@@ -37,6 +37,7 @@ VERBS = {
     "check": "Say everything that is wrong with a configuration.",
     "diff": "What a configuration would change.",
     "apply": "Put a configuration in force on a running gateway.",
+    "verify-bypass": "Is there a way around the gateway?",
     "key": "Make, list and revoke keys.",
     "config": "What is in force; a file of an older version, rewritten.",
     "status": "How the running gateway is.",
@@ -67,7 +68,7 @@ class Verbs(click.Group):
     def get_command(self, ctx: click.Context, name: str) -> click.Command | None:
         if name not in VERBS:
             return None
-        command: click.Command = importlib.import_module(f"sluicegate.cli.{name}").command
+        command: click.Command = importlib.import_module(f"sluicegate.cli.{name.replace('-', '_')}").command
         return command
 
     def resolve_command(

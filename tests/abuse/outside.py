@@ -401,7 +401,8 @@ class Upstream:
         head, _, body = buffer.partition(b"\r\n\r\n")
         if b"\r\ntransfer-encoding: chunked" in head.lower():
             return Upstream._read_chunks(s, head + b"\r\n\r\n", body, number)
-        length = next(int(line[15:]) for line in head.lower().split(b"\r\n") if line.startswith(b"content-length:"))
+        said = (line for line in head.lower().split(b"\r\n") if line.startswith(b"content-length:"))
+        length = int(next(said, b"content-length:0")[15:])
         pieces, size = [body], len(body)
         while size < length:
             got = s.recv(262144)

@@ -36,7 +36,7 @@ def wrong(verb: str, words: list[str]) -> str:
     """What does not exist; empty if all does."""
     if verb not in VERBS:
         return f"there is no verb {verb}"
-    command: click.Command = importlib.import_module(f"sluicegate.cli.{verb}").command
+    command: click.Command = importlib.import_module(f"sluicegate.cli.{verb.replace('-', '_')}").command
     if isinstance(command, click.Group):
         for word in [word for word in words[:1] if not word.startswith("-")]:
             for name in word.split("/"):
