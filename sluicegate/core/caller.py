@@ -118,7 +118,7 @@ class Shown:
     """The credentials that a request showed, and whom they belong to once that was looked up. An edge that meets the
     same head again on a connection hands in the same object, so that a client's key is digested once a connection."""
 
-    __slots__ = ("_by", "_found", "_mark", "_matched", "_proved", "certificate", "keys", "principal")
+    __slots__ = ("_by", "_found", "_mark", "_matched", "_proved", "certificate", "keys", "principal", "trail")
 
     def __init__(self, keys: Sequence[bytes], certificate: Principal | None = None) -> None:
         self.keys = keys
@@ -126,6 +126,8 @@ class Shown:
         "Of the connection, or of what a trusted proxy says of its own."
         self.principal: Principal | None = None
         "Who proved to be somebody by other means than a key, once `who` was asked."
+        self.trail = ""
+        "Which rule says whose they are."
         self._by: Callers | None = None
         "Who said what was found, where that holds until another configuration does: of keys."
         self._found: Consumer | str = ""
@@ -165,8 +167,7 @@ class Shown:
             whole = joined(proved, self.certificate)
             if isinstance(whole, str):
                 return whole
-            self._found = callers.match(whole)
-            self.principal = whole
+            self._found = self._match(callers, whole)
             self._proved = proved
             self._mark = proved.mark
         return self._found
@@ -177,8 +178,7 @@ class Shown:
         if found == "credential.missing":
             if not callers.ruled:
                 return found
-            self.principal = certificate
-            return callers.match(certificate)
+            return self._match(callers, certificate)
         if isinstance(found, str) or not callers.ruled:
             return found
         other = callers.match(certificate)
@@ -193,6 +193,12 @@ class Shown:
         else:
             found = callers.match(principal)
         return isinstance(found, Consumer) and found.number == consumer.number
+
+    def _match(self, callers: Callers, principal: Principal) -> Consumer | str:
+        found = callers.matched(principal)
+        self.principal = principal
+        self.trail = found.trail
+        return found.reason if found.consumer is None else found.consumer
 
     def mark(self, callers: Callers) -> bytes:
         """What tells one credential of a consumer from another: for limits that count each. Of tokens who bears them,

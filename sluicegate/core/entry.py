@@ -26,11 +26,13 @@ class Entry(NamedTuple):
     reason: str
     how: str
     stream: bool
+    trail: str = ""
+    "How who asked was recognised, in names of ours."
 
 
 def entry(record: UsageRecord, offset: float) -> Entry:
     """Of a record that was refused. `offset`: wall time less the clock of the record."""
     return Entry(
         record.id, record.at + offset, record.ended_at - record.at, record.api, record.tenant, record.consumer,
-        record.status, record.reason, record.how, record.stream,
+        record.status, record.reason, record.how, record.stream, "; ".join(record.trail),
     )  # fmt: skip

@@ -58,14 +58,14 @@ def exchange(world: World) -> Exchange:
 
     # Who asks, and may they? Before a byte of body is read where the path names the model.
     consumer = head.credentials.who(world.callers)
+    if head.credentials.principal is not None:
+        record.trail += (head.credentials.principal.words(), head.credentials.trail)
     if isinstance(consumer, str):
         yield _refuse(world, record, head.at, consumer, unknown(consumer))
         return
     record.consumer = consumer.number
     record.tenant = consumer.tenant
     record.context = consumer.context
-    if head.credentials.principal is not None:
-        record.trail.append(head.credentials.principal.words())
     if consumer.boundary and not routes.serves(consumer.boundary):  # before anything of its body is here
         yield _elsewhere(world, record, head.at, consumer.boundary)
         return

@@ -31,7 +31,7 @@ class Matching:
     def __init__(self, document: Document, matches: Matches, cx: Context) -> None:
         self.cx = cx
         self.matches = matches
-        self.issuers: tuple[str, ...] = tuple(getattr(document, "issuers", ()))
+        self.issuers: tuple[str, ...] = tuple(document.issuers)
         self.damaged = cx.problems.damaged(("issuers",))
         listen = document.gateway.listen
         self.certificates = bool(

@@ -67,6 +67,7 @@ class Line(msgspec.Struct, omit_defaults=True):
     tokens: Tokens | None = None
     estimated: bool | None = None
     attempts: list[Tried] = []
+    trail: str = ""
 
 
 class AccessLog:
@@ -166,7 +167,7 @@ def refused(e: Entry, consumer: str) -> Line:
     """Of one that was not."""
     return Line(
         stamp(int(e.wall * 1e6)), e.id, e.api, e.tenant, consumer, "", e.status, e.reason, e.how, "refused", e.stream,
-        _ms(e.took_s * 1e6),
+        _ms(e.took_s * 1e6), trail=e.trail,
     )  # fmt: skip
 
 
