@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
+from difflib import get_close_matches
 from itertools import islice
 from typing import Final
 
@@ -87,15 +88,15 @@ class Matching:
             hint = f"declared: {', '.join(self.issuers)}" if self.issuers else "declare it under issuers:"
             self.cx.say(at, what, hint)
 
-    def _check_certificates(self, at: Path) -> None:
+    def _check_certificates(self, at: Path, key: bool = True) -> None:
         if not self.certificates:
             what = "can never match: no client is asked for a certificate"
-            self.cx.say(at, what, "write gateway.listen.tls.client", key=True)
+            self.cx.say(at, what, "write gateway.listen.tls.client", key=key)
 
-    def _check_headers(self, at: Path) -> None:
+    def _check_headers(self, at: Path, key: bool = True) -> None:
         if not self.proxies:
             what = "can never match: headers are believed only of a proxy that is trusted"
-            self.cx.say(at, what, "write gateway.trusted_proxies: [10.0.0.0/8]", key=True)
+            self.cx.say(at, what, "write gateway.trusted_proxies: [10.0.0.0/8]", key=key)
 
     def _check_expression(self, at: Path, tree: Tree) -> None:
         looks = names(tree)
@@ -104,9 +105,9 @@ class Matching:
                 hint = f"declared: {', '.join(self.issuers)}" if self.issuers else "declare it under issuers:"
                 self._inside(at, where, f"no issuer is called {quoted(issuer)}{closest(issuer, self.issuers)}", hint)
         if "certificate" in looks and not self.certificates:
-            self._check_certificates(at)
+            self._check_certificates(at, False)
         if "headers" in looks:
-            self._check_headers(at)
+            self._check_headers(at, False)
         if self.damaged or self.cx.problems.damaged(at):
             return
         said = {name: outcome(tree, name) for name in self.issuers}
@@ -216,5 +217,4 @@ def misspelt(claim: str) -> str:
     """The claim that was meant, if it is nearly one that is known; empty: it is known, or a provider's own."""
     if claim in _KNOWN or len(claim) < 3:
         return ""
-    near = closest(claim, _KNOWN)
-    return near[15:-2] if near else ""
+    return next(iter(get_close_matches(claim, _KNOWN, 1, 0.75)), "")
