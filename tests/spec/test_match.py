@@ -215,7 +215,7 @@ def test_every_character_of_a_scalar_has_its_place(text: str, style: str) -> Non
             continue
         place = scalar.inside(n)
         there = lines[place.line - 1][place.column - 1 :]
-        assert there.startswith(c) or there.startswith("\\"), (source, n, c, place)
+        assert there.startswith((c, "\\")), (source, n, c, place)
 
 
 # ---------------------------------------------------------------- one against the other
