@@ -9,7 +9,7 @@ What is nobody's key and looks like a token is proved by `identity/`, which reme
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from hashlib import blake2b
 from typing import Final
 
@@ -17,7 +17,7 @@ from sluicegate.core.claims import texts
 from sluicegate.core.end_user import named
 from sluicegate.core.match import UNMATCHED, Found, Rule, Rules
 from sluicegate.core.ports import Prover
-from sluicegate.core.principal import Principal, joined
+from sluicegate.core.principal import NONE, Principal, beside, joined
 from sluicegate.core.record import PLAIN, Context
 from sluicegate.core.refusals import TOKEN
 from sluicegate.core.secret import Secret
@@ -118,12 +118,25 @@ class Shown:
     """The credentials that a request showed, and whom they belong to once that was looked up. An edge that meets the
     same head again on a connection hands in the same object, so that a client's key is digested once a connection."""
 
-    __slots__ = ("_by", "_found", "_mark", "_matched", "_proved", "certificate", "keys", "principal", "trail")
+    __slots__ = (
+        "_by",
+        "_found",
+        "_mark",
+        "_matched",
+        "_proved",
+        "certificate",
+        "headers",
+        "keys",
+        "principal",
+        "trail",
+    )
 
     def __init__(self, keys: Sequence[bytes], certificate: Principal | None = None) -> None:
         self.keys = keys
         self.certificate = certificate
         "Of the connection, or of what a trusted proxy says of its own."
+        self.headers: Mapping[str, str] = NONE
+        "Those that rules read, of a trusted proxy."
         self.principal: Principal | None = None
         "Who proved to be somebody by other means than a key, once `who` was asked."
         self.trail = ""
@@ -151,7 +164,7 @@ class Shown:
             self._proved = None
             found = callers.who(self.keys)
             if self.certificate is not None and found != TOKEN:
-                found = self._beside(callers, found, self.certificate)
+                found = self._beside(callers, found, beside(self.certificate, self.headers))
             if found != TOKEN:
                 self._by = callers
                 self._found = found
@@ -164,7 +177,7 @@ class Shown:
             self.principal = self._proved = None
             return proved
         if proved is not self._proved:
-            whole = joined(proved, self.certificate)
+            whole = joined(proved, self.certificate, self.headers)
             if isinstance(whole, str):
                 return whole
             self._found = self._match(callers, whole)
@@ -268,6 +281,11 @@ class Callers:
     def ruled(self) -> bool:
         """Somebody is known by other means than a key."""
         return len(self._rules) > 0
+
+    @property
+    def headers(self) -> Collection[str]:
+        """Names of those that rules read, in lower case."""
+        return self._rules.headers
 
     def _all(self) -> Iterator[Consumer]:
         """Some several times."""

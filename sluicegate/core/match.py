@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Final
 from sluicegate.core.claims import SAME, certificate_texts, texts
 from sluicegate.core.expr.bind import Env, Program, bind
 from sluicegate.core.principal import Principal
-from sluicegate.core.snapshot import Match, Wanted
+from sluicegate.core.snapshot import Match, Tree, Wanted
 
 if TYPE_CHECKING:
     from sluicegate.core.caller import Consumer
@@ -31,6 +31,9 @@ AMBIGUOUS: Final = "identity.ambiguous"
 
 _CERTIFICATE: Final = "\x00certificate."
 """Before names of fields of certificates, where claims stand beside them: no claim begins so."""
+
+_HEADER: Final = "\x00header."
+"""Before names of headers."""
 
 _EVERY: Final = "\x00"
 """The place of rules that name an issuer and nothing else."""
@@ -104,9 +107,11 @@ By = dict[str, dict[str, dict[str, tuple[Rule, ...]]]]
 class Rules:
     """Every rule of one configuration."""
 
-    __slots__ = ("_expressions", "_fixed", "_rules", "_shared", "_tally")
+    __slots__ = ("_expressions", "_fixed", "_rules", "_shared", "_tally", "headers")
 
     def __init__(self) -> None:
+        self.headers: set[str] = set()
+        "Names of those that some rule reads, or read."
         self._rules: dict[int, Rule] = {}
         "By number of the consumer."
         self._fixed: By = {}
@@ -131,6 +136,7 @@ class Rules:
         other._shared = _copied(self._shared)
         other._expressions = self._expressions.copy()
         other._tally = self._tally.copy()
+        other.headers = self.headers.copy()
         return other
 
     def add(self, rules: Sequence[Rule]) -> None:
@@ -142,6 +148,9 @@ class Rules:
                     self._tally[name, value] = self._tally.get((name, value), 0) + 1
         for rule in rules:
             self._rules[rule.consumer.number] = rule
+            self.headers.update([name for name, _ in rule.match.headers])
+            if rule.match.tree is not None:
+                self.headers.update(read_of(rule.match.tree, "headers"))
             if rule.rank == 3:
                 self._expressions[rule.issuer] = (*self._expressions.get(rule.issuer, ()), rule)
                 continue
@@ -179,9 +188,11 @@ class Rules:
         match = rule.match
         wants = [(SAME.get(name, name), values) for name, values in match.claims]
         wants += [(_CERTIFICATE + name, values) for name, values in match.certificate]
+        needs: list[tuple[str, tuple[str, ...]]] = [(_HEADER + name, values) for name, values in match.headers]
         if not wants:
             rule.key = _EVERY
             rule.values = ("",)
+            rule.needs = tuple(needs)
             return
         best = 0
         if rule.rank == 1:
@@ -192,7 +203,7 @@ class Rules:
             best = min([(max([self._tally[want[0], v] for v in want[1]]), n) for n, want in enumerate(wants)])[1]
         rule.key = wants[best][0]
         rule.values = tuple(dict.fromkeys(wants[best][1]))
-        rule.needs = tuple([want for n, want in enumerate(wants) if n != best])
+        rule.needs = tuple([want for n, want in enumerate(wants) if n != best] + needs)
 
     # ------------------------------------------------------------ asking
 
@@ -228,8 +239,20 @@ class Rules:
     def _try(self, rules: Sequence[Rule], principal: Principal, found: list[Rule]) -> None:
         """Expressions. An error is no match."""
         for rule in rules:
-            if rule.program is not None and rule.program(Env(principal)) is True:
+            if rule.program is not None and rule.program(Env(principal, principal.headers)) is True:
                 found.append(rule)
+
+
+def read_of(tree: Tree, name: str) -> set[str]:
+    """What an expression reads of a map of this name: every name that it writes out."""
+    found: set[str] = set()
+    for part in tree.parts:
+        found |= read_of(part, name)
+        if part.op == "name" and part.value == name:
+            if isinstance(tree.value, str) and (tree.op == "field" or tree.op == "has"):
+                found.add(tree.value)
+            found |= {one.value for one in tree.parts if one.op == "literal" and isinstance(one.value, str)}
+    return found
 
 
 def _take(rules: Sequence[Rule], principal: Principal, found: list[Rule]) -> None:
@@ -249,6 +272,9 @@ def _texts(principal: Principal, name: str) -> Sequence[str]:
         if principal.certificate is None:
             return ()
         return certificate_texts(principal.certificate, name[len(_CERTIFICATE) :])
+    if name.startswith(_HEADER):
+        value = principal.headers.get(name[len(_HEADER) :])
+        return () if value is None else (value,)
     if not principal.issuer:
         return ()
     return texts(principal.claims, name)

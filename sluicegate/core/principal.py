@@ -18,14 +18,17 @@ BINDING: Final = "x5t#S256"
 """In `cnf`: the SHA-256 of the certificate that a token is bound to (RFC 8705)."""
 
 
+NONE: Final[Mapping[str, str]] = {}
+
+
 class Principal:
     """Somebody who proved who they are by other means than a key of ours."""
 
-    __slots__ = ("certificate", "claims", "expires", "issuer", "mark")
+    __slots__ = ("certificate", "claims", "expires", "headers", "issuer", "mark")
 
     def __init__(
         self, issuer: str, claims: Mapping[str, object], mark: bytes, expires: float,
-        certificate: Mapping[str, object] | None = None,
+        certificate: Mapping[str, object] | None = None, headers: Mapping[str, str] = NONE,
     ) -> None:  # fmt: skip
         self.issuer = issuer
         "Name of the issuer in the configuration; empty: a certificate alone."
@@ -38,6 +41,8 @@ class Principal:
         self.certificate = certificate
         """Of the client's certificate: `thumbprint` (SHA-256, hexadecimal, lower case), `subject`, `issuer`, `serial`,
         `dns`, `uri` and `email` (lists); None: there is none."""
+        self.headers = headers
+        "Of the request, those that some rule reads, where a trusted proxy wrote them; names in lower case."
 
     def words(self) -> str:
         """How its bearer was recognised, for a record's trail."""
@@ -58,8 +63,10 @@ class Presented:
         "A reason; empty: it is good until `principal.expires`."
 
 
-def joined(token: Principal, certificate: Principal | None) -> Principal | str:
-    """A token and the certificate that it came with, as one; or the reason why they do not belong together.
+def joined(
+    token: Principal, certificate: Principal | None, headers: Mapping[str, str] = NONE
+) -> Principal | str:  # fmt: skip
+    """A token, the certificate and headers that it came with, as one; or the reason why they do not belong together.
 
     What is bound to something else than a certificate (`cnf` with a key) is refused: whoever showed it cannot prove
     here that they hold that.
@@ -74,6 +81,15 @@ def joined(token: Principal, certificate: Principal | None) -> Principal | str:
         if not isinstance(said, str) or not compare_digest(said.encode(), own.encode()):
             return UNBOUND
     if certificate is None:
-        return token
+        return beside(token, headers)
     expires = min(token.expires, certificate.expires)
-    return Principal(token.issuer, token.claims, token.mark, expires, certificate.certificate)
+    return Principal(token.issuer, token.claims, token.mark, expires, certificate.certificate, headers)
+
+
+def beside(principal: Principal, headers: Mapping[str, str]) -> Principal:
+    """The same, in a request with these headers."""
+    if not headers:
+        return principal
+    return Principal(
+        principal.issuer, principal.claims, principal.mark, principal.expires, principal.certificate, headers
+    )  # fmt: skip

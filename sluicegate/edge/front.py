@@ -20,7 +20,7 @@ from sluicegate.core.ports import Certificates
 from sluicegate.core.refusals import status_of
 from sluicegate.edge.failures import Failures
 from sluicegate.edge.networks import Networks, client_of
-from sluicegate.wire.headers import ANSWER_PASS
+from sluicegate.wire.headers import ANSWER_PASS, CREDENTIAL_HEADERS
 from sluicegate.wire.refusal import refusal
 
 if TYPE_CHECKING:
@@ -150,6 +150,8 @@ class Front:
             return self._stop(conn, request, "front.door", "Requests come in by the front door of this gateway only.")
         if self.certificates is not None and not self._certified(conn, request, lines):
             return False
+        if conn.trusted:
+            self._believe(conn, request, lines)
         if self.spec.cors is not None:
             if request.extra:
                 conn.like = None  # the next page may be another
@@ -186,6 +188,20 @@ class Front:
         self.expires = min(self.expires, principal.expires)
         request.credentials = Shown(request.credentials.keys, principal)
         return True
+
+    def _believe(self, conn: Connection, request: Request, lines: Lines) -> None:
+        """Add the headers that rules read, each that stands once."""
+        names = conn.server.bound.world.callers.headers
+        if names:
+            headers = {}
+            for name in names:
+                if name.encode() not in CREDENTIAL_HEADERS:
+                    said = [value for other, value in lines if other == name.encode()]
+                    if len(said) == 1:
+                        headers[name] = said[0].decode("latin-1")
+            if headers:
+                request.credentials = Shown(request.credentials.keys, request.credentials.certificate)
+                request.credentials.headers = headers
 
     def _preflight(self, conn: Connection, request: Request, headers: bytes) -> bool:
         """A browser asks for a page whether it may ask. Which headers the page sends is the page's matter: what

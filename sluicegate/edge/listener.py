@@ -141,7 +141,11 @@ class Server:
     def stand(self, spec: settings.Front, certificates: Certificates | None = None) -> None:
         """Ask this of requests from now on, also on connections that are open."""
         front = self.front
-        if spec == NOTHING if front is None else spec == front.spec and certificates is front.certificates:
+        if front is None and spec == NOTHING:
+            return
+        if front is not None and spec == front.spec and certificates is front.certificates:
+            for connection in self.connections:
+                connection.like = None  # rules may read other headers
             return
         self.front = Front(spec, urandom(32), front, certificates) if spec != NOTHING else None
         for connection in self.connections:

@@ -36,7 +36,8 @@ class Matching:
         self.damaged = cx.problems.damaged(("issuers",))
         listen = document.gateway.listen
         self.certificates = bool(
-            getattr(listen.tls, "client", None) or getattr(document.gateway, "forwarded_certificate", None)
+            (listen.tls is not None and listen.tls.client is not None)
+            or (document.gateway.certificates is not None and document.gateway.certificates.forwarded is not None)
         )
         self.proxies = bool(document.gateway.trusted_proxies)
 

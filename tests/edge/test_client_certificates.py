@@ -14,6 +14,7 @@ from typing import Any
 import pytest
 
 from sluicegate.core.caller import digest
+from sluicegate.core.expr.parse import parse
 from sluicegate.core.settings import DigestedFile, ForwardedCertificate, Front, Listen, TlsFiles
 from sluicegate.core.snapshot import ConsumerEntry, Directory, Match, Snapshot
 from tests.abuse.outside import Broken, Client, Upstream, is_refusal, request
@@ -289,3 +290,40 @@ def test_a_list_that_cannot_be_used_leaves_the_configuration_as_it_is(pki: Autho
         with pytest.raises(OSError, match="signed by no authority"):
             gateway.call(lambda: gateway.worker.prepare(wrong))
         assert said(gateway, pki, shop, ALONE)[0].status == 200
+
+
+# ---------------------------------------------------------------- headers that rules read
+
+
+def ruled(pki: Authority, shop: Leaf, upstream: Upstream, **front: Any) -> GatewayThread:
+    """One certificate, two consumers: which of them, a header says."""
+    thumbprint = ("thumbprint", (shop.thumbprint,))
+    tree = parse(f'certificate.thumbprint == "{shop.thumbprint}" && headers["x-team"] in ["ops"]')
+    entries = (
+        ConsumerEntry(1, "retail", "default", ("chat",), (), match=Match("", (), (thumbprint,), (("x-tenant", ("retail",)),))),
+        ConsumerEntry(2, "hr", "default", ("chat",), (), match=Match("", (), (thumbprint,), (("x-tenant", ("hr", "people")),))),
+        ConsumerEntry(3, "ops", "default", ("chat",), (), match=Match(tree=tree)),
+    )  # fmt: skip
+    return GatewayThread(configured(upstream, pki, True, front), Directory((SECRET,), entries))
+
+
+def test_a_header_of_a_trusted_proxy_decides_whose_a_caller_is(pki: Authority, shop: Leaf):
+    with Upstream() as upstream, ruled(pki, shop, upstream, proxies=("127.0.0.1/32",)) as gateway:
+
+        def asked(*headers: bytes) -> bytes:
+            return request(*headers, key=None)
+
+        got = said(gateway, pki, shop, asked(b"X-Tenant: retail"), asked(b"x-tenant: people"), asked(b"X-Team: ops"),
+                   asked(b"X-Tenant: retail"), asked(b"X-Tenant: retail"), asked(), asked(b"X-Tenant: none"),
+                   asked(b"X-Tenant: retail", b"X-Tenant: hr"), asked(b"X-Tenant: retail", b"X-Team: ops"))  # fmt: skip
+        assert [a.reason for a in got] == [""] * 5 + ["identity.unmatched"] * 3 + [""]
+        assert consumers(gateway) == [1, 2, 3, 1, 1, 1]
+        assert all(b"x-t" not in seen.raw.lower() for seen in upstream.requests), "they go no further"
+
+
+def test_of_anybody_else_no_header_decides(pki: Authority, shop: Leaf):
+    for front in ({}, {"proxies": ("127.0.0.2/32",)}):
+        with Upstream() as upstream, ruled(pki, shop, upstream, **front) as gateway:
+            got = said(gateway, pki, shop, request(b"X-Tenant: retail", key=None), request(b"X-Team: ops", key=None))
+            assert [a.reason for a in got] == ["identity.unmatched"] * 2
+            assert upstream.requests == []
