@@ -32,6 +32,7 @@ PLAIN = {
     "core/settings.py", "core/snapshot.py", "core/entry.py",  # msgspec makes them from what crosses a channel: of
     # compiled ones it cannot read the unions
     "core/secret.py", "core/keyset.py",
+    "core/kept.py",  # met by the management API only
     "core/limits/lender.py",  # the messages are read by msgspec; asked only when a share is used up
     "edge/health.py",  # asked by routers, not on the road; its tests stand in for the server
     "upstream/opening.py", "upstream/resolve.py", "edge/listener.py",  # coroutines, once a connection

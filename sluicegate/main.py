@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import importlib
 import os
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from difflib import get_close_matches
 from functools import partial
@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from sluicegate.admin.base import Route
     from sluicegate.core.booked import Settled
     from sluicegate.core.entry import Entry
+    from sluicegate.core.kept import Kept
     from sluicegate.core.settings import Identity
     from sluicegate.core.snapshot import Snapshot
     from sluicegate.keeper.keeper import Compiled
@@ -96,20 +97,24 @@ class Live:
         self, loaded: Loaded, compile_: Callable[[], Loaded], files: Sequence[str], sent: Compiled | None = None
     ) -> int:
         """Be the keeper until told to leave. The exit status."""
+        from sluicegate.admin.base import Wrong
         from sluicegate.admin.ledger import Tail
         from sluicegate.admin.plane import Beside as Shown
         from sluicegate.admin.plane import Plane
         from sluicegate.core.booked import Unusable
         from sluicegate.identity.published import Published
         from sluicegate.keeper import drained, revoked
+        from sluicegate.keeper.audit import Audit, Unwritable
         from sluicegate.keeper.credentials import Credentials
         from sluicegate.keeper.facts import facts
         from sluicegate.keeper.home import Home, Taken
         from sluicegate.keeper.keeper import Beside, Keeper, say
         from sluicegate.keeper.mover import Moving
+        from sluicegate.keeper.people import People
         from sluicegate.keeper.sockets import CannotListen, anonymous, listen
         from sluicegate.keeper.supervisor import regions
         from sluicegate.link.counters import Board
+        from sluicegate.stores.sqlite.directory import DIRECTORY, Directory
         from sluicegate.stores.sqlite.ledger import Ledger
         from sluicegate.stores.sqlite.schema import LEDGER
         from sluicegate.telemetry import accesslog, prometheus
@@ -125,12 +130,32 @@ class Live:
             home = Home(gateway.data)
             drained.load(gateway.data)
             revoked.load(gateway.data)
+            people = People(Directory(os.path.join(gateway.data, DIRECTORY)), gateway.data)
+            audit = Audit(gateway.data, lambda head: say("audit.anchor", seq=head.seq, hash=head.hash))
             sockets = listen(gateway.listen, gateway.workers, shared=bool(home.orphans))
-        except (CannotListen, Taken, ValueError) as e:
+        except (CannotListen, Taken, Unusable, Unwritable, ValueError) as e:
             raise click.ClickException(str(e)) from None
         except OSError as e:
             what = f"cannot use gateway.data {gateway.data}: {(e.strerror or 'error').lower()}"
             raise click.ClickException(what) from None
+
+        class Book:
+            """The audit log, as the admin plane knows it."""
+
+            async def write(self, what: str, facts: Mapping[str, Any]) -> int:
+                try:
+                    return await asyncio.to_thread(audit.append, what, dict(facts))
+                except Unwritable as e:
+                    say("audit.unwritable", error=str(e))
+                    raise Wrong(503, f"nothing is changed: it cannot be written down ({e})") from None
+
+            def read(self, after: int, most: int) -> tuple[list[dict[str, Any]], bool]:
+                return audit.page(after, most)
+
+            def verified(self) -> dict[str, Any]:
+                head, flaws = audit.verified()
+                told = [{"line": flaw.line, "what": flaw.what} for flaw in flaws]
+                return {"whole": not told, "seq": head.seq, "hash": head.hash, "flaws": told}
 
         async def run() -> int:
             with anonymous("counters") as shared:
@@ -173,13 +198,14 @@ class Live:
                     os.path.join(gateway.data, "journal"), partial(Ledger, os.path.join(gateway.data, LEDGER)),
                     (Unusable,), gateway.retention, told, on_moved=settled, tariffs=lambda: keeper.tariffs(),
                 )  # fmt: skip
-                shown = Shown(page, prometheus.CONTENT_TYPE, samples, self.ledger, tail)
+                shown = Shown(page, prometheus.CONTENT_TYPE, samples, self.ledger, tail, Book())
                 beside: list[Beside] = [mover, Plane(shown)]
                 published = Published(gateway.data, say)
                 library = Library(partial(importlib.import_module, "azure.identity"))
                 keeper = Keeper(
                     loaded, home, sockets, compile_, files, beside, shared.fileno(), log, sent, Poster(say), published,
                     Credentials(Sources(os.environ, sign, library).fetch, Failed),
+                    people, audit,
                 )  # fmt: skip
                 keeper.on_refused.append(refused)
                 return await keeper.run()
@@ -187,7 +213,20 @@ class Live:
         try:
             return asyncio.run(run())
         finally:
+            audit.close()
+            people.close()
             home.close()
+
+    def made(self, data: str) -> Sequence[Kept]:
+        """Consumers that were made through the management API of the gateway with this data. Raises Wrong."""
+        from sluicegate.core.booked import Unusable
+        from sluicegate.spec.references import Wrong
+        from sluicegate.stores.sqlite.directory import DIRECTORY, kept_in
+
+        try:
+            return kept_in(os.path.join(data, DIRECTORY))
+        except Unusable as e:
+            raise Wrong(f"holds consumers that cannot be read: {e}", "restore it from a backup") from None
 
     def admin_page(self) -> str:
         """The reference page of the management API."""

@@ -11,6 +11,8 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequenc
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple, Protocol
 
+from sluicegate.core.kept import Kept, KeptKey
+
 OPEN = ""
 """The role of paths that need no credential."""
 
@@ -38,6 +40,22 @@ class Who(NamedTuple):
 
     name: str
     role: str
+    tenant: str = ""
+    "The only one that is seen and changed; empty: all."
+    kind: str = "key"
+    "How that was found: key, login, token, or uid (of the process at the other end of the Unix socket)."
+
+    def sees(self, tenant: str) -> bool:
+        """Whether what belongs to this tenant is there for them."""
+        return self.tenant in ("", tenant)
+
+
+Note = Callable[[Mapping[str, Any] | None, Mapping[str, Any] | None], Awaitable[None]]
+"""Told what something is and what it will be, before it is so: that goes into the audit log. Raises Wrong."""
+
+
+async def unnoted(before: Mapping[str, Any] | None, after: Mapping[str, Any] | None) -> None:
+    """Nobody writes it down."""
 
 
 class Asked(NamedTuple):
@@ -48,15 +66,26 @@ class Asked(NamedTuple):
     "The parts of the path that stand for something."
     query: Any = None
     body: Any = None
+    note: Note = unnoted
+    expect: int = 0
+    "The version of what is to be changed, by If-Match; 0: whichever."
+
+
+class Audit(Protocol):
+    """Where changes are written down, before they happen. Raises Wrong where they cannot be."""
+
+    async def write(self, what: str, facts: Mapping[str, Any]) -> int: ...
 
 
 class Wrong(Exception):
     """Something is wrong with the request: status, and what to do about it."""
 
-    def __init__(self, status: int, message: str) -> None:
+    def __init__(self, status: int, message: str, problems: Sequence[Mapping[str, str]] = ()) -> None:
         super().__init__(message)
         self.status = status
         self.message = message
+        self.problems = problems
+        "Of a body, each with its pointer."
 
 
 Handler = Callable[[Asked], Awaitable[Any]]
@@ -70,7 +99,7 @@ class Route:
     method: str
     path: str
     role: str
-    "The least that is needed: viewer, operator, or nothing."
+    "What is needed (core/operators.py: MAY), or nothing."
     handler: Handler
     summary: str
     "What it does, in one sentence."
@@ -88,6 +117,12 @@ class Route:
     "Bytes of a body."
     id: str = ""
     "What it is called in the OpenAPI document and in what is written down of it."
+    status: int = 200
+    "Of an answer that is as asked."
+    writes: bool = False
+    "It changes something, and is written down before it does."
+    notes: bool = False
+    "It says itself what something was and will be, and is written down then."
 
 
 class Outcome(Protocol):
@@ -122,9 +157,32 @@ class Gateway(Protocol):
     async def restart(self) -> str: ...
     async def drain(self, deployment: str, away: bool) -> str: ...
     async def explain(self, question: Any) -> dict[str, Any] | str: ...
-    async def consumers(self, after: str, most: int) -> tuple[list[dict[str, Any]], bool]: ...
-    async def keys(self, consumer: str, after: str, most: int) -> tuple[list[dict[str, Any]], bool]: ...
-    async def revoke(self, consumer: str, key: str, by: str) -> dict[str, Any] | str: ...
+    async def consumers(
+        self, after: str, most: int, tenant: str = "", name: str = ""
+    ) -> tuple[list[dict[str, Any]], bool]: ...
+    async def keys(
+        self, consumer: str, after: str, most: int, tenant: str = ""
+    ) -> tuple[list[dict[str, Any]], bool]: ...
+    async def revoke(self, consumer: str, key: str, by: str, tenant: str = "") -> dict[str, Any] | str: ...
+    @property
+    def people(self) -> People | None: ...
+
+
+class People(Protocol):
+    """Consumers that are made while the gateway runs. Each change raises Refused."""
+
+    async def one(self, name: str) -> Kept | None: ...
+    async def every(self) -> list[Kept]: ...
+    async def create(self, name: str, text: dict[str, Any], by: str, tenant: str, note: Note) -> Kept: ...
+    async def change(self, name: str, text: dict[str, Any], expect: int, by: str, tenant: str, note: Note) -> Kept: ...
+    async def remove(self, name: str, expect: int, tenant: str, note: Note) -> None: ...
+    async def new_key(
+        self, name: str, expires: float, by: str, tenant: str, note: Note
+    ) -> tuple[Kept, KeptKey, str]: ...
+    async def change_key(
+        self, name: str, called: str, disabled: bool | None, expires: float | None, by: str, tenant: str, note: Note
+    ) -> tuple[Kept, KeptKey]: ...
+    async def remove_key(self, name: str, called: str, by: str, tenant: str, note: Note) -> Kept: ...
 
 
 def said(status: int, value: Any) -> Reply:
@@ -132,6 +190,7 @@ def said(status: int, value: Any) -> Reply:
     return Reply(status, json.dumps(value).encode() + b"\n")
 
 
-def wrong(status: int, message: str, *headers: tuple[str, str]) -> Reply:
+def wrong(status: int, message: str, *headers: tuple[str, str], problems: Sequence[Mapping[str, str]] = ()) -> Reply:
     """An error, with what to do about it."""
-    return said(status, {"error": {"message": message}})._replace(headers=headers)
+    more = {"problems": list(problems)} if problems else {}
+    return said(status, {"error": {"message": message, **more}})._replace(headers=headers)

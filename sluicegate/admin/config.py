@@ -44,7 +44,7 @@ def routes(gateway: Gateway) -> list[Route]:
         Route("POST", "/v1/config/apply", "operator", apply,
               "Put a configuration in force on all workers, or on none. It holds until the gateway loads its own files "
               "again: at its next start, on a reload, or when one of them changes.", takes=shapes.Apply,
-              answers=shapes.Reload, most=MOST, id="config_apply", refused=shapes.Reload,
+              answers=shapes.Reload, most=MOST, id="config_apply", writes=True, refused=shapes.Reload,
               errors={409: "refused: what was in force stays so"}),
     ]  # fmt: skip
 

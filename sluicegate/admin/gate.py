@@ -11,7 +11,7 @@ from collections import OrderedDict
 from collections.abc import Callable, Sequence
 
 from sluicegate.admin.base import OPEN, Who, Wrong
-from sluicegate.core.operators import may, operator_digest
+from sluicegate.core.operators import MAY, may, operator_digest
 from sluicegate.core.secret import Secret
 from sluicegate.core.settings import Admin
 
@@ -76,7 +76,7 @@ class Gate:
             )
             raise Denied(401, what, CHALLENGE, told=True)
         if not may(found.role, role):
-            what = f"{found.name} is a {found.role}: this needs the role {role}"
+            what = f"{found.name} has the role {found.role}: this needs {' or '.join(MAY[role])}"
             raise Denied(403, what, told=True, who=found.name)
         return found
 
@@ -91,7 +91,7 @@ class Gate:
         for key_ in self._settings().keys:
             for digest in shown:
                 if hmac.compare_digest(digest, key_.digest):
-                    found = Who(key_.name, key_.role)
+                    found = Who(key_.name, key_.role, key_.tenant)
         return found
 
     def _left(self, peer: str) -> float:

@@ -38,9 +38,9 @@ def routes(gateway: Gateway) -> list[Route]:
         Route("POST", "/v1/reload", "operator", reload,
               "Load the gateway's own files again: in force on all workers, or on none.", answers=shapes.Reload,
               refused=shapes.Reload,
-              errors={409: "refused: what was in force stays so"}, id="reload"),
+              errors={409: "refused: what was in force stays so"}, id="reload", writes=True),
         Route("POST", "/v1/restart", "operator", restart, "Replace the workers, one at a time; nobody is reset.",
-              answers=shapes.Status, errors={409: "another change is under way"}, id="restart"),
+              answers=shapes.Status, errors={409: "another change is under way"}, id="restart", writes=True),
     ]  # fmt: skip
 
 

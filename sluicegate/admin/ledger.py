@@ -8,7 +8,7 @@ refused at once. Who takes them too slowly misses some, and is told how many.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import closing
 from datetime import UTC, datetime
 from typing import Any
@@ -85,6 +85,26 @@ class Tail:
             del self._queues[queue]
 
 
+class OfTenant:
+    """A reader of the ledger for whoever sees one tenant only."""
+
+    def __init__(self, reader: Any, tenant: str) -> None:
+        self._reader = reader
+        self._tenant = tenant
+
+    def usage(self, since: int, until: int, by: Sequence[str]) -> list[Any]:
+        """Sums of that tenant."""
+        whose = (*by, "tenant") if "tenant" not in by else by
+        at = list(whose).index("tenant")
+        found = [s for s in self._reader.usage(since, until, whose) if len(s.key) > at and s.key[at] == self._tenant]
+        return [s._replace(key=s.key[: len(by)]) for s in found]
+
+    def kept_since(self) -> int | None:
+        """From when on there are records."""
+        since: int | None = self._reader.kept_since()
+        return since
+
+
 def routes(read: Callable[[], Any], data: Callable[[], str], tail: Tail) -> list[Route]:
     """Resources of this file. `read` opens the ledger."""
 
@@ -94,10 +114,11 @@ def routes(read: Callable[[], Any], data: Callable[[], str], tail: Tail) -> list
             if key not in BY:
                 raise Wrong(400, f'by is one of {", ".join(BY)}, not "{key[:64]}"')
         during = span(asked.query.since, asked.query.until, datetime.now(UTC))
+        tenant = asked.who.tenant
 
         def summed() -> dict[str, Any]:
             with closing(read()) as reader:
-                return usage_of(reader, by, during, Names(data()))
+                return usage_of(OfTenant(reader, tenant) if tenant else reader, by, during, Names(data()))
 
         return await asyncio.to_thread(summed)
 
@@ -109,10 +130,20 @@ def routes(read: Callable[[], Any], data: Callable[[], str], tail: Tail) -> list
             if state not in STATES:
                 raise Wrong(400, f'state is one of {", ".join(STATES)}, not "{state[:64]}"')
         given = {key: getattr(query, key) for key in FILTERS if getattr(query, key)}
+        tenant = asked.who.tenant
+        if tenant and tenant not in given.setdefault("tenant", [tenant]):
+            return {"requests": []}
+        if tenant:
+            given["tenant"] = [tenant]
 
         def listed() -> dict[str, Any]:
             names = Names(data())
-            wanted = {key: names.numbers(key, values) for key, values in given.items()}
+            try:
+                wanted = {key: names.numbers(key, values) for key, values in given.items()}
+            except Unclear:
+                if tenant:  # it says who there is
+                    return {"requests": []}
+                raise
             with closing(read()) as reader:
                 return {"requests": [named(r, names) for r in reader.requests(query.last, wanted)]}
 
@@ -125,7 +156,7 @@ def routes(read: Callable[[], Any], data: Callable[[], str], tail: Tail) -> list
             return None if record is None else named(record, Names(data()))
 
         record = await asyncio.to_thread(found)
-        if record is None:
+        if record is None or not asked.who.sees(record["tenant"]):
             raise Wrong(404, "no such request in the ledger: refused before admission, too old, or not there yet")
         return record
 
@@ -145,14 +176,14 @@ def routes(read: Callable[[], Any], data: Callable[[], str], tail: Tail) -> list
 
     lost = {503: "the ledger cannot be read"}
     return [
-        Route("GET", "/v1/usage", "viewer", told(usage), "What was used, in tokens and money; whole minutes.",
+        Route("GET", "/v1/usage", "tenant", told(usage), "What was used, in tokens and money; whole minutes.",
               query=shapes.UsageAsked, answers=shapes.Usage, errors=lost, id="usage"),
-        Route("GET", "/v1/requests", "viewer", told(requests), "The last requests that were let in, newest first.",
+        Route("GET", "/v1/requests", "tenant", told(requests), "The last requests that were let in, newest first.",
               query=shapes.RequestsAsked, answers=shapes.Requests, errors=lost, id="requests"),
         Route("GET", "/v1/requests/tail", "viewer", live,
               "Requests as they end, refused ones too: server-sent events `request` with a line as in the access log, "
               "and `missed` with a count where somebody read too slowly.", content_type="text/event-stream",
               errors={503: "16 tails are open already"}, id="requests_tail"),
-        Route("GET", "/v1/requests/{id}", "viewer", told(one), "One request, with attempts and decisions.",
+        Route("GET", "/v1/requests/{id}", "tenant", told(one), "One request, with attempts and decisions.",
               answers=dict, errors={404: "no such request", **lost}, id="request"),
     ]  # fmt: skip

@@ -10,6 +10,7 @@ import msgspec
 
 from sluicegate.admin.base import OPEN, Asked, Reply, Route
 from sluicegate.admin.shapes import Failure
+from sluicegate.core.operators import MAY
 
 REF: Final = "#/components/schemas/{name}"
 
@@ -24,7 +25,8 @@ EVERYWHERE: Final = {
 
 ABOUT: Final = """The management API of one gateway. On the Unix socket `control.sock` in `gateway.data` whoever can \
 open it is the owner; by TCP (`gateway.admin.address`) a key of `gateway.admin.keys` is shown, as a bearer token. \
-Roles: `viewer` sees, `operator` changes, too."""
+`x-roles` are the roles \
+that may."""
 
 
 def document(routes: Sequence[Route], version: str) -> dict[str, Any]:
@@ -32,7 +34,9 @@ def document(routes: Sequence[Route], version: str) -> dict[str, Any]:
     shown: list[type] = [Failure]
     for route in routes:
         shown += [t for t in (route.answers, route.takes) if t is not None and t is not dict and t not in shown]
-    _, components = msgspec.json.schema_components(shown, ref_template=REF)
+    own = [t for t in shown if hasattr(t, "raw")]
+    _, components = msgspec.json.schema_components([t for t in shown if t not in own], ref_template=REF)
+    components |= {t.__name__: {"description": t.__doc__ or "", **t.schema()} for t in own}  # type: ignore[attr-defined]
     for shape in components.values():
         shape["description"] = " ".join(shape["description"].split())
     paths: dict[str, dict[str, Any]] = {}
@@ -56,7 +60,9 @@ def _operation(route: Route) -> dict[str, Any]:
     content: dict[str, Any] = {"schema": {"type": "string"}}
     if route.content_type == "application/json":
         content = {"schema": schema_of(route.answers)}
-    responses: dict[str, Any] = {"200": {"description": "As asked.", "content": {route.content_type: content}}}
+    responses: dict[str, Any] = {
+        str(route.status): {"description": "As asked.", "content": {route.content_type: content}}
+    }
     for status, when in sorted(statuses(route).items()):
         own = {"application/json": {"schema": schema_of(route.refused)}} if route.refused and status == 409 else failure
         responses[str(status)] = {"description": when, "content": own}
@@ -66,7 +72,7 @@ def _operation(route: Route) -> dict[str, Any]:
         "parameters": [*_in_path(route), *_in_query(route)],
         "responses": responses,
         "security": [] if route.role == OPEN else [{"key": []}],
-        "x-role": route.role or "none",
+        "x-roles": list(MAY[route.role]) if route.role else [],
     }
     if route.takes is not None:
         made["requestBody"] = {
@@ -79,6 +85,8 @@ def _operation(route: Route) -> dict[str, Any]:
 def statuses(route: Route) -> dict[int, str]:
     """What a path may answer instead, and when."""
     found = {} if route.role == OPEN else dict(EVERYWHERE)
+    if route.writes:
+        found[503] = "the audit log cannot be written: what is not written down is not done"
     if route.role == OPEN:
         found[421] = EVERYWHERE[421]
     if "{" in route.path:

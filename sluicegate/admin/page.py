@@ -12,6 +12,7 @@ import msgspec
 
 from sluicegate.admin.base import OPEN, Route
 from sluicegate.admin.openapi import REF, statuses
+from sluicegate.core.operators import MAY
 
 _HEAD = """# Management API
 
@@ -66,13 +67,15 @@ def page(routes: Sequence[Route]) -> str:
     lines = [_HEAD, "## Paths\n", "| path | role | |", "|---|---|---|"]
     shapes: list[type] = []
     for route in routes:
-        lines.append(f"| `{route.method} {route.path}` | {route.role or 'none'} | {route.summary} |")
+        lines.append(f"| `{route.method} {route.path}` | {roles_of(route)} | {route.summary} |")
         shapes += [t for t in (route.takes, route.answers) if t is not None and t is not dict and t not in shapes]
     lines.append("")
     for route in routes:
         lines += _route(route)
     lines.append("## Shapes\n")
-    _, components = msgspec.json.schema_components(shapes, ref_template=REF)
+    own = [t for t in shapes if hasattr(t, "raw")]
+    _, components = msgspec.json.schema_components([t for t in shapes if t not in own], ref_template=REF)
+    components |= {t.__name__: {"description": t.__doc__ or "", **t.schema()} for t in own}  # type: ignore[attr-defined]
     for name, shape in sorted(components.items()):
         lines += [f"### {name}\n", " ".join(shape["description"].split()), "", "| field | |", "|---|---|"]
         for field, schema in shape["properties"].items():
@@ -82,9 +85,14 @@ def page(routes: Sequence[Route]) -> str:
     return "\n".join(lines).rstrip() + "\n"
 
 
+def roles_of(route: Route) -> str:
+    """Who may."""
+    return ", ".join(MAY[route.role]) if route.role else "none"
+
+
 def _route(route: Route) -> list[str]:
     lines = [f"### {route.method} {route.path}\n", f"{route.summary}\n"]
-    said = [f"Role: {route.role}." if route.role != OPEN else "Needs no credential."]
+    said = [f"Roles: {roles_of(route)}." if route.role != OPEN else "Needs no credential."]
     if route.query is not None:
         (made,), components = msgspec.json.schema_components([route.query], ref_template=REF)
         shape = components[made["$ref"].rpartition("/")[2]]
@@ -112,7 +120,7 @@ def _kind(schema: dict[str, Any]) -> str:
     if "anyOf" in schema:
         return " or ".join(_kind(one) for one in schema["anyOf"])
     if schema.get("type") == "array":
-        return f"list of {_kind(schema['items'])}"
+        return f"list of {_kind(schema.get('items', {}))}"
     if schema.get("type") == "object":
         inner = schema.get("additionalProperties")
         return f"map to {_kind(inner)}" if isinstance(inner, dict) and inner else "object"

@@ -10,10 +10,11 @@ import asyncio
 import contextlib
 import os
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any, Protocol
 
 from sluicegate import __version__
+from sluicegate.admin import audit as audit_resource
 from sluicegate.admin import config as config_resource
 from sluicegate.admin import consumers as consumers_resource
 from sluicegate.admin import explain as explain_resource
@@ -23,7 +24,7 @@ from sluicegate.admin import ledger as ledger_resource
 from sluicegate.admin import metrics as metrics_resource
 from sluicegate.admin import openapi as openapi_resource
 from sluicegate.admin import pools as pools_resource
-from sluicegate.admin.base import OPEN, Gateway, Route, Who
+from sluicegate.admin.base import OPEN, Gateway, Route, Who, Wrong
 from sluicegate.admin.gate import Gate, loopback
 from sluicegate.admin.ledger import REFUSED_S, Tail
 from sluicegate.admin.live import counts
@@ -47,6 +48,14 @@ class Keeper(Gateway, Protocol):
     def watch_refused(self, for_s: float) -> None: ...
 
 
+class Book(Protocol):
+    """The audit log."""
+
+    async def write(self, what: str, facts: Mapping[str, Any]) -> int: ...
+    def read(self, after: int, most: int) -> tuple[list[dict[str, Any]], bool]: ...
+    def verified(self) -> dict[str, Any]: ...
+
+
 class Beside:
     """What lives in the keeper too and the plane shows: metrics, counts, the ledger, requests as they end."""
 
@@ -57,12 +66,14 @@ class Beside:
         samples: Callable[[], Any],
         ledger: Callable[[str], Any],
         tail: Tail | None = None,
+        audit: Book | None = None,
     ) -> None:
         self.render = render
         self.content_type = content_type
         self.samples = samples
         self.ledger = ledger
         self.tail = tail or Tail()
+        self.audit = audit
 
 
 class Plane:
@@ -82,20 +93,28 @@ class Plane:
             facts = {"error": error} if error else {}
             keeper.say("admin.change", who=who.name, role=who.role, what=route.id, path=path, status=status, **facts)
 
-        def denied(peer: str, who: str, what: str, status: int) -> None:
+        audit = self._beside.audit
+
+        async def denied(peer: str, who: str, what: str, status: int) -> None:
             keeper.say("admin.denied", peer=peer, what=what[:200], status=status, **({"who": who} if who else {}))
+            if audit is not None and rarely(time.monotonic()):
+                facts = {"from": peer, "path": what[:200], "outcome": "refused", "status": status}
+                with contextlib.suppress(Wrong):
+                    await audit.write("admin.denied", {**facts, **({"who": {"name": who}} if who else {})})
+
+        rarely = Rarely()
 
         self._beside.tail.remind = lambda: keeper.watch_refused(2 * REFUSED_S)
         where = keeper.settings.admin
         self._data = keeper.settings.data
-        self._unix = Server(every(keeper, self._beside, OPEN), None, log)
+        self._unix = Server(every(keeper, self._beside, OPEN), None, log, audit=audit)
         await self._unix.listen_unix(keeper.settings.data)
         gate = Gate(lambda: keeper.settings.admin, lambda: keeper.directory.secrets, time.monotonic)
         mine = every(keeper, self._beside, OPEN if loopback(where.host) else "viewer")
         if not keeper.settings.telemetry.prometheus:
             mine = [route for route in mine if route.path != "/metrics"]
         self._trying = asyncio.get_running_loop().create_task(
-            self._listen(keeper, where, lambda: Server(mine, gate, log, denied))
+            self._listen(keeper, where, lambda: Server(mine, gate, log, denied, audit))
         )
 
     async def _listen(self, keeper: Keeper, where: Admin, made: Callable[[], Server]) -> None:
@@ -128,6 +147,26 @@ class Plane:
             os.unlink(os.path.join(self._data, SOCKET))
 
 
+class Rarely:
+    """Attempts that are refused are written down, too, but somebody who makes many does not fill the disk: a hundred at
+    once, then one every ten seconds. On stderr they are all."""
+
+    MOST = 100
+    EACH_S = 10.0
+
+    def __init__(self) -> None:
+        self._left = float(self.MOST)
+        self._at = 0.0
+
+    def __call__(self, now: float) -> bool:
+        self._left = min(self.MOST, self._left + (now - self._at) / self.EACH_S)
+        self._at = now
+        if self._left < 1:
+            return False
+        self._left -= 1
+        return True
+
+
 def every(keeper: Keeper, beside: Beside, metrics: str = OPEN) -> list[Route]:
     """All routes. `metrics`: the role that /metrics needs."""
     found = [
@@ -138,6 +177,10 @@ def every(keeper: Keeper, beside: Beside, metrics: str = OPEN) -> list[Route]:
         *ledger_resource.routes(lambda: beside.ledger(keeper.settings.data), lambda: keeper.settings.data, beside.tail),
         *explain_resource.routes(keeper),
         *config_resource.routes(keeper),
+        *audit_resource.routes(
+            lambda after, most: beside.audit.read(after, most) if beside.audit else ([], False),
+            lambda: beside.audit.verified() if beside.audit else {"whole": True, "seq": 0, "hash": "", "flaws": []},
+        ),
         *metrics_resource.routes(
             beside.render, beside.content_type, lambda: counts(beside.samples(), keeper, time.monotonic()), metrics
         ),

@@ -43,7 +43,7 @@ def routes(gateway: Gateway) -> list[Route]:
         Route("GET", "/v1/deployments", "viewer", deployments, "Deployments, with the pools that have them.",
               answers=shapes.Deployments, id="deployments"),
         Route("POST", f"{where}/drain", "operator", drain, "Give a deployment no new calls; those under way end.",
-              answers=shapes.Moved, errors=unknown, id="drain"),
+              answers=shapes.Moved, errors=unknown, id="drain", writes=True),
         Route("POST", f"{where}/undrain", "operator", undrain, "Bring a drained deployment back.",
-              answers=shapes.Moved, errors=unknown, id="undrain"),
+              answers=shapes.Moved, errors=unknown, id="undrain", writes=True),
     ]  # fmt: skip

@@ -18,13 +18,13 @@ import ssl
 import struct
 import sys
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import Any
 from urllib.parse import parse_qsl, unquote
 
 import msgspec
 
-from sluicegate.admin.base import OPEN, Asked, Reply, Route, Stream, Who, Wrong, wrong
+from sluicegate.admin.base import OPEN, Asked, Audit, Reply, Route, Stream, Who, Wrong, wrong
 from sluicegate.admin.gate import Denied, Gate
 
 SOCKET = "control.sock"
@@ -40,10 +40,10 @@ EACH = 32
 STREAMS = 16
 """Answers without an end."""
 
-STATUS = {200: "OK", 400: "Bad Request", 401: "Unauthorized", 403: "Forbidden", 404: "Not Found",
+STATUS = {200: "OK", 201: "Created", 400: "Bad Request", 401: "Unauthorized", 403: "Forbidden", 404: "Not Found",
           405: "Method Not Allowed", 408: "Request Timeout", 409: "Conflict", 411: "Length Required",
-          413: "Content Too Large", 421: "Misdirected Request", 429: "Too Many Requests", 500: "Internal Server Error",
-          503: "Service Unavailable"}  # fmt: skip
+          412: "Precondition Failed", 413: "Content Too Large", 421: "Misdirected Request", 429: "Too Many Requests",
+          500: "Internal Server Error", 503: "Service Unavailable"}  # fmt: skip
 
 _REQUEST = re.compile(rb"([A-Z]{1,16}) (/[!-~]*) HTTP/1\.[01]\r\n")
 _LENGTH = re.compile(r"[0-9]{1,9}")
@@ -52,7 +52,7 @@ Log = Callable[[Who, Route, str, int, str], None]
 """Told of every change: who, what, which path, the status, and the error if there was one."""
 
 
-Turned = Callable[[str, str, str, int], None]
+Turned = Callable[[str, str, str, int], Awaitable[None]]
 """Told of wrong keys and roles: from which address, who if that is known, what was asked, the status."""
 
 
@@ -91,12 +91,14 @@ class Server:
     """One listener and its routes. `gate`: who may come in; None: whoever can connect is the owner."""
 
     def __init__(
-        self, routes: Sequence[Route], gate: Gate | None = None, log: Log | None = None, denied: Turned | None = None
-    ) -> None:
+        self, routes: Sequence[Route], gate: Gate | None = None, log: Log | None = None, denied: Turned | None = None,
+        audit: Audit | None = None,
+    ) -> None:  # fmt: skip
         self._routes = [(route, pattern(route.path)) for route in routes]
         self._gate = gate
         self._log = log
         self._denied = denied
+        self._audit = audit
         self._server: asyncio.Server | None = None
         self._open: set[asyncio.Task[None]] = set()
         self._from: Counter[str] = Counter()
@@ -216,7 +218,7 @@ class Server:
         except Denied as e:
             return wrong(e.status, e.message, *e.headers), head.method != "HEAD"
         except Wrong as e:
-            return wrong(e.status, e.message), head.method != "HEAD"
+            return wrong(e.status, e.message, problems=e.problems), head.method != "HEAD"
 
     async def _answer(self, head: Head, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> Reply | Stream:
         method = "GET" if head.method == "HEAD" else head.method
@@ -231,7 +233,7 @@ class Server:
                 who = self._gate.who(_peer(writer), head.all("authorization"), role)
             except Denied as e:
                 if e.told and self._denied is not None:
-                    self._denied(_peer(writer), e.who, f"{head.method} {head.path}", e.status)
+                    await self._denied(_peer(writer), e.who, f"{head.method} {head.path}", e.status)
                 raise
         if route is None:
             if others:
@@ -239,18 +241,23 @@ class Server:
             raise Wrong(404, "there is no such path here: /openapi.json lists them")
         if head.method == "HEAD" and route.content_type == "text/event-stream":
             raise Wrong(405, "this path takes GET")
-        changes = route.role == "operator"
+        changes = route.writes or route.role == "operator"
+        book = _Book(self._audit if route.writes else None, who, _peer(writer), route, head.path)
         try:
             query = _query(route, head.query)
             body = await _body(route, head, reader, writer)
-            answer: Any = await route.handler(Asked(who, parts, query, body))
+            if not route.notes:
+                await book.begin()
+            answer: Any = await route.handler(Asked(who, parts, query, body, book.note, _expected(head)))
         except Wrong as e:
+            await book.end("refused", e.status, e.message)
             if changes and self._log is not None:
                 self._log(who, route, head.path, e.status, e.message)
             raise
         except asyncio.IncompleteReadError:
             raise  # it left
         except Exception:
+            await book.end("failed", 500, "")
             if changes and self._log is not None:
                 self._log(who, route, head.path, 500, "a bug: see above")
             asyncio.get_running_loop().call_exception_handler(
@@ -260,6 +267,7 @@ class Server:
         if isinstance(answer, Stream):
             return answer
         reply = answer if isinstance(answer, Reply) else Reply(200, json.dumps(answer).encode() + b"\n")
+        await book.end("done" if reply.status < 400 else "refused", reply.status, "")
         if changes and self._log is not None:
             self._log(who, route, head.path, reply.status, "")
         return reply
@@ -274,6 +282,54 @@ class Server:
             if match:
                 others.append(route.method)
         return None, (), others
+
+
+class _Book:
+    """What is written down of one request that changes something: before it does, and what came of it."""
+
+    def __init__(self, audit: Audit | None, who: Who, peer: str, route: Route, path: str) -> None:
+        self._audit = audit
+        self._who = who
+        self._from = peer or "control.sock"
+        self._route = route
+        self._path = path
+        self._begun = 0
+
+    def _facts(self) -> dict[str, Any]:
+        who = self._who
+        named = {"name": who.name, "role": who.role, "kind": who.kind, **({"tenant": who.tenant} if who.tenant else {})}
+        return {"who": named, "from": self._from, "path": self._path}
+
+    async def begin(self) -> None:
+        """It is about to happen. Raises Wrong where that cannot be written down."""
+        if self._audit is not None:
+            self._begun = await self._audit.write(self._route.id, {**self._facts(), "outcome": "begun"})
+
+    async def note(self, before: Mapping[str, Any] | None, after: Mapping[str, Any] | None) -> None:
+        """It is about to happen: this becomes that. Raises Wrong where that cannot be written down."""
+        if self._audit is not None:
+            facts = {**self._facts(), "outcome": "begun", "before": before, "after": after}
+            self._begun = await self._audit.write(self._route.id, facts)
+
+    async def end(self, outcome: str, status: int, error: str) -> None:
+        """What came of it. That it began is written down already, so this entry may be missing."""
+        if self._audit is None:
+            return
+        facts: dict[str, Any] = {"of": self._begun} if self._begun else self._facts()
+        facts |= {"outcome": outcome, "status": status, **({"error": error[:500]} if error else {})}
+        with contextlib.suppress(Wrong):
+            await self._audit.write(self._route.id, facts)
+
+
+def _expected(head: Head) -> int:
+    """The version that If-Match names; 0: none. Raises Wrong."""
+    said = head.one("if-match")
+    if said is None or said == "*":
+        return 0
+    found = re.fullmatch(r'"([1-9][0-9]{0,15})"', said)
+    if found is None:
+        raise Wrong(412, "If-Match is no ETag of ours: it is a version in quotes, as GET has it")
+    return int(found[1])
 
 
 def pattern(path: str) -> re.Pattern[str]:
@@ -350,6 +406,8 @@ async def _body(route: Route, head: Head, reader: asyncio.StreamReader, writer: 
             raw = await reader.readexactly(int(said))
     except TimeoutError:
         raise Wrong(408, f"the body did not come within {BODY_S:g} s") from None
+    if getattr(route.takes, "raw", False):
+        return raw or b"{}"
     try:
         return msgspec.json.decode(raw or b"{}", type=route.takes)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as e:

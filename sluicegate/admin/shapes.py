@@ -5,9 +5,17 @@ Times end in `_s` where they are seconds, and are ISO 8601 in UTC where they are
 
 from __future__ import annotations
 
-from typing import Any
+from datetime import UTC, datetime
+from typing import Any, ClassVar
 
 import msgspec
+
+from sluicegate.spec.made import schema
+
+
+def moment(at: float) -> str:
+    """A wall time; 0: none."""
+    return datetime.fromtimestamp(at, UTC).strftime("%Y-%m-%dT%H:%M:%SZ") if at else ""
 
 
 class Health(msgspec.Struct):
@@ -16,16 +24,25 @@ class Health(msgspec.Struct):
     status: str
 
 
-class Error(msgspec.Struct):
-    """What is wrong, and what to do about it."""
+class Wrong(msgspec.Struct):
+    """A part of what was sent, and what is wrong with it. `pointer`: JSON pointer into the body."""
+
+    pointer: str
+    what: str
+    hint: str
+
+
+class Trouble(msgspec.Struct, omit_defaults=True):
+    """What is wrong, and what to do about it; of a body that does not fit, everything that is wrong with it."""
 
     message: str
+    problems: list[Wrong] = []
 
 
 class Failure(msgspec.Struct):
     """Every answer that is none."""
 
-    error: Error
+    error: Trouble
 
 
 class WorkerState(msgspec.Struct):
@@ -243,13 +260,131 @@ class Effective(msgspec.Struct):
 
 
 class ConsumerInfo(msgspec.Struct):
-    """Who may ask. `grant`: what it has, each field as it would be written; `keys`: those in force."""
+    """Who may ask. `grant`: what it has, each field as it would be written; `keys`: those in force. `origin`: file, or
+    api (made while the gateway runs)."""
 
     name: str
     tenant: str
     models: list[str]
     grant: dict[str, str]
     keys: list[str]
+    origin: str
+
+
+class NewConsumer:
+    """A consumer: what its section in a file would say, `name`, and `disabled`."""
+
+    raw: ClassVar[bool] = True
+
+    @staticmethod
+    def schema() -> dict[str, Any]:
+        """JSON schema."""
+        found = schema()
+        rests = {"type": "boolean", "description": "Nobody gets in with its keys.", "default": False}
+        return {**found, "title": "NewConsumer", "properties": {**found["properties"], "disabled": rests}}
+
+
+class KeyShown(msgspec.Struct):
+    """A key of a consumer: what it is called. `made`, `by`, `expires`: empty for those of a file."""
+
+    key: str
+    made: str
+    by: str
+    expires: str
+    disabled: bool
+
+
+class Consumer(msgspec.Struct):
+    """A consumer. `origin`: file (changed there only), or api; `fields`: what was sent, for those of the API; `grant`:
+    what it has, its plan's included, empty while it is disabled; `version`: as in the ETag, 0 for those of a file."""
+
+    name: str
+    tenant: str
+    origin: str
+    version: int
+    disabled: bool
+    fields: dict[str, Any]
+    grant: dict[str, str]
+    keys: list[KeyShown]
+    made: str
+    made_by: str
+    changed: str
+    changed_by: str
+
+
+class Removed(msgspec.Struct):
+    """It is gone."""
+
+    name: str
+    removed: bool
+
+
+class KeyAsked(msgspec.Struct, forbid_unknown_fields=True):
+    """A new key. `expires`: a date or a time, UTC unless it says otherwise; empty: never."""
+
+    expires: str = ""
+
+
+class KeyChange(msgspec.Struct, forbid_unknown_fields=True):
+    """What is other about a key. `expires` empty: it never does."""
+
+    disabled: bool | None = None
+    expires: str | None = None
+
+
+class KeyState(msgspec.Struct):
+    """A key as it is now."""
+
+    consumer: str
+    key: str
+    made: str
+    by: str
+    expires: str
+    disabled: bool
+
+
+class NewKey(msgspec.Struct):
+    """A key, once: `text` is shown now and kept nowhere."""
+
+    consumer: str
+    key: str
+    text: str
+    made: str
+    by: str
+    expires: str
+    disabled: bool
+
+
+class RemovedKey(msgspec.Struct):
+    """It is gone."""
+
+    consumer: str
+    key: str
+    removed: bool
+
+
+class AuditEntries(msgspec.Struct):
+    """Entries as they were written; with `more` the next page is `?after=` the `seq` of the last of these."""
+
+    entries: list[dict[str, Any]]
+    more: bool
+
+
+class AuditState(msgspec.Struct):
+    """Whether the log is whole: `flaws` says what is wrong, and `line` from which line on. `seq` and `hash`: its last
+    entry that hangs together with all before it."""
+
+    whole: bool
+    seq: int
+    hash: str
+    flaws: list[AuditFlaw]
+
+
+class AuditFlaw(msgspec.Struct):
+    """Something that is wrong with the log."""
+
+    line: int
+    what: str
 
 
 class Consumers(msgspec.Struct):
@@ -260,7 +395,8 @@ class Consumers(msgspec.Struct):
 
 
 class KeyInfo(msgspec.Struct):
-    """A key of a consumer: what it is called, never what it is. `declared`: the configuration still has it."""
+    """A key of a consumer: what it is called, never what it is. `declared`: the configuration still has it; `expires`:
+    until when it holds, empty: for ever."""
 
     consumer: str
     key: str
@@ -268,6 +404,7 @@ class KeyInfo(msgspec.Struct):
     declared: bool
     by: str
     at: str
+    expires: str
 
 
 class Keys(msgspec.Struct):
@@ -369,6 +506,13 @@ class Page(msgspec.Struct, forbid_unknown_fields=True):
     """Which part of a long list."""
 
     after: str = ""
+    most: int = 100
+
+
+class AuditAsked(msgspec.Struct, forbid_unknown_fields=True):
+    """Which part of the log: entries after this number."""
+
+    after: int = 0
     most: int = 100
 
 

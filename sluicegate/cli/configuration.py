@@ -13,6 +13,7 @@ import click
 from sluicegate.apis import APIS
 from sluicegate.spec.bounds import bounds, together
 from sluicegate.spec.load import Loaded, load_all, load_texts
+from sluicegate.spec.made import Held, nobody
 from sluicegate.spec.problems import counted, dotted, render
 from sluicegate.spec.references import Sources
 
@@ -30,20 +31,22 @@ def config_option(f: Callable[..., Any]) -> Callable[..., Any]:
     return click.option("-c", "--config", metavar="FILE", multiple=True, help=what)(f)
 
 
-def again(config: tuple[str, ...], start: bool) -> Loaded:
-    """The configuration as its files are now. `start`: it is about to take effect."""
-    return load_all(config or (DEFAULT,), Sources(os.environ), tuple(APIS), start)
+def again(config: tuple[str, ...], start: bool, made: Held = nobody) -> Loaded:
+    """The configuration as its files are now. `start`: it is about to take effect. `made`: consumers that were made
+    through the management API."""
+    return load_all(config or (DEFAULT,), Sources(os.environ), tuple(APIS), start, made)
 
 
 class Sent:
     """Compiles what somebody sends to a gateway that was started with these files, in this process's environment."""
 
-    def __init__(self, config: tuple[str, ...]) -> None:
+    def __init__(self, config: tuple[str, ...], made: Held = nobody) -> None:
+        self._made = made
         self.paths = tuple(os.path.abspath(path) for path in config or (DEFAULT,))
 
     def __call__(self, texts: Sequence[tuple[str, bytes]], base: str, start: bool) -> Loaded:
         base = base or os.path.dirname(self.paths[0])
-        return load_texts(texts, base, Sources(os.environ), tuple(APIS), start)
+        return load_texts(texts, base, Sources(os.environ), tuple(APIS), start, self._made)
 
     def own(self) -> list[bytes] | None:
         """What the files hold now; None where one cannot be read."""
@@ -53,12 +56,12 @@ class Sent:
             return None
 
 
-def load(config: tuple[str, ...], start: bool, end: str, quiet: bool = False) -> Loaded:
+def load(config: tuple[str, ...], start: bool, end: str, quiet: bool = False, made: Held = nobody) -> Loaded:
     """The configuration, or exit status 2 after saying everything that is wrong with it. `end` closes the report;
     `quiet`: warnings and notes are not asked for."""
     if not config and not os.path.exists(DEFAULT):
         raise click.UsageError(f"there is no {DEFAULT} here. Name your configuration: -c FILE")
-    loaded = again(config, start)
+    loaded = again(config, start, made)
     report = render(loaded.problems, end if loaded.problems.fatal else "")
     if report and (loaded.problems.fatal or not quiet):
         click.echo(report, err=True)

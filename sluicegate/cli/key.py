@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import json
-import secrets
 
 import click
 
 from sluicegate.cli.configuration import config_option, load
 from sluicegate.cli.running import At, ask, json_option, running, table
 from sluicegate.core.caller import digest
-from sluicegate.core.operators import operator_digest
+from sluicegate.core.operators import ROLES, operator_digest
 from sluicegate.spec import installation
+from sluicegate.spec.keys import CONSUMER, OPERATOR, new_key
 from sluicegate.spec.references import Wrong
 from sluicegate.spec.values import ADMIN_PREFIX, Digest, write_digest
 
@@ -24,7 +24,7 @@ def command() -> None:
 @command.command("new")
 @click.argument("name")
 @click.option("--admin", "admin", is_flag=True, help="For an operator: it opens the management API, and nothing else.")
-@click.option("--role", type=click.Choice(("viewer", "operator")), help="Of the operator. Default: viewer.")
+@click.option("--role", type=click.Choice(ROLES), help="Of the operator. Default: viewer.")
 @config_option
 def new(name: str, admin: bool, role: str | None, config: tuple[str, ...]) -> None:
     """Make a key for the consumer NAME, or the operator NAME. It is shown once and kept nowhere: the configuration
@@ -37,8 +37,7 @@ def new(name: str, admin: bool, role: str | None, config: tuple[str, ...]) -> No
         secret = (loaded.document.gateway.secrets or (installation.made(loaded.snapshot.gateway.data),))[0]
     except Wrong as e:
         raise click.ClickException(f"{e.what}. {e.hint}") from None
-    called = secrets.token_hex(4)
-    key = f"{'sga' if admin else 'sgk'}_{called}_{secrets.token_urlsafe(32)}"
+    called, key = new_key(OPERATOR if admin else CONSUMER)
     click.echo(f"The key, for {name} alone; it is not shown again:\n\n  {key}\n")
     if admin:
         written = write_digest(Digest(called, operator_digest(key.encode(), secret)), ADMIN_PREFIX)

@@ -15,5 +15,6 @@ from sluicegate.cli.configuration import Sent, again, config_option, load
 def command(ctx: click.Context, config: tuple[str, ...]) -> None:
     """Carry traffic until SIGTERM, then let running requests finish. SIGHUP, or a change of the file, loads the
     configuration again; SIGUSR2 replaces the workers one at a time."""
-    loaded = load(config, start=True, end="nothing was started")
-    ctx.exit(ctx.obj.serve(loaded, partial(again, config, True), loaded.files, Sent(config)))
+    made = ctx.obj.made
+    loaded = load(config, start=True, end="nothing was started", made=made)
+    ctx.exit(ctx.obj.serve(loaded, partial(again, config, True, made), loaded.files, Sent(config, made)))

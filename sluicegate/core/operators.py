@@ -12,15 +12,27 @@ from typing import Final
 from sluicegate.core.caller import DIGEST_BYTES
 from sluicegate.core.secret import Secret
 
-ROLES: Final = ("viewer", "operator", "owner")
-"""Each may what those before it may: see; change what runs; and the owner is whoever can open the Unix socket."""
+ROLES: Final = ("viewer", "tenant_admin", "auditor", "operator", "owner")
+"""See; the consumers of one tenant; see, and what was changed by whom; change what runs; everything. Whoever can open
+the Unix socket is the owner."""
+
+MAY: Final = {
+    "tenant": ROLES,
+    "viewer": ("viewer", "auditor", "operator", "owner"),
+    "people": ("tenant_admin", "operator", "owner"),
+    "audit": ("auditor", "owner"),
+    "operator": ("operator", "owner"),
+}
+"""By what a path asks for, the roles that have it. `tenant`: see what belongs to one's tenant, or to all; `viewer`: see
+the whole gateway; `people`: change consumers and their keys; `audit`: read who changed what; `operator`: change what
+runs."""
 
 PERSON: Final = b"sluicegate-admin"
 
 
 def may(role: str, wanted: str) -> bool:
-    """Whether this role includes that one."""
-    return ROLES.index(role) >= ROLES.index(wanted)
+    """Whether this role has what a path asks for."""
+    return role in MAY[wanted]
 
 
 def operator_digest(key: bytes, secret: Secret) -> bytes:

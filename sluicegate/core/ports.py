@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterable, Sequence
 from typing import ClassVar, Protocol
 
 from sluicegate.core.events import Sent, Usage
+from sluicegate.core.kept import Kept
 from sluicegate.core.keyset import KeySet
 from sluicegate.core.limits.lender import Want
 from sluicegate.core.principal import Presented, Principal
@@ -263,3 +264,23 @@ class Lender(Protocol):
     def ask(self, wants: Sequence[Want], done: Callable[[], None]) -> bool:
         """Ask for these; `done` is called once, later, when all are answered or nobody will. False: there is nobody to
         ask. What was lent is in the limits by then."""
+
+
+class Directory(Protocol):
+    """Keeps consumers that were made while the gateway ran. Any thread may call; every call is whole or not at all.
+
+    Names belong to one consumer, whatever its tenant. Raises Stale, and core.booked.Unusable when the store is.
+    """
+
+    def all(self) -> Sequence[Kept]:
+        """Everybody, by name."""
+
+    def get(self, name: str) -> Kept | None: ...
+
+    def put(self, kept: Kept, expect: int) -> None:
+        """Keep this one, in the place of version `expect` of it; 0: of nothing."""
+
+    def remove(self, name: str, expect: int) -> None:
+        """Forget it, if it is in this version."""
+
+    def close(self) -> None: ...

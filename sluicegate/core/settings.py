@@ -206,9 +206,11 @@ class OperatorKey:
 
     name: str
     role: str
-    "viewer or operator."
+    "One of core/operators.py: ROLES."
     digest: bytes
     "Of the key, as core/operators.py makes it."
+    tenant: str = ""
+    "Of a tenant_admin: whose consumers it sees and changes."
 
 
 @dataclass(frozen=True, slots=True)

@@ -14,7 +14,7 @@ import signal
 import socket
 import sys
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from difflib import get_close_matches
 from functools import partial
@@ -23,6 +23,7 @@ from typing import Any, Protocol
 from sluicegate import __version__
 from sluicegate.core.entry import Entry
 from sluicegate.core.explain import Unknown, key_of
+from sluicegate.core.kept import KeptKey
 from sluicegate.core.keyset import KeySet
 from sluicegate.core.pricing import Tariffs
 from sluicegate.core.secret import Secret
@@ -31,9 +32,12 @@ from sluicegate.core.snapshot import ConsumerEntry, Directory, Model, Snapshot
 from sluicegate.keeper import drained, revoked
 from sluicegate.keeper.alerts import Alerts, Sinks
 from sluicegate.keeper.aside import Aside
+from sluicegate.keeper.audit import Audit
 from sluicegate.keeper.credentials import Credentials
 from sluicegate.keeper.home import Home
 from sluicegate.keeper.lending import TICK_S
+from sluicegate.keeper.people import People
+from sluicegate.keeper.people import now_utc as moment
 from sluicegate.keeper.supervisor import CannotStart, Supervisor
 from sluicegate.keeper.watch import Watched
 from sluicegate.link.channel import Alarm, Entries, Rejected
@@ -131,6 +135,8 @@ class Keeper:
         sinks: Sinks | None = None,
         published: Published | None = None,
         credentials: Credentials | None = None,
+        people: People | None = None,
+        audit: Audit | None = None,
     ) -> None:
         assert loaded.snapshot is not None and loaded.directory is not None
         self.home = home
@@ -139,9 +145,21 @@ class Keeper:
         "By digest."
         self.snapshot: Snapshot = loaded.snapshot
         "As it is declared; what is drained is still in its pools here."
-        self.directory: Directory = loaded.directory
+        self.whole: Directory = loaded.directory
+        "As it is declared, with keys whose time is up."
+        self.expires: dict[bytes, float] = dict(loaded.expires)
+        "Until when keys hold, by digest."
+        self.directory: Directory = unexpired(self.whole, self.expires, time.time())
+        "In force."
         self._document = loaded.document
         self._key_names = loaded.key_names
+        self.ground = loaded.ground
+        self.made = loaded.made
+        "Names of consumers that no file declares."
+        self.people = people
+        if people is not None:
+            people.gateway = self
+        self.audit = audit
         self._sent = sent
         self.source: dict[str, Any] = self._own_files()
         "Where the configuration in force came from."
@@ -399,7 +417,8 @@ class Keeper:
         if self.credentials is not None:
             await self.credentials.take(snapshot.identities)
         effective = self._for_workers(snapshot, self.drained)
-        whole, part = await self.aside.do(parcels, effective, self.directory, loaded.directory)
+        directory = unexpired(loaded.directory, loaded.expires, time.time())
+        whole, part = await self.aside.do(parcels, effective, self.directory, directory)
         error = await self.supervisor.adopt(whole, part, snapshot.hash)
         if self.credentials is not None:
             self.credentials.retire((self.snapshot if error else snapshot).identities)
@@ -414,7 +433,11 @@ class Keeper:
                 self.over(kind, subject)  # if it is so still, workers say it again
         self._document = loaded.document
         self._key_names = loaded.key_names
-        self.directory = loaded.directory
+        self.whole, self.directory, self.expires = loaded.directory, directory, dict(loaded.expires)
+        self.ground = loaded.ground
+        self.made = loaded.made
+        if self.people is not None:
+            self.people.forget()
         for call in self.on_adopted:
             call()
         return Outcome("adopted", snapshot.hash, report.strip(), waiting)
@@ -424,6 +447,47 @@ class Keeper:
         if self.published is not None and snapshot.issuers:
             await self.published.prepare(snapshot.issuers)
             self.supervisor.tell_keys(self.published.sets())
+
+    def alone(self) -> asyncio.Lock:
+        """One change at a time of what is in force."""
+        return self._loading
+
+    async def take_people(self, directory: Directory, made: frozenset[str], keys: Iterable[KeptKey]) -> str:
+        """Other consumers, all else as it is; the caller holds `alone`. Empty when all workers have them, else why none
+        has."""
+        snapshot = self.snapshot
+        snapshot = replace(snapshot, hash=await self.aside.do(fingerprint, snapshot, directory))
+        told = tuple(keys)
+        expires = {d: at for d, at in self.expires.items() if all(d != k.digest for k in told)}
+        expires |= {k.digest: k.expires for k in told if k.expires}
+        effective = self._for_workers(snapshot, self.drained)
+        now = unexpired(directory, expires, time.time())
+        parts = await self.aside.do(parcels, effective, self.directory, now)
+        error = await self.supervisor.adopt(*parts, snapshot.hash)
+        if error:
+            return error
+        self.snapshot, self.directory, self.whole, self.made, self.expires = snapshot, now, directory, made, expires
+        self._key_names = {**self._key_names, **{k.digest: k.id for k in told}}
+        for call in self.on_adopted:
+            call()
+        return ""
+
+    async def _expire(self) -> None:
+        """Nobody gets in any more with keys whose time is up."""
+        async with self._loading:
+            now = unexpired(self.whole, self.expires, time.time())
+            left = {d for c in now.consumers for d in c.digests}
+            gone = [(c.name, d) for c in self.directory.consumers for d in c.digests if d not in left]
+            if not gone:
+                return
+            parts = await self.aside.do(parcels, self._effective(), self.directory, now)
+            error = await self.supervisor.adopt(*parts, self.snapshot.hash)
+            if error:
+                say("key.not_expired", error=error)  # asked again in a second
+                return
+            self.directory = now
+            for name, d in gone:
+                say("key.expired", consumer=name, key=self._key_names.get(d) or d[:4].hex())
 
     def _live(self, new: Snapshot, directory: Directory) -> tuple[Snapshot, tuple[str, ...]]:
         """The new configuration with what needs a restart left as it is, and the names of that."""
@@ -482,27 +546,37 @@ class Keeper:
         objects = {path: {name: seen(text) for name, text in of.items()} for path, of in found.objects.items()}
         return {"config": config, "source": self.source, "objects": objects}
 
-    async def consumers(self, after: str, most: int) -> tuple[list[dict[str, Any]], bool]:
-        """By name, those after this one; and whether there are more."""
-        found = sorted((c for c in self.directory.consumers if c.name > after), key=lambda c: c.name)
+    async def consumers(
+        self, after: str, most: int, tenant: str = "", name: str = ""
+    ) -> tuple[list[dict[str, Any]], bool]:
+        """By name, those after this one; and whether there are more. Of one tenant, of one name, or all."""
+        found = sorted((c for c in self._of(tenant) if c.name > after and name in ("", c.name)), key=lambda c: c.name)
         shown = [
-            {"name": c.name, "tenant": c.tenant, "models": list(c.models), "grant": grant(c), "keys": self._keys(c)}
+            {"name": c.name, "tenant": c.tenant, "models": list(c.models), "grant": grant(c), "keys": self._keys(c),
+             "origin": "api" if c.name in self.made else "file"}
             for c in found[:most]
-        ]
+        ]  # fmt: skip
         return shown, len(found) > most
 
-    async def keys(self, consumer: str, after: str, most: int) -> tuple[list[dict[str, Any]], bool]:
-        """Of consumers after this one, or of one: every key, declared or revoked; and whether there are more."""
+    def _of(self, tenant: str) -> Iterable[ConsumerEntry]:
+        """Consumers of one tenant; empty: all."""
+        return (c for c in self.directory.consumers if tenant in ("", c.tenant))
+
+    async def keys(self, consumer: str, after: str, most: int, tenant: str = "") -> tuple[list[dict[str, Any]], bool]:
+        """Of consumers after this one, or of one: every key, declared or revoked; and whether there are more. Of one
+        tenant, revoked keys of consumers that are gone are not shown: nobody knows whose they were."""
         rows: dict[tuple[str, str], dict[str, Any]] = {}
-        declared = {c.name: c for c in self.directory.consumers if c.name > after and consumer in ("", c.name)}
-        names = sorted({*declared, *(r.consumer for r in self.revoked.values() if r.consumer > after)})
+        every = (c for c in self.whole.consumers if tenant in ("", c.tenant))
+        declared = {c.name: c for c in every if c.name > after and consumer in ("", c.name)}
+        before = [] if tenant else [r.consumer for r in self.revoked.values() if r.consumer > after]
+        names = sorted({*declared, *before})
         names = [name for name in names if consumer in ("", name)]
         shown = set(names[:most])
         for gone in self.revoked.values():
             if gone.consumer in shown:
                 rows[gone.consumer, gone.key] = {
                     "consumer": gone.consumer, "key": gone.key, "revoked": True, "declared": False, "by": gone.by,
-                    "at": gone.at,
+                    "at": gone.at, "expires": "",
                 }  # fmt: skip
         for name in shown & declared.keys():
             c = declared[name]
@@ -511,14 +585,15 @@ class Keeper:
                 rows[c.name, key] = {
                     "consumer": c.name, "key": key, "revoked": was is not None, "declared": True,
                     "by": was.by if was else "", "at": was.at if was else "",
+                    "expires": moment(self.expires[digest]) if digest in self.expires else "",
                 }  # fmt: skip
         return [rows[at] for at in sorted(rows)], len(names) > most
 
-    async def revoke(self, consumer: str, key: str, by: str) -> dict[str, Any] | str:
+    async def revoke(self, consumer: str, key: str, by: str, tenant: str = "") -> dict[str, Any] | str:
         """Let nobody in with this key any more. What came of it, or what is wrong. Waits for no reload or restart."""
-        entry = next((c for c in self.directory.consumers if c.name == consumer), None)
+        entry = next((c for c in self._of(tenant) if c.name == consumer), None)
         if entry is None:
-            near = get_close_matches(consumer, [c.name for c in self.directory.consumers], 1)
+            near = get_close_matches(consumer, [c.name for c in self._of(tenant)], 1)
             return f'no consumer is called "{consumer}"' + (f'; did you mean "{near[0]}"?' if near else "")
         known = revoked.names(entry.digests, self._key_names)
         if key not in known:
@@ -723,6 +798,8 @@ class Keeper:
             await asyncio.sleep(LOOK_S)
             self.supervisor.reap()
             self.alerts.tick()
+            if self.expires and overdue(self.directory, self.expires, time.time()):
+                await self._expire()
             if self.watched.changed():
                 await self.reload(only_if_new=True)
 
@@ -754,6 +831,23 @@ def for_workers(snapshot: Snapshot, away: Iterable[str], numbers: Sequence[int] 
     return drained.without(snapshot, away)
 
 
+def unexpired(directory: Directory, expires: Mapping[bytes, float], now: float) -> Directory:
+    """Without keys whose time is up."""
+    gone = {d for d, at in expires.items() if at <= now}
+    if not gone:
+        return directory
+    return replace(directory, consumers=tuple(
+        replace(c, digests=tuple(d for d in c.digests if d not in gone)) if not gone.isdisjoint(c.digests) else c
+        for c in directory.consumers
+    ))  # fmt: skip
+
+
+def overdue(directory: Directory, expires: Mapping[bytes, float], now: float) -> bool:
+    """Whether somebody gets in with a key whose time is up. Looks at everybody only when one of them may be."""
+    gone = {d for d, at in expires.items() if at <= now}
+    return bool(gone) and any(not gone.isdisjoint(c.digests) for c in directory.consumers)
+
+
 def members(model: Model) -> tuple[int, ...]:
     """Of a model, those of its rollout among them."""
     return model.deployments + (model.rollout.deployments if model.rollout is not None else ())
@@ -768,7 +862,7 @@ def parcels(snapshot: Snapshot, before: Directory, now: Directory) -> tuple[byte
 
 def now_utc() -> str:
     """The moment, to the second."""
-    return time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
+    return moment(time.time())
 
 
 def say(event: str, **facts: Any) -> None:

@@ -142,12 +142,26 @@ class Compiler:
             if first != name:
                 at: Path = ("gateway", "admin", "keys", name, "key")
                 self.cx.say(at, f'is the key of "{first}" too', "each has a key of its own: sluicegate key new --admin")
+            self.tenant_of(("gateway", "admin", "keys", name), operator.role, operator.tenant)
         return settings.Admin(
             spec.address.host,
             spec.address.port,
             spec.hosts,
-            tuple(settings.OperatorKey(name, o.role, o.key.value) for name, o in spec.keys.items()),
+            tuple(settings.OperatorKey(name, o.role, o.key.value, o.tenant) for name, o in spec.keys.items()),
         )
+
+    def tenant_of(self, at: Path, role: str, tenant: str) -> None:
+        """Who speaks for a tenant names it, and nobody else does."""
+        tenants = self.document.tenants
+        if role == "tenant_admin" and not tenant:
+            self.cx.say(at, "names no tenant", "write tenant: whose consumers it sees and changes", key=True)
+        elif role != "tenant_admin" and tenant:
+            what = f"has no effect on the role {role}"
+            self.cx.say((*at, "tenant"), what, "remove it, or write role: tenant_admin", key=True)
+        elif tenant and tenants and tenant not in tenants:
+            here: Path = (*at, "tenant")
+            what = f"no tenant is called {self.cx.shown(here, tenant)}{closest(tenant, tenants)}"
+            self.cx.say(here, what, f"declared: {', '.join(tenants)}")
 
     def check_certificate(self, tls: settings.TlsFiles, at: Path) -> None:
         if self.readable(tls.certificate, (*at, "certificate")) and self.readable(tls.key, (*at, "key")):

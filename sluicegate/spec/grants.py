@@ -6,7 +6,7 @@ empties too. What consumers have in common is judged once for all of them.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Container, Iterable, Iterator, Sequence
 from typing import NamedTuple
 
 from sluicegate.core.caller import CLAIM, digest
@@ -65,6 +65,8 @@ class Grants:
         self.matching = Matching(compiler.document, matches, self.cx)
         self._grants: dict[int, Grant] = {}
         "By identity of what is said: many consumers share it."
+        self.keyless: Container[str] = ()
+        "Consumers that may have no key yet: made by the management API."
 
     def check(self) -> None:
         """Say everything that is wrong with tenants, plans and consumers."""
@@ -72,6 +74,15 @@ class Grants:
             self._check_tenant(name, tenant)
         for name, plan in self.document.plans.items():
             self._check_common(("plans", name), plan)
+        self.check_people()
+        if not self.people and not self.cx.problems.damaged(("consumers",)):
+            self.cx.say((), "needs consumers", "write consumers: a map from names to consumers")
+        self.check_keys()
+        self.matching.check()
+        self._check_end_users()
+
+    def check_people(self) -> None:
+        """Say everything that is wrong with consumers, each by itself."""
         sound: set[int] = set()
         wrong = 0
         for name, spec, _ in self.people:
@@ -84,11 +95,6 @@ class Grants:
                     wrong += 1
                     if wrong > MOST:
                         break
-        if not self.people and not self.cx.problems.damaged(("consumers",)):
-            self.cx.say((), "needs consumers", "write consumers: a map from names to consumers")
-        self._check_keys()
-        self.matching.check()
-        self._check_end_users()
 
     def directory(self, secrets: tuple[Secret, ...], number: Callable[[str, str], int]) -> Directory:
         """Consumers and tenants, keys digested under the first secret. `number` numbers them by kind and name."""
@@ -270,13 +276,14 @@ class Grants:
         level = boundary.processing.replace("_", " ")
         return f"remove the grant, or declare a deployment in {where}, processed at most {level}"
 
-    def _check_keys(self) -> None:
+    def check_keys(self) -> None:
         """Every consumer has a key, and no two have the same."""
         owners: dict[object, tuple[str, int]] = {}
         for name, spec, keys in self.people:
             if spec.key is not None and spec.keys is not None:
                 self.cx.say(("consumers", name, "keys"), "stands beside key", "put both into keys", key=True)
-            if not keys and name not in self.matching.matches and not self.cx.problems.damaged(("consumers", name)):
+            shows = keys or name in self.matching.matches or name in self.keyless
+            if not shows and not self.cx.problems.damaged(("consumers", name)):
                 hint = f"write key: ${{env:{name.upper().replace('-', '_').replace('.', '_')}_KEY}}"
                 hint += ", or match: for callers with tokens" if self.matching.issuers else ""
                 self.cx.say(("consumers", name), "has no key", hint, key=True)

@@ -23,6 +23,8 @@ from sluicegate.spec.kinds import Context
 from sluicegate.spec.language import Document
 from sluicegate.spec.lines import Lines
 from sluicegate.spec.lint import Sight, lint
+from sluicegate.spec.made import Ground, Held, nobody
+from sluicegate.spec.made import people as made_people
 from sluicegate.spec.numbers import Numbers
 from sluicegate.spec.problems import Problem, Problems
 from sluicegate.spec.process import GatewaySpec
@@ -49,6 +51,12 @@ class Loaded:
     "What later files replaced or removed."
     key_names: Mapping[bytes, str] = field(default_factory=dict)
     "What keys are called of which the configuration has the digest, by digest."
+    ground: Ground | None = None
+    "What consumers are judged against that are made while this is in force."
+    made: frozenset[str] = frozenset()
+    "Names of consumers that were made through the management API and take part."
+    expires: Mapping[bytes, float] = field(default_factory=dict)
+    "Until when keys hold, by digest, wall time; those that hold for ever are not in it."
 
     @property
     def hash(self) -> str:
@@ -66,24 +74,27 @@ class Loaded:
         return [p for p in self.problems if p.severity != "error"]
 
 
-def load_all(paths: Sequence[str], sources: Sources, operations: Sequence[str], start: bool = False) -> Loaded:
+def load_all(
+    paths: Sequence[str], sources: Sources, operations: Sequence[str], start: bool = False, held: Held = nobody
+) -> Loaded:
     """The configuration in these files, later ones over earlier ones. `start`: it is about to take effect, so what
-    must be kept in `gateway.data` is written there."""
+    must be kept in `gateway.data` is written there. `held`: consumers that were made through the management API."""
     problems = Problems()
     with undisturbed():
-        return _load_all(paths, problems, sources, operations, start)
+        return _load_all(paths, problems, sources, operations, start, held=held)
 
 
 def load_texts(
-    texts: Sequence[tuple[str, bytes]], base: str, sources: Sources, operations: Sequence[str], start: bool = False
-) -> Loaded:
+    texts: Sequence[tuple[str, bytes]], base: str, sources: Sources, operations: Sequence[str], start: bool = False,
+    made: Held = nobody,
+) -> Loaded:  # fmt: skip
     """The configuration in these texts, later ones over earlier ones, as if they were files of these names in `base`;
     what they include or name is read there."""
     problems = Problems()
     paths = [os.path.join(base, name) for name, _ in texts]
     held = {path: text for path, (_, text) in zip(paths, texts, strict=True)}
     with undisturbed():
-        return _load_all(paths, problems, sources, operations, start, held)
+        return _load_all(paths, problems, sources, operations, start, held, made)
 
 
 @contextmanager
@@ -108,12 +119,13 @@ def _load_all(
     operations: Sequence[str],
     start: bool,
     texts: Texts = _NO_TEXTS,
+    held: Held = nobody,
 ) -> Loaded:
     joined = join(paths, problems, texts)
     loaded = Loaded(problems)
     if joined.root is not None:
         base = os.path.dirname(os.path.abspath(paths[0]))
-        loaded = _load(joined.root, paths[0], base, problems, sources, operations, start)
+        loaded = _load(joined.root, paths[0], base, problems, sources, operations, start, held)
     files = (*joined.files, *sources.files, *loaded.files)
     return replace(loaded, files=tuple(dict.fromkeys(files)), overrides=joined.overrides)
 
@@ -142,6 +154,7 @@ def _load(
     sources: Sources,
     operations: Sequence[str],
     start: bool,
+    kept: Held = nobody,
 ) -> Loaded:
     cx = Context(sources, problems, root.place)
     values, lacking = Section(Document).values(cx, root, ())
@@ -159,7 +172,17 @@ def _load(
         people += lines.people
         matches |= lines.matches
         cx.elsewhere = lines
+    try:
+        made = kept(snapshot.gateway.data)
+    except Wrong as e:
+        cx.say(("gateway", "data"), e.what, e.hint)
+        made = ()
+    if made:
+        found = made_people(made, cx, {name for name, _, _ in people})
+        people += found
+        matches |= {name: (spec.match, spec) for name, spec, _ in found if spec.match is not None}
     grants = Grants(compiler, snapshot.models, people, matches)
+    grants.keyless = takes_part = frozenset(one.name for one in made if not one.disabled)
     grants.check()
     if problems.fatal:
         return Loaded(problems, files=files)
@@ -181,7 +204,11 @@ def _load(
     if problems.of("error"):
         return Loaded(problems, files=files)
     names = {k.value: k.id for _, _, keys in people for k in keys if type(k) is Digest}
-    return Loaded(problems, snapshot, directory, document, files, key_names=names)
+    ground = Ground(document, snapshot.models, base, operations, secrets, matches)
+    until = {k.value: k.expires for _, _, keys in people for k in keys if type(k) is Digest and k.expires}
+    return Loaded(
+        problems, snapshot, directory, document, files, key_names=names, ground=ground, made=takes_part, expires=until
+    )
 
 
 def numbered(snapshot: Snapshot, held: Numbers) -> Snapshot:

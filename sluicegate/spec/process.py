@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from typing import Annotated, ClassVar
 
 from sluicegate.core.alerts import KINDS
+from sluicegate.core.operators import ROLES
 from sluicegate.core.secret import Secret
 from sluicegate.core.settings import Cors, Front, Gateway, Listen
 from sluicegate.spec.kinds import Choice, Name, Text
@@ -110,10 +111,13 @@ class ListenSpec:
 class OperatorSpec:
     """Somebody, or some program, that may use the management API."""
 
-    role: Annotated[str, Choice(("viewer", "operator"))]
-    "`viewer` sees; `operator` drains, loads configurations, revokes keys, too."
+    role: Annotated[str, Choice(ROLES)]
+    """`viewer` sees; `auditor` reads who changed what, too; `operator` drains, loads configurations, makes consumers
+    and keys; `owner` may everything; `tenant_admin` sees and changes the consumers of one tenant, and nothing else."""
     key: Annotated[Digest, OperatorDigest()]
     "The digest of its key, as `sluicegate key new NAME --admin` prints it."
+    tenant: Annotated[str, Name()] = ""
+    "Of a `tenant_admin`: whose consumers it sees and changes."
 
 
 @dataclass(frozen=True, slots=True)

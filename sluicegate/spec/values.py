@@ -243,6 +243,8 @@ class Digest(NamedTuple):
     id: str
     "Eight hex digits that tell keys of one consumer apart."
     value: bytes
+    expires: float = 0.0
+    "Wall time from which on nobody gets in with the key; 0: never."
 
 
 Key = Secret | Digest

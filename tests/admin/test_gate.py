@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from sluicegate.admin.base import OPEN, Who, Wrong
 from sluicegate.admin.gate import GUESS_S, GUESSES, PEERS, Denied, Gate, host_of, loopback
 from sluicegate.core.caller import digest
-from sluicegate.core.operators import ROLES, may, operator_digest
+from sluicegate.core.operators import MAY, ROLES, may, operator_digest
 from sluicegate.core.secret import Secret
 from sluicegate.core.settings import Admin, OperatorKey
 
@@ -110,8 +110,14 @@ def test_any_host_header_is_read(text: str):
     assert isinstance(host_of(text), str)
 
 
-def test_roles_are_in_order():
-    assert [[may(a, b) for b in ROLES] for a in ROLES] == [[True, False, False], [True, True, False], [True] * 3]
+def test_each_role_may_what_the_table_says():
+    assert {role: [what for what in MAY if may(role, what)] for role in ROLES} == {
+        "viewer": ["tenant", "viewer"],
+        "tenant_admin": ["tenant", "people"],
+        "auditor": ["tenant", "viewer", "audit"],
+        "operator": ["tenant", "viewer", "people", "operator"],
+        "owner": ["tenant", "viewer", "people", "audit", "operator"],
+    }
 
 
 def test_loopback_is_this_machine_alone():

@@ -11,7 +11,7 @@ import msgspec
 from sluicegate.admin.base import OPEN
 from sluicegate.admin.openapi import document
 from sluicegate.admin.server import STATUS, pattern
-from sluicegate.core.operators import ROLES
+from sluicegate.core.operators import MAY
 from sluicegate.main import Live
 
 PAGE = Path(__file__).parents[2] / "docs" / "reference" / "admin-api.md"
@@ -58,11 +58,17 @@ def test_a_refusal_that_is_no_failure_in_form_is_published_as_it_is_and_a_part_o
             assert ("404" in op["responses"]) == ("{" in path)
 
 
-def test_who_changes_something_is_an_operator_and_nothing_but_health_and_the_document_is_open():
+LOOKS = {"explain", "config_check", "config_diff"}
+"""Questions that have a body."""
+
+
+def test_who_changes_something_has_a_role_for_it_and_nothing_but_health_and_the_document_is_open():
     for route in ROUTES:
-        assert route.role in (OPEN, *ROLES[:2])
-        if route.method != "GET" and route.id not in ("explain",):
-            assert route.role == "operator", route.path
+        assert route.role in (OPEN, *MAY)
+        assert route.writes == (route.method != "GET" and route.id not in LOOKS), route.path
+        if route.method != "GET" and route.id != "explain":
+            assert route.role in ("operator", "people"), route.path
+        assert not route.notes or route.writes
     assert {r.id for r in ROUTES if r.role == OPEN} == {"health", "metrics", "openapi"}, "metrics: on loopback"
 
 

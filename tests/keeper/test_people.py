@@ -1,0 +1,234 @@
+"""Consumers and keys that are made while a real gateway with two workers runs: in force on both within a second, kept
+across restarts, written down before they are; and what is not allowed changes nothing."""
+
+from __future__ import annotations
+
+import http.client
+import json
+import os
+import signal
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from sluicegate.keeper.audit import FILE, Head, verify
+from sluicegate.sim.fleet import FleetThread
+from tests.keeper.running import ENV, KEY, Gateway, until
+from tests.keeper.test_admin import OPS, SMALL, chat, text_of
+
+APP = {"name": "web-shop", "models": ["chat"], "labels": {"team": "shop"}}
+
+
+@pytest.fixture(scope="module")
+def fleet() -> Iterator[FleetThread]:
+    with FleetThread({"a": {**SMALL, "key": ENV["UPSTREAM_KEY"]}}, seed=1) as fleet:
+        yield fleet
+
+
+@pytest.fixture(scope="module")
+def shared(fleet: FleetThread, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Gateway]:
+    folder = tmp_path_factory.mktemp("people")
+    with Gateway(folder, text_of(folder, fleet["a"].origin)) as gateway:
+        yield gateway
+
+
+@pytest.fixture
+def own(fleet: FleetThread, tmp_path: Path) -> Iterator[Gateway]:
+    with Gateway(tmp_path, text_of(tmp_path, fleet["a"].origin)) as gateway:
+        yield gateway
+
+
+def ask(
+    gateway: Gateway, method: str, path: str, body: Any = None, key: str | None = OPS, **headers: str
+) -> tuple[int, Any, dict[str, str]]:
+    connection = http.client.HTTPConnection("127.0.0.1", gateway.admin, timeout=20)
+    try:
+        sent = {} if key is None else {"authorization": f"Bearer {key}"}
+        raw = body if isinstance(body, bytes) else None if body is None else json.dumps(body)
+        connection.request(method, path, raw, {**sent, **{k.replace("_", "-"): v for k, v in headers.items()}})
+        answer = connection.getresponse()
+        return answer.status, json.loads(answer.read()), dict(answer.headers)
+    finally:
+        connection.close()
+
+
+def made(gateway: Gateway, name: str, **fields: Any) -> str:
+    """A consumer with a key."""
+    status, body, _ = ask(gateway, "POST", "/v1/consumers", {**APP, "name": name, **fields})
+    assert status == 201, body
+    status, body, _ = ask(gateway, "POST", f"/v1/consumers/{name}/keys", {})
+    assert status == 201, body
+    return str(body["text"])
+
+
+def everywhere(gateway: Gateway, key: str, status: int) -> bool:
+    """On both workers: the kernel chooses one for each connection."""
+    return {chat(gateway, key) for _ in range(16)} == {status}
+
+
+def log(gateway: Gateway) -> list[dict[str, Any]]:
+    return [json.loads(line) for line in (gateway.folder / "data" / FILE).read_text().splitlines()]
+
+
+def test_E14_a_consumer_that_is_made_gets_in_on_all_workers_within_a_second_until_it_is_removed(own: Gateway):
+    key = made(own, "web-shop")
+    began = time.monotonic()
+    assert everywhere(own, key, 200) and everywhere(own, KEY, 200)
+    status, body, headers = ask(own, "GET", "/v1/consumers/web-shop")
+    assert status == 200 and body["origin"] == "api" and headers["etag"] == '"2"'
+    assert body["grant"]["models"] == "[chat]" and body["fields"]["labels"] == {"team": "shop"}
+    assert ask(own, "GET", "/v1/consumers/my-app")[1]["origin"] == "file"
+    assert time.monotonic() - began < 15
+    assert ask(own, "DELETE", "/v1/consumers/web-shop")[0] == 200
+    assert everywhere(own, key, 401) and everywhere(own, KEY, 200)
+    assert ask(own, "GET", "/v1/consumers/web-shop")[0] == 404
+
+
+def test_what_was_made_is_there_after_a_restart_and_after_a_reload(fleet: FleetThread, tmp_path: Path):
+    text = text_of(tmp_path, fleet["a"].origin)
+    with Gateway(tmp_path, text) as gateway:
+        key = made(gateway, "web-shop")
+        before = ask(gateway, "GET", "/v1/consumers/web-shop")[1]
+        gateway.hang_up_until("config.adopted")
+        assert everywhere(gateway, key, 200)
+        gateway.end()
+    with Gateway(tmp_path, text) as gateway:
+        assert everywhere(gateway, key, 200)
+        assert ask(gateway, "GET", "/v1/consumers/web-shop")[1] == before
+        head, flaws = verify((tmp_path / "data" / FILE).read_bytes().splitlines(keepends=True))
+        assert flaws == [] and head.seq >= 4
+    assert not [p for p in (tmp_path / "data").rglob("*") if p.is_file() and key.encode() in p.read_bytes()]
+
+
+def test_a_worker_that_dies_comes_back_with_them(own: Gateway):
+    key = made(own, "web-shop")
+    os.kill(own.workers[0], signal.SIGKILL)
+    own.event("worker.ready")
+    assert everywhere(own, key, 200)
+
+
+def test_one_name_belongs_to_one_of_file_and_api(own: Gateway):
+    status, body, _ = ask(own, "POST", "/v1/consumers", {**APP, "name": "my-app"})
+    assert status == 409 and "in a file" in body["error"]["message"]
+    made(own, "web-shop")
+    status, body, _ = ask(own, "POST", "/v1/consumers", APP)
+    assert status == 409 and "management API" in body["error"]["message"]
+    for method, path in (("PUT", "/v1/consumers/my-app"), ("DELETE", "/v1/consumers/my-app"),
+                         ("POST", "/v1/consumers/my-app/keys")):  # fmt: skip
+        status, body, _ = ask(own, method, path, {"models": ["chat"]} if method == "PUT" else {})
+        assert status == 409 and "in a file" in body["error"]["message"], path
+    text = own.file.read_text()
+    own.file.write_text(text + '  web-shop: {key: "${env:APP_KEY}", models: [chat]}\n')
+    own.event("config.refused")
+    until(lambda: any("was made through the management API, too (by ops" in line for line in own.said))
+    own.file.write_text(text)
+
+
+def test_fields_are_judged_as_those_of_a_file_and_errors_point_at_them(shared: Gateway):
+    cases: list[tuple[Any, str, str]] = [
+        ({"models": ["chta"]}, "/models/0", "did you mean"),
+        ({"models": ["chat"], "limits": ["60k tokens/minute", "20 bananas"]}, "/limits/1", ""),
+        ({"models": ["chat"], "plan": "gold"}, "/plan", "no plan is called"),
+        ({"models": ["chat"], "modles": ["chat"]}, "/modles", "unknown key"),
+        ({"models": ["chat"], "role": "operator"}, "/role", "unknown key"),
+        ({"models": ["chat"], "is_admin": True}, "/is_admin", "unknown key"),
+        ({"models": ["chat"], "tenant_id": "x"}, "/tenant_id", "unknown key"),
+        ({"models": ["chat"], "key": "${env:SECRET}"}, "/key", "no place here"),
+        ({"models": ["chat"], "keys": ["sgk1:00000000:AAAAAAAAAAAAAAAAAAAAAA"]}, "/keys", "no place here"),
+        ({"models": ["chat"], "labels": {"a": "${file:/etc/passwd}"}}, "/labels/a", "is a reference"),
+        ({"models": ["chat"], "disabled": "yes"}, "/disabled", "truth"),
+        ({"models": []}, "/models", "empty"),
+        ({}, "", "says nothing"),
+        ({"models": ["chat"], "name": "Web Shop"}, "/name", "not a name"),
+        ({"models": ["chat"], "name": 7}, "/name", "missing"),
+    ]
+    for body, pointer, what in cases:
+        status, found, _ = ask(shared, "POST", "/v1/consumers", {"name": "x", **body})
+        assert status == 400, (body, found)
+        assert pointer in [p["pointer"] for p in found["error"]["problems"]], (body, found)
+        assert what in json.dumps(found), (body, found)
+    for raw in (
+        b"",
+        b"[]",
+        b'{"name":"x","models":["chat"],"models":["chat"]}',
+        b"{",
+        b"\xff",
+        b'{"a":NaN}',
+        b"[" * 5000,
+    ):
+        assert ask(shared, "POST", "/v1/consumers", raw)[0] == 400, raw
+    assert [c["name"] for c in ask(shared, "GET", "/v1/consumers")[1]["consumers"]] == ["my-app"]
+
+
+def test_whoever_looked_at_another_version_changes_nothing(own: Gateway):
+    status, _, headers = ask(own, "POST", "/v1/consumers", APP)
+    assert status == 201 and headers["etag"] == '"1"'
+    path = "/v1/consumers/web-shop"
+    assert ask(own, "PUT", path, {"models": "all"}, if_match='"1"')[2]["etag"] == '"2"'
+    for method in ("PUT", "DELETE"):
+        status, body, _ = ask(own, method, path, {"models": ["chat"]}, if_match='"1"')
+        assert status == 412 and "version 2" in body["error"]["message"]
+    assert ask(own, "GET", path)[1]["fields"] == {"models": "all"}
+    for wrong in ("1", '"x"', '"0"', 'W/"2"'):
+        assert ask(own, "PUT", path, {"models": ["chat"]}, if_match=wrong)[0] == 412
+    assert ask(own, "DELETE", path, if_match='"2"')[0] == 200
+
+
+def test_E3_two_keys_one_rests_one_is_removed_one_expires(own: Gateway):
+    first = made(own, "web-shop")
+    where = "/v1/consumers/web-shop/keys"
+    status, body, _ = ask(own, "POST", where, {})
+    second = body["text"]
+    assert status == 201 and everywhere(own, first, 200) and everywhere(own, second, 200)
+    assert ask(own, "POST", where, {})[0] == 409
+    name = first.split("_")[1]
+    assert ask(own, "PATCH", f"{where}/{name}", {"disabled": True})[1]["disabled"] is True
+    assert everywhere(own, first, 401) and everywhere(own, second, 200)
+    status, third, _ = ask(own, "POST", where, {})
+    assert status == 201
+    assert ask(own, "PATCH", f"{where}/{name}", {"disabled": False})[0] == 409, "that would be three"
+    assert ask(own, "DELETE", f"{where}/{third['key']}")[0] == 200
+    assert everywhere(own, third["text"], 401)
+    assert ask(own, "PATCH", f"{where}/{name}", {"disabled": False})[0] == 200
+    assert everywhere(own, first, 200)
+    soon = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(time.time() + 2.5))
+    assert ask(own, "PATCH", f"{where}/{name}", {"expires": soon})[1]["expires"] == soon
+    assert everywhere(own, first, 200)
+    until(lambda: everywhere(own, first, 401), 6)
+    assert everywhere(own, second, 200)
+    assert ask(own, "PATCH", f"{where}/{name}", {"expires": ""})[0] == 200
+    assert everywhere(own, first, 200)
+    for wrong in ({"expires": "tomorrow"}, {"expires": "2020-01-01"}, {"expires": 7}, {"role": "x"}):
+        assert ask(own, "POST", where, wrong)[0] == 400, wrong
+    assert ask(own, "PATCH", f"{where}/00000000", {"disabled": True})[0] == 404
+    assert ask(own, "PUT", "/v1/consumers/web-shop", {"models": ["chat"], "disabled": True})[0] == 200
+    assert everywhere(own, first, 401) and everywhere(own, second, 401)
+    assert ask(own, "PUT", "/v1/consumers/web-shop", {"models": ["chat"]})[0] == 200
+    assert everywhere(own, first, 200)
+
+
+def test_every_change_is_in_the_audit_log_with_before_and_after_and_no_key(own: Gateway):
+    key = made(own, "web-shop")
+    ask(own, "PUT", "/v1/consumers/web-shop", {"models": "all"})
+    ask(own, "DELETE", "/v1/consumers/web-shop")
+    ask(own, "POST", "/v1/consumers", {"name": "x", "models": ["none"]})
+    found = log(own)
+    begun = [e for e in found if e.get("outcome") == "begun"]
+    assert [e["what"] for e in begun] == ["consumer_new", "key_new", "consumer_set", "consumer_delete"]
+    assert begun[0]["who"] == {"name": "ops", "role": "operator", "kind": "key"} and begun[0]["from"] == "127.0.0.1"
+    assert begun[0]["before"] is None and begun[0]["after"]["fields"] == {
+        "labels": {"team": "shop"},
+        "models": ["chat"],
+    }
+    assert begun[2]["before"]["fields"]["models"] == ["chat"] and begun[2]["after"]["fields"]["models"] == "all"
+    assert begun[3]["after"] is None and begun[3]["before"]["keys"][0]["key"] == key.split("_")[1]
+    for entry in begun:
+        (end,) = [e for e in found if e.get("of") == entry["seq"]]
+        assert end["outcome"] == "done"
+    assert found[-1]["outcome"] == "refused" and found[-1]["status"] == 400
+    assert key not in json.dumps(found) and OPS not in json.dumps(found)
+    head, flaws = verify((own.folder / "data" / FILE).read_bytes().splitlines(keepends=True))
+    assert flaws == [] and isinstance(head, Head)
