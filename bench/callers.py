@@ -10,6 +10,7 @@ import json
 import ssl
 import time
 from collections import Counter, deque
+from collections.abc import Iterator
 
 import httptools
 
@@ -88,10 +89,13 @@ class Answer:
 class Caller(asyncio.Protocol):
     """A connection for plain requests, one at a time."""
 
-    __slots__ = ("_again", "_answer", "_began_ns", "_busy", "_request", "_run", "transport")
+    __slots__ = ("_again", "_answer", "_began_ns", "_busy", "_request", "_run", "_turns", "transport")
 
-    def __init__(self, run: Run, request: bytes, idle: deque[Caller] | None) -> None:
+    def __init__(
+        self, run: Run, request: bytes, idle: deque[Caller] | None, turns: Iterator[bytes] | None = None
+    ) -> None:
         self._run = run
+        self._turns = turns  # where the next request comes from; None: it is always the same
         self._request = request
         self._again = idle  # where it waits to be used; None sends the next request by itself
         self._answer: Answer | None = None
@@ -148,6 +152,8 @@ class Caller(asyncio.Protocol):
         run.answered += 1
         if self._again is None:
             if not run.stopping:
+                if self._turns is not None:
+                    self._request = next(self._turns)
                 self.transport.write(self._request)
                 return
         else:

@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from bench.setups import Place
+from bench.tokens import AUDIENCE, ISSUER
 from sluicegate.apis import APIS
 from sluicegate.spec.load import load
 from sluicegate.spec.references import Sources
@@ -65,13 +66,20 @@ def config(place: Place, bare: bool = False) -> str:
         if setup.upstream_tls:
             lines.append(f"    tls: {{ca: {files.ca}}}")
         lines.append(f"    deployments: {{gpt-4o-{number}: {{model: gpt-4o, version: 2024-11-20}}}}")
+    credential = f'key: "${{env:{CLIENT_KEY}}}"'
+    if place.tokens is not None:
+        lines += [
+            "issuers:",
+            f"  bench: {{kind: oidc, issuer: '{ISSUER}', audience: {AUDIENCE}, jwks: '{place.tokens.keys}'}}",
+        ]
+        credential = "match: {issuer: bench, roles: [llm.use]}, each: azp"
     if bare:
         lines += ["models:", f"  chat: {{use: gpt-4o@2024-11-20, {OFFERS}}}"]
-        lines += ["consumers:", f'  bench: {{key: "${{env:{CLIENT_KEY}}}", models: [chat]}}']
+        lines += ["consumers:", f"  bench: {{{credential}, models: [chat]}}"]
         return "\n".join(lines) + "\n"
     lines += ["models:", f"  chat: {{use: gpt-4o@2024-11-20, {OFFERS}, params: {{max_tokens: {{max: 100k}}}}}}"]
     limits = "[500B tokens/minute, 500M requests/minute, 100k concurrent]"  # counted, never reached
-    lines += ["consumers:", f'  bench: {{key: "${{env:{CLIENT_KEY}}}", models: [chat], limits: {limits}}}']
+    lines += ["consumers:", f"  bench: {{{credential}, models: [chat], limits: {limits}}}"]
     lines += [f"telemetry: {{access_log: {place.folder}/access.log}}"]
     return "\n".join(lines) + "\n"
 

@@ -17,7 +17,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from bench import gateway
+from bench import gateway, tokens
 from bench.certificates import Certificates, make
 from bench.figures import OURS, Sample
 from bench.loopback import free_ports, get, line
@@ -25,6 +25,7 @@ from bench.plan import Plan, Report, dump, read_report
 from bench.processes import Process, Processes, Stop
 from bench.references import REFERENCES, ROOT
 from bench.setups import Place, Setup
+from bench.tokens import Tokens
 
 POOL = 3
 
@@ -87,6 +88,7 @@ class Bench:
     processes_at_rest: dict[str, list[float]] = field(default_factory=dict)  # MB of each, idle
     keys: dict[str, str] = field(default_factory=gateway.keys)
     certificates: Certificates = field(init=False)
+    tokens: Tokens | None = None
     mock: Process = field(init=False)
     mock_ports: tuple[int, ...] = ()
     mock_tls: bool = False
@@ -128,7 +130,12 @@ class Bench:
         folder = self.folder / self.name(name)
         folder.mkdir()
         port, stream_port = free_ports(2)
-        place = Place(setup, folder, port, stream_port if name == "nginx" else port, self.mock_ports, self.certificates)
+        if setup.tokens and self.tokens is None:
+            self.tokens = tokens.make(self.folder)
+        place = Place(
+            setup, folder, port, stream_port if name == "nginx" else port, self.mock_ports, self.certificates,
+            self.tokens if setup.tokens else None,
+        )  # fmt: skip
         if name in OURS:
             text, file = gateway.config(place, self.scale.bare), folder / gateway.FILE
             command = [self.programs[name], "serve", "-c", str(file)]
@@ -218,6 +225,7 @@ class Bench:
         values: dict[str, object] = {
             "port": place.port, "key": self.keys[gateway.CLIENT_KEY], "seconds": self.scale.seconds,
             "warm_s": self.scale.warm_s, "ca": str(place.certificates.ca) if place.setup.client_tls else "",
+            "tokens": str(place.tokens.shown) if place.tokens else "",
             "watch": running.process.pid, "watch_core": self.core, "own_core": self.own_core, **more,
         }  # fmt: skip
         return Plan(**values)  # type: ignore[arg-type]

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from bench.certificates import Certificates
+from bench.tokens import Tokens
 
 
 @dataclass(frozen=True)
@@ -16,10 +17,13 @@ class Setup:
     title: str
     upstream_tls: bool = False
     client_tls: bool = False
+    tokens: bool = False
+    "Clients show tokens of a hundred callers in turn, instead of one key."
 
 
 PLAIN = Setup("plain", "HTTP on both sides")
 TLS = Setup("tls", "TLS to the upstream", upstream_tls=True)
+TOKENS = Setup("tokens", "HTTP on both sides, tokens of 100 callers", tokens=True)
 BOTH = Setup("both", "TLS on both sides", upstream_tls=True, client_tls=True)
 
 
@@ -33,3 +37,4 @@ class Place:
     stream_port: int  # where it takes streams; the same as `port` unless it needs other settings for them
     upstreams: tuple[int, ...]
     certificates: Certificates
+    tokens: Tokens | None = None

@@ -208,7 +208,7 @@ class Shown:
         return isinstance(found, Consumer) and found.number == consumer.number
 
     def _match(self, callers: Callers, principal: Principal) -> Consumer | str:
-        found = callers.matched(principal)
+        found = callers.known(principal)
         self.principal = principal
         self.trail = found.trail
         return found.reason if found.consumer is None else found.consumer
@@ -231,7 +231,7 @@ class Shown:
 class Callers:
     """The key table."""
 
-    __slots__ = ("_by_digest", "_contexts", "_directory", "_keys", "_members", "_rules", "prover", "region")
+    __slots__ = ("_by_digest", "_contexts", "_directory", "_keys", "_known", "_members", "_rules", "prover", "region")
 
     def __init__(self, directory: Directory, region: str = "") -> None:
         self.region = region
@@ -245,6 +245,7 @@ class Callers:
         self._by_digest: dict[bytes, Consumer] = {}
         self._rules = Rules()
         self._members: dict[tuple[int, bytes], Consumer] = {}
+        self._known: dict[bytes, tuple[Principal, Found]] = {}
         self._add(directory.consumers)
 
     def altered(self, change: Change) -> Callers:
@@ -336,6 +337,7 @@ class Callers:
         self.region = region
         self._contexts = {}
         self._members = {}
+        self._known = {}
         for consumer in self._all():
             consumer.context = self._same(consumer.context.boundary, consumer.context.labels)
 
@@ -364,6 +366,17 @@ class Callers:
                 found.consumer = self._member(found.consumer, texts(principal.claims, each))
                 if found.consumer is None:
                     found.reason = UNMATCHED
+        return found
+
+    def known(self, principal: Principal) -> Found:
+        """As `matched`, and kept for whoever shows the same on another connection or in another head."""
+        held = self._known.get(principal.mark)
+        if held is not None and held[0] is principal:
+            return held[1]
+        found = self.matched(principal)
+        if len(self._known) >= LIVE:
+            self._known.clear()
+        self._known[principal.mark] = (principal, found)
         return found
 
     def _member(self, family: Consumer, values: Sequence[str]) -> Consumer | None:
