@@ -58,21 +58,22 @@ async def connect(run: Run, make: type[Caller] | type[Reader], *args: object) ->
     return None
 
 
-async def closed(run: Run, requests: list[bytes]) -> None:
+async def closed(run: Run, request: bytes) -> None:
     """All connections, then all at once; they go on by themselves."""
-    turns = cycle(requests) if len(requests) > 1 else None
-    callers = [await connect(run, Caller, requests[0], None, turns) for _ in range(run.plan.connections)]
+    turns = cycle(in_turn(run.plan)) if run.plan.tokens else None
+    request = next(turns) if turns is not None else request
+    callers = [await connect(run, Caller, request, None, turns) for _ in range(run.plan.connections)]
     for caller in callers:
         if isinstance(caller, Caller):
             run.began()
             caller.send()
 
 
-async def open_loop(run: Run, requests: list[bytes]) -> None:
+async def open_loop(run: Run, request: bytes) -> None:
     """A request every so often, on a connection that is free; a request that finds none waits, and its time runs."""
     idle: deque[Caller] = deque()
     for _ in range(run.plan.connections):
-        caller = await connect(run, Caller, requests[0], idle)
+        caller = await connect(run, Caller, request, idle)
         if isinstance(caller, Caller):
             idle.append(caller)
     began, interval = time.perf_counter_ns(), 1e9 / run.plan.rate
@@ -95,26 +96,24 @@ async def open_loop(run: Run, requests: list[bytes]) -> None:
     turn()
 
 
-async def streams(run: Run, requests: list[bytes]) -> None:
+async def streams(run: Run, request: bytes) -> None:
     """All streams, spread over the ramp."""
     plan = run.plan
     began, interval = run.loop.time(), plan.ramp_s / plan.connections
     tasks = []
     for number in range(plan.connections):
         await asyncio.sleep(max(0.0, began + number * interval - run.loop.time()))
-        tasks.append(asyncio.ensure_future(connect(run, Reader, requests[0])))
+        tasks.append(asyncio.ensure_future(connect(run, Reader, request)))
     await asyncio.gather(*tasks)
 
 
-def requests_of(plan: Plan) -> list[bytes]:
-    """What all connections of a run send, in turn."""
-    if not plan.tokens:
-        return [request_of(plan)]
+def in_turn(plan: Plan) -> list[bytes]:
+    """The request with each token of a file."""
     return [request_of(replace(plan, key=token)) for token in Path(plan.tokens).read_text().split()]
 
 
 def request_of(plan: Plan) -> bytes:
-    """The request with one key."""
+    """The one request that all connections of a run send."""
     if plan.ask == "embedding":
         return traffic.request(plan.port, plan.key, traffic.embedding(), traffic.EMBEDDINGS)
     if plan.ask == "picture":
@@ -128,7 +127,7 @@ MODES = {"closed": closed, "open": open_loop, "stream": streams}
 async def perform(plan: Plan) -> Report:
     loop = asyncio.get_running_loop()
     run = Run(plan, loop)
-    await MODES[plan.mode](run, requests_of(plan))
+    await MODES[plan.mode](run, request_of(plan))
     gc.freeze()
     await asyncio.wait([run.over], timeout=plan.warm_s)
     before = Mark(run)
