@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import http.client
 import json
+import os
+import signal
 from collections import Counter
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -12,12 +14,14 @@ from typing import Any
 
 import pytest
 
-from sluicegate.sim.azure.tokens import Cloud
+from sluicegate.sim.azure.tokens import Cloud, says
 from sluicegate.sim.fleet import FleetThread
-from tests.keeper.running import KEY, Gateway, config
+from tests.keeper.running import KEY, Gateway, config, until
 
 CHAT = "/openai/deployments/chat/chat/completions?api-version=2024-10-21"
 QUICK = {"deployments": {"gpt-4o": {"latency": {"first_token_s": 0.0, "per_token_s": 0.0}, "tokens": [1, 2]}}}
+CLIENT = "3f0c0000-0000-4000-8000-000000000002"
+TENANT = "11110000-0000-4000-8000-000000000003"
 AOAI = "https://cognitiveservices.azure.com"
 
 
@@ -44,12 +48,23 @@ def machine(cloud: Cloud) -> dict[str, str]:
     return {"AZURE_POD_IDENTITY_AUTHORITY_HOST": cloud["imds"].origin}
 
 
+CALLERS: list[Caller] = []
+
+
+@pytest.fixture(autouse=True)
+def hung_up() -> Iterator[None]:
+    yield
+    while CALLERS:
+        CALLERS.pop().connection.close()
+
+
 class Caller:
     """One kept connection."""
 
     def __init__(self, gateway: Gateway) -> None:
         self.connection = http.client.HTTPConnection("127.0.0.1", gateway.port, timeout=30)
         self.last: dict[str, Any] = {}
+        CALLERS.append(self)
 
     def ask(self, **headers: str) -> int:
         body = json.dumps({"messages": [{"role": "user", "content": "hello"}]})
@@ -87,3 +102,145 @@ def test_E10_a_thousand_calls_over_two_workers_are_one_request_for_a_token(
     for path in tmp_path.rglob("*"):
         if path.is_file():
             assert text.encode() not in path.read_bytes(), path
+
+
+# ---------------------------------------------------------------- a token that is refused
+
+
+TWO = """\
+version: 1
+gateway:
+  data: {folder}/data
+  drain: 5s
+  workers: {workers}
+  admin: {{address: '127.0.0.1:0'}}
+  secrets: ["${{env:SECRET}}"]
+  listen: {{address: '127.0.0.1:0'}}
+instances:
+  a:
+    endpoint: {a}
+    auth: {auth_a}
+    deployments: {{gpt-4o: {{model: gpt-4o, version: 2024-11-20, sku: ProvisionedManaged}}}}
+  b:
+    endpoint: {b}
+    auth: {auth_b}
+    deployments: {{gpt-4o: {{model: gpt-4o, version: 2024-11-20}}}}
+models:
+  chat: {{use: gpt-4o@2024-11-20}}
+consumers:
+  my-app: {{key: "${{env:APP_KEY}}", models: [chat]}}
+"""
+
+
+@pytest.fixture
+def pair(cloud: Cloud) -> Iterator[FleetThread]:
+    with FleetThread({"a": QUICK, "b": QUICK}, seed=1) as fleet:
+        for served in fleet:
+            served.instance.bearers = cloud.issuer.takes(AOAI)
+        yield fleet
+
+
+def two(folder: Path, fleet: FleetThread, a: str = "managed_identity", b: str = "managed_identity", **more: Any) -> str:
+    values = {"workers": 1, "auth_a": a, "auth_b": b, **more}
+    return TWO.format(folder=folder, a=fleet["a"].origin, b=fleet["b"].origin, **values)
+
+
+def served_by(fleet: FleetThread) -> Counter[str]:
+    return Counter(e.instance for e in fleet.ledger.of(None, None) if e.status == 200)
+
+
+def refused_by(fleet: FleetThread, name: str) -> int:
+    return sum(e.status in (401, 403) for e in fleet.ledger.of(name, None))
+
+
+def test_E11_one_refuses_our_token_and_the_client_gets_its_answer_from_the_other(
+    cloud: Cloud, pair: FleetThread, tmp_path: Path
+):
+    """It leaves its pool at the first refusal, somebody is alerted, another token is asked for, and with that it is
+    asked again at once. The client sees nothing of it; abuse 52: nor of the body of the refusal."""
+    with Gateway(tmp_path, two(tmp_path, pair), machine(cloud)) as gateway:
+        caller = Caller(gateway)
+        assert caller.ask() == 200 and served_by(pair) == {"a": 1}
+        assert cloud.issuer.asked == {"imds": 1}, "one identity, however many instances show it"
+        first = next(iter(cloud.issuer.made))
+        pair["a"].instance.bearers = lambda text: text != first and cloud.issuer.takes(AOAI)(text)
+        assert caller.ask() == 200
+        assert served_by(pair) == {"a": 1, "b": 1} and refused_by(pair, "a") == 1
+        alert = gateway.event("alert")
+        assert (alert["kind"], alert["subject"], alert["state"]) == ("upstream.credential", "a/gpt-4o", "fired")
+        until(lambda: cloud.issuer.asked["imds"] == 2)
+        until(lambda: caller.ask() == 200 and served_by(pair)["a"] > 1)
+        assert refused_by(pair, "a") == 1 and cloud.issuer.asked["imds"] == 2
+        for text in cloud.issuer.made:
+            assert text not in "".join(gateway.said)
+
+
+def test_abuse_52_nothing_of_an_upstream_s_refusal_is_shown(cloud: Cloud, pair: FleetThread, tmp_path: Path):
+    """All refuse: the client hears of a 503 of ours, whatever they say of our token."""
+    for served in pair:
+        served.instance.bearers = lambda text: False
+    with Gateway(tmp_path, two(tmp_path, pair), machine(cloud)) as gateway:
+        caller = Caller(gateway)
+        assert [caller.ask() for _ in range(20)] == [503] * 20
+        assert caller.last["error"]["reason"] == "pool.failed"
+        text = json.dumps(caller.last)
+        assert "subscription key" not in text and "401" not in text and "token" not in text
+        assert refused_by(pair, "a") == refused_by(pair, "b") == 1
+        until(lambda: cloud.issuer.asked["imds"] == 2)
+        assert [caller.ask() for _ in range(20)] == [503] * 20
+        assert cloud.issuer.asked["imds"] == 2, "another token once a minute at most"
+        assert refused_by(pair, "a") == refused_by(pair, "b") <= 2
+
+
+def test_a_worker_that_starts_has_the_token_before_it_is_ready(cloud: Cloud, fleet: FleetThread, tmp_path: Path):
+    with Gateway(tmp_path, keyless(tmp_path, fleet, "managed_identity"), machine(cloud)) as gateway:
+        assert Caller(gateway).ask() == 200
+        os.kill(gateway.workers[0], signal.SIGKILL)
+        gateway.event("worker.ready")
+        assert Caller(gateway).ask() == 200
+        gateway.tell(signal.SIGUSR2)
+        gateway.event("restarted")
+        assert Caller(gateway).ask() == 200
+        assert cloud.issuer.asked == {"imds": 1}
+
+
+def test_a_start_without_tokens_goes_on_says_so_and_serves_when_they_come(
+    cloud: Cloud, fleet: FleetThread, tmp_path: Path
+):
+    cloud.issuer.answers.extend(says(400, error="identity_not_found") for _ in range(2))
+    with Gateway(tmp_path, keyless(tmp_path, fleet, "managed_identity"), machine(cloud)) as gateway:
+        assert Caller(gateway).ask() == 503
+        assert not fleet.ledger.of("a", None), "nothing goes up without a credential"
+        alert = next(e for e in events(gateway) if e["event"] == "alert")
+        assert alert["kind"] == "upstream.credential"
+        assert alert["detail"] == "the metadata service answered 400 identity_not_found"
+        # Somebody gives the machine its identity, and says so by a reload that names another one.
+        text = keyless(tmp_path, fleet, f"{{managed_identity: {CLIENT}}}")
+        cloud.issuer.answers.clear()
+        gateway.file.write_text(text)
+        gateway.hang_up_until("config.adopted")
+        assert Caller(gateway).ask() == 200
+        assert [made.client for made in cloud.issuer.made.values()] == [CLIENT]
+
+
+def events(gateway: Gateway) -> list[dict[str, Any]]:
+    return [json.loads(line) for line in gateway.said if line.startswith("{")]
+
+
+def test_E12_the_secret_of_a_service_principal_is_rotated_under_load(cloud: Cloud, fleet: FleetThread, tmp_path: Path):
+    """What it was given for the old secret is shown until there is a token for the new one: nobody notices."""
+    secret = tmp_path / "secret"
+    secret.write_text("the-old-secret-of-it")
+    cloud.issuer.secrets[CLIENT] = {"the-old-secret-of-it"}
+    auth = f"{{client_id: {CLIENT}, tenant_id: {TENANT}, client_secret: '${{file:{secret}}}', authority: '{{0}}'}}"
+    text = keyless(tmp_path, fleet, auth.replace("{0}", cloud["entra"].origin))
+    with Gateway(tmp_path, text) as gateway:
+        assert Caller(gateway).ask() == 200
+        with ThreadPoolExecutor(1) as pool:
+            load = pool.submit(ask_many, gateway, 1200)
+            cloud.issuer.secrets[CLIENT] = {"the-new-secret-of-it"}
+            secret.write_text("the-new-secret-of-it")
+            gateway.hang_up_until("config.adopted")
+            assert load.result() == {200: 1200}
+        until(lambda: len(cloud.issuer.made) == 2)
+        assert not cloud.issuer.wrong
