@@ -185,6 +185,10 @@ class Shown:
             self._mark = proved.mark
         return self._found
 
+    def bearer(self) -> bytes:
+        """The token that was shown, once `who` was asked; empty: a key was."""
+        return b"" if self._matched is None else self.keys[0]
+
     def _beside(self, callers: Callers, found: Consumer | str, certificate: Principal) -> Consumer | str:
         """A certificate beside keys, or alone. Where no rule knows it, it says nothing: whole networks have one for
         each machine. Where one does, it must not say another than the key."""

@@ -146,6 +146,10 @@ def exchange(world: World) -> Exchange:
             if not isinstance(found, str):
                 route = found
 
+    if route.passes_only and not head.credentials.bearer():
+        yield _refuse(world, record, e.at, "passthrough.no_token", _PASSED["passthrough.no_token"])
+        return
+
     # What applies to this caller here: rules change the request, limits let it in or not, all of them at once.
     now = began = world.policies.clock(e.at)
     size = e.size
@@ -213,6 +217,8 @@ def exchange(world: World) -> Exchange:
     seen = [route]
     onward: list[Route] | None = None
     tried: list[Door] = []
+    if route.passes and not head.credentials.bearer():
+        tried.extend(route.passes)
     short: Sequence[Door] = ()
     faults = 0
     retry = False
@@ -246,6 +252,8 @@ def exchange(world: World) -> Exchange:
                         record.trail.append(f"params: {other.name}")
                         continue
                 route = other
+                if route.passes and not head.credentials.bearer():
+                    tried.extend(route.passes)
                 relay = route.relay_stream if facts.stream else route.relay
                 seen.append(route)
                 record.trail.append(f"onward: {route.name}")
@@ -279,6 +287,15 @@ def exchange(world: World) -> Exchange:
                             _answered_from(world, record, member, attempt.region)
                     if e.facts.spilled is not None and member is not None:
                         _platform(world, record, attempt, member, e.facts.spilled)
+                    if cause == REJECTED and member is not None and member.instance.auth.kind == "passthrough":
+                        # Of the client's own credential: no fault of the deployment's, and nobody else's business.
+                        if door is not None:
+                            door.answered(ticket, sent_at, now, route.breaker)
+                        record.reason = attempt.cause = "passthrough.refused"
+                        record.status = REFUSALS[record.reason].status
+                        record.state = "settled"
+                        yield Reply(record.reason, _PASSED[record.reason])
+                        return
                     if not cause and door is not None:
                         ticket = door.answered(ticket, sent_at, now, route.breaker)
                         if e.facts.code == TOO_LONG and e.status == 400 and member is not None and route.long_context:
@@ -574,6 +591,11 @@ _ROUTE = {
     "route.model": "The API deployment for this resource does not exist, or you may not use it.",
     "grant.operation": "This model does not offer this operation, or you may not use it.",
     "boundary.mismatch": "This gateway does not serve the boundary that your requests must stay in.",
+}
+_PASSED = {
+    "passthrough.no_token": "This model is asked with the token that you show, and you showed a key of the gateway. "
+    "Send an Entra token: 'Authorization: Bearer <token>'.",
+    "passthrough.refused": "The deployment refused the token that you showed, which the gateway passed on as it is.",
 }
 _EXHAUSTED = {
     "pool.body_passed": "The deployment could not take the upload, of which more had passed than the gateway keeps. "

@@ -104,6 +104,7 @@ class Forked:
         if own is None:
             own = self._routes[live] = twin(live, Route(live.model, live.pool))
             own.pool = self._pool(live)
+            own.passes = tuple(self._door(door) for door in live.passes)
             own.arm = None  # only Routes.find looks at it, and does so in the live one
             if live.base is not None:
                 own.base = self.route(live.base)
@@ -149,6 +150,9 @@ class Named(Shown):
 
     def who(self, callers: Callers) -> Consumer | str:
         return self._consumer
+
+    def bearer(self) -> bytes:
+        return b"its own token"
 
 
 class _Callers(Callers):

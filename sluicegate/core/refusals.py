@@ -47,6 +47,8 @@ REFUSALS: dict[str, Refusal] = {
     "route.path": Refusal(404, "404", _REQUEST),
     "route.method": Refusal(405, "405", _REQUEST),
     "route.model": Refusal(404, "DeploymentNotFound", _REQUEST),
+    "passthrough.no_token": Refusal(401, "401", "authentication_error"),
+    "passthrough.refused": Refusal(403, "PermissionDenied", "permission_error"),
     # the request itself
     "request.malformed": Refusal(400, "bad_request", _REQUEST),
     "request.host": Refusal(400, "bad_request", _REQUEST),

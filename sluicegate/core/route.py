@@ -10,6 +10,7 @@ from zlib import crc32
 
 from sluicegate.core.actions import Read, Relay
 from sluicegate.core.caller import Consumer
+from sluicegate.core.door import Door
 from sluicegate.core.pool import Member, Pool
 from sluicegate.core.record import Context
 from sluicegate.core.settings import OnDisconnect, Timeouts
@@ -24,8 +25,8 @@ class Route:
 
     __slots__ = (
         "_contexts", "arm", "arm_name", "arm_share", "attempts", "base", "body_max", "body_upload", "breaker",
-        "by_user", "cut", "long_context", "model", "name", "on_disconnect", "operations", "platform", "pool", "read",
-        "read_whole", "relay", "relay_stream", "throttle", "timed", "timeouts",
+        "by_user", "cut", "long_context", "model", "name", "on_disconnect", "operations", "passes", "passes_only", "platform",
+        "pool", "read", "read_whole", "relay", "relay_stream", "throttle", "timed", "timeouts",
     )  # fmt: skip
 
     def __init__(self, model: Model, pool: Pool, arm: Route | None = None) -> None:
@@ -47,6 +48,9 @@ class Route:
             arm.base = self
             first = next(iter(arm.pool.members), None)
             arm.arm_name = "" if first is None else f"{first.deployment.model}@{first.deployment.version}"
+        self.passes: tuple[Door, ...] = tuple(m.door for m in pool.members if m.instance.auth.kind == "passthrough")
+        "Of members that are shown the client's own token: nobody asks them who has none."
+        self.passes_only = len(self.passes) == len(pool.members) > 0
         self.name = model.name
         self.operations = frozenset(model.operations)
         self.attempts = model.attempts

@@ -97,6 +97,7 @@ class Bound:
             plan = self.providers[instance.provider].plan(
                 api, member.deployment, instance, api_version, None if token is None else token.secret
             )
+            plan.passes = auth.kind == "passthrough"
             if len(self._plans) >= PLANS:
                 self._plans.clear()
             self._plans[key] = plan
@@ -400,6 +401,8 @@ class Drive:
             return self.send_large(action, self.raw, plan, asked)
         body = api.body(self.raw, self.fields, facts, plan.model, plan.usage, action.changes)
         head = plan.head
+        if plan.passes:
+            head += self.bearer()
         for name, value in self.head.headers:
             if name != SPILLOVER_TARGET or action.route.lets_spill(member, value):
                 head += b"%b: %b\r\n" % (name, value)
@@ -413,6 +416,8 @@ class Drive:
         member, api = action.member, self.api
         source = PiecesSource(pieces(api, raw, self.fields, self.facts, plan.model, plan.usage, action.changes))
         head = plan.head
+        if plan.passes:
+            head += self.bearer()
         for name, value in self.head.headers:
             if name != SPILLOVER_TARGET or action.route.lets_spill(member, value):
                 head += b"%b: %b\r\n" % (name, value)
@@ -433,6 +438,8 @@ class Drive:
         source = upload.begin(route.body_upload, route.body_max, values, now)
         length = source.length()
         head = plan.head.replace(_JSON_LINE, b"content-type: %b\r\n" % content_type(upload.form.boundary))
+        if plan.passes:
+            head += self.bearer()
         for name_, value_ in self.head.headers:
             if name_ != SPILLOVER_TARGET or route.lets_spill(member, value_):
                 head += b"%b: %b\r\n" % (name_, value_)
@@ -440,6 +447,12 @@ class Drive:
         call = Call(member.instance, api.method, head, b"", self.timeouts.connect, api.repeatable)
         call.source = source
         return self.start_call(call, False, action.deadline, now)
+
+    def bearer(self) -> bytes:
+        """The header line with the client's own token, where that is what the deployment is shown. It was proved to be
+        a token, so there is nothing in it that could end a line."""
+        token = self.head.credentials.bearer()
+        return b"authorization: Bearer %b\r\n" % token if token else b""
 
     def start_call(self, call: Call, asked: bool, deadline: float, now: float) -> Event | None:
         """Put a call on its way."""

@@ -123,6 +123,15 @@ class AuthSpec:
         return next((k for k in ONE_OF if getattr(self, k) is not None), "none")
 
 
+@dataclass(frozen=True, slots=True)
+class Passthrough(AuthSpec):
+    """The client's own token."""
+
+    @property
+    def kind(self) -> str:
+        return "passthrough"
+
+
 ONE_OF = ("key", "managed_identity", "workload_identity", "client_id", "azure_cli", "azure_identity")
 """Keys that each say who we are."""
 
@@ -141,13 +150,14 @@ WORDS = {
     "workload_identity": AuthSpec(workload_identity=ENVIRONMENT),
     "azure_cli": AuthSpec(azure_cli="developer"),
     "azure_identity": AuthSpec(azure_identity="default"),
+    "passthrough": Passthrough(),
 }
 
 
 class AuthForm(Kind):
     """A word, or a map that says what we show."""
 
-    _word = Choice(tuple(WORDS), later=["passthrough"])
+    _word = Choice(tuple(WORDS))
     map = Section(AuthSpec)
     "The form that has keys of its own."
 

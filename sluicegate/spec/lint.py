@@ -133,6 +133,23 @@ def believed_certificates(sight: Sight) -> Iterator[Finding]:
         yield Finding(("gateway", "certificates", "forwarded"), "note", what, hint, key=True)
 
 
+def shown_upstream(sight: Sight) -> Iterator[Finding]:
+    """What instances are shown of us, where that is worth a word."""
+    for name, spec in sight.document.instances.items():
+        at: Path = ("instances", name, "auth")
+        kind = spec.auth.kind
+        clear = spec.endpoint.scheme == "http" and not spec.endpoint.loopback
+        if kind == "passthrough":
+            what = "clients show their own token there: whoever may call through the gateway may call around it (E9)"
+            yield Finding(at, "warning", what, "close its network to all but the gateway, or write managed_identity")
+        elif kind == "azure_cli":
+            what = "shows whoever is logged in with az: for a developer's machine"
+            yield Finding(at, "warning", what, "write managed_identity or workload_identity where it serves others")
+        if clear and kind not in ("none", "key"):
+            what = "plain HTTP: the token crosses the network in clear, and is good for every resource of its kind"
+            yield Finding(("instances", name, "endpoint"), "warning", what, "write https://")
+
+
 def lonely(sight: Sight) -> Iterator[Finding]:
     """A pool of one, for everybody or for the tenants of a boundary."""
     hint = "declare another of the same model and version"
@@ -389,7 +406,7 @@ def lone_family(sight: Sight) -> Iterator[Finding]:
 
 
 RULES = (
-    plain_http, keys_in_urls, believed_certificates, lonely, no_burst, one_quota, one_subscription, over_areas,
+    plain_http, shown_upstream, keys_in_urls, believed_certificates, lonely, no_burst, one_quota, one_subscription, over_areas,
     by_the_platform, one_gateway_region, unpinned, mixed, nowhere, hasty, overrides, twins, unused, short_keys,
     changing, misspelt_claims, capitals, many_expressions, lone_family,
 )  # fmt: skip

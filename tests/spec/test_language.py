@@ -118,7 +118,7 @@ def test_the_smallest_file_is_enough():
          "here | write abort, or finish and a time such as finish 30s"),
         (swapped("    auth:\n      key: ${env:AOAI_KEY}\n", "    auth: manged_identity\n"),
          '7:11 instances.weu.auth: "manged_identity" is not known here | write one of none, managed_identity, '
-         "workload_identity, azure_cli, azure_identity"),
+         "workload_identity, azure_cli, azure_identity, passthrough"),
         (swapped("      key: ${env:AOAI_KEY}\n", "      managed_identity: 1\n"), '8:25 instances.weu.auth.managed_identity: '
          '"1" is no client id | write a client id such as 3f0c0000-0000-4000-8000-000000000002, or system'),
     ],
