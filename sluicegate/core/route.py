@@ -25,8 +25,8 @@ class Route:
 
     __slots__ = (
         "_contexts", "arm", "arm_name", "arm_share", "attempts", "base", "body_max", "body_upload", "breaker",
-        "by_user", "cut", "long_context", "model", "name", "on_disconnect", "operations", "passes", "passes_only", "platform",
-        "pool", "read", "read_whole", "relay", "relay_stream", "throttle", "timed", "timeouts",
+        "by_user", "cut", "long_context", "model", "name", "on_disconnect", "operations", "passes", "passes_only",
+        "platform", "pool", "read", "read_whole", "relay", "relay_stream", "throttle", "timed", "timeouts",
     )  # fmt: skip
 
     def __init__(self, model: Model, pool: Pool, arm: Route | None = None) -> None:

@@ -406,9 +406,9 @@ def lone_family(sight: Sight) -> Iterator[Finding]:
 
 
 RULES = (
-    plain_http, shown_upstream, keys_in_urls, believed_certificates, lonely, no_burst, one_quota, one_subscription, over_areas,
-    by_the_platform, one_gateway_region, unpinned, mixed, nowhere, hasty, overrides, twins, unused, short_keys,
-    changing, misspelt_claims, capitals, many_expressions, lone_family,
+    plain_http, shown_upstream, keys_in_urls, believed_certificates, lonely, no_burst, one_quota, one_subscription,
+    over_areas, by_the_platform, one_gateway_region, unpinned, mixed, nowhere, hasty, overrides, twins, unused,
+    short_keys, changing, misspelt_claims, capitals, many_expressions, lone_family,
 )  # fmt: skip
 
 ABOUT_MANY = (changing, misspelt_claims, capitals, lone_family)

@@ -129,7 +129,7 @@ answers = st.builds(
 )
 
 
-@settings(max_examples=60)
+@settings(max_examples=40)
 @given(
     st.lists(answers, min_size=1, max_size=12), st.sets(st.integers(0, 1200), max_size=12), st.integers(1, 3)
 )  # fmt: skip
@@ -141,7 +141,7 @@ def test_whatever_sources_do_one_request_at_a_time_and_no_token_past_its_end(
     for times in world.asked.values():
         assert len(times) <= 600 / 0.5 / 2 + len(reject) + 2
         gaps = [b - a for a, b in zip(times, times[1:], strict=False)]
-        assert all(gap >= 0.5 for gap in gaps), gaps
+        assert sum(gap < 0.5 for gap in gaps) <= len(reject), "in a hurry only where an instance refused"
 
 
 @settings(max_examples=25)
