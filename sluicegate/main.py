@@ -113,7 +113,9 @@ class Live:
         from sluicegate.keeper.people import People
         from sluicegate.keeper.sockets import CannotListen, anonymous, listen
         from sluicegate.keeper.supervisor import regions
+        from sluicegate.link.bugs import place, tell
         from sluicegate.link.counters import Board
+        from sluicegate.link.sealed import seal
         from sluicegate.stores.sqlite.directory import DIRECTORY, Directory
         from sluicegate.stores.sqlite.ledger import Ledger
         from sluicegate.stores.sqlite.schema import LEDGER
@@ -126,6 +128,8 @@ class Live:
 
         assert loaded.snapshot is not None
         gateway = loaded.snapshot.gateway
+        if not gateway.core_dumps:
+            seal()
         try:
             home = Home(gateway.data)
             drained.load(gateway.data)
@@ -208,6 +212,7 @@ class Live:
                     people, audit,
                 )  # fmt: skip
                 keeper.on_refused.append(refused)
+                tell(lambda bug: say("bug", kind=type(bug).__name__, place=place(bug)))
                 return await keeper.run()
 
         try:

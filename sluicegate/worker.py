@@ -55,6 +55,7 @@ from sluicegate.edge.listener import STILL_LISTEN_S, Server
 from sluicegate.edge.tls import server_context
 from sluicegate.identity import door
 from sluicegate.link.alarms import Alarms
+from sluicegate.link.bugs import place, tell
 from sluicegate.link.channel import (
     Adopt,
     Alarm,
@@ -83,6 +84,7 @@ from sluicegate.link.counting import Counting
 from sluicegate.link.journal import Journal as Written
 from sluicegate.link.lending import Borrower
 from sluicegate.link.parcel import Unreadable, unpack
+from sluicegate.link.sealed import seal
 from sluicegate.link.shut import TOPIC, Shut, ShutNews
 from sluicegate.providers import PROVIDERS
 from sluicegate.stores.memory.journal import Journal
@@ -402,7 +404,7 @@ class Worker:
 
 def report(bug: BaseException) -> None:
     """A bug or a broken machine: logged with its place, never with a request's text."""
-    log.error("unexpected %s", type(bug).__name__, exc_info=bug)
+    log.error("unexpected %s\n%s", type(bug).__name__, place(bug))
 
 
 def alarm(why: str) -> None:
@@ -619,6 +621,7 @@ async def serve(
         channel.close()
         await asyncio.sleep(0)
         return {}
+    tell(report)
     told = Told(worker)
     if end is not None:
         await told.connect(end)
@@ -668,6 +671,8 @@ def main(argv: list[str]) -> int:
     # Not read(): several workers share this file, and with it one position in it.
     snapshot, directory = unpack(os.pread(parcel_fd, os.fstat(parcel_fd).st_size, 0))
     os.close(parcel_fd)
+    if not snapshot.gateway.core_dumps:
+        seal()
     counters = None
     if counters_fd >= 0:
         counters = Counters(counters_fd, int(given["--region"]))

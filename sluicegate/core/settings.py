@@ -277,6 +277,8 @@ class Gateway:
     front: Front = field(default_factory=Front)
     public_url: str = ""
     "By which clients call this gateway, without slash at the end; empty: not said."
+    core_dumps: bool = False
+    "Whether others may see the memory of its processes (link/sealed.py)."
 
 
 @dataclass(frozen=True, slots=True)

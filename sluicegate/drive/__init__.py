@@ -574,7 +574,7 @@ class Drive:
             head = answer.head_
             if head is None:
                 head = read_head(answer.headers)
-                if head.content_type != b"application/json" or body[:1] != b"{":
+                if head.content_type != b"application/json" or body[:1] != b"{" or self.repeats(body):
                     head = _ERROR
                     body = refused_upstream(answer.status, self.head.id, self.api.dialect)
             down.head(answer.status, self.lines(head), len(body))
@@ -598,6 +598,14 @@ class Drive:
         if attempt is not None:
             self.attempt = None
             attempt.cancel()
+
+    def repeats(self, body: bytes) -> bool:
+        """Whether an error repeats the credential that it was shown."""
+        assert self.member is not None
+        auth = self.member.instance.auth
+        token = self.bound.world.tokens.get(auth.identity) if auth.identity else None
+        secret = auth.secret if token is None else token.secret
+        return secret is not None and secret.reveal().encode() in body
 
     def pause(self, now: float) -> None:
         """The client does not keep up: stop reading the upstream. The idle clock rests meanwhile."""

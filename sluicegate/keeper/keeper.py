@@ -60,6 +60,7 @@ RESTART: dict[str, Callable[[Gateway], object]] = {
     "gateway.admin.address": lambda g: (g.admin.host, g.admin.port),
     "gateway.workers": lambda g: g.workers,
     "gateway.data": lambda g: g.data,
+    "gateway.core_dumps": lambda g: g.core_dumps,
 }
 """What takes effect at the next start only."""
 
@@ -496,7 +497,8 @@ class Keeper:
         if not waiting:
             return new, ()
         admin = replace(new.gateway.admin, host=running.admin.host, port=running.admin.port)
-        gateway = replace(new.gateway, listen=running.listen, admin=admin, workers=running.workers, data=running.data)
+        gateway = replace(new.gateway, listen=running.listen, admin=admin, workers=running.workers, data=running.data,
+                          core_dumps=running.core_dumps)  # fmt: skip
         effective = replace(new, gateway=gateway)
         return replace(effective, hash=fingerprint(effective, directory)), waiting
 

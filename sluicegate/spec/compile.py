@@ -106,6 +106,7 @@ class Compiler:
             admin=self.admin(spec.admin),
             front=front(spec, self.cx, self.base),
             public_url=spec.public_url or "",
+            core_dumps=spec.core_dumps,
             telemetry=self.telemetry(self.document.telemetry),
             retention=settings.Retention(
                 self.document.stores.retention.records, self.document.stores.retention.journal

@@ -208,6 +208,9 @@ class GatewaySpec:
     "Certificates of clients, beside `listen.tls.client`."
     admin: AdminSpec = AdminSpec()
     "Where metrics and the management API listen."
+    core_dumps: bool = _G.core_dumps
+    """Whether the kernel may write the memory of our processes to disk when one crashes, and a debugger of the same
+    user may look into it. Keys and prompts are in it."""
     secrets: Annotated[tuple[Secret, ...], Listing(Hidden("the installation's secret", shortest=32))] | None = None
     """They key the digests of consumers' keys; the first is current, the others are still accepted. The same on every
     gateway that shares this configuration. Left out: one is made in `gateway.data` at the first start."""

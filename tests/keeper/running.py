@@ -49,7 +49,10 @@ def config(
 class Gateway:
     """`with Gateway(folder, text) as gateway`: ready; killed with all its children at the end."""
 
-    def __init__(self, folder: Path, text: str, env: dict[str, str] | None = None, certificate: str = "") -> None:
+    def __init__(
+        self, folder: Path, text: str, env: dict[str, str] | None = None, certificate: str = "",
+        prefix: tuple[str, ...] = (),
+    ) -> None:  # fmt: skip
         self.file = folder / "gateway.yaml"
         self.file.write_text(text)
         self.folder = folder
@@ -57,8 +60,8 @@ class Gateway:
         program = ["-m", "tests.keeper.program", str(self.file), certificate]
         environ = {k: v for k, v in os.environ.items() if not k.startswith("PYTHON")}
         self.process = subprocess.Popen(
-            [sys.executable, "-P", *(command if not certificate else program)], cwd=folder,
-            env={**environ, **ENV, **(env or {}), "PYTHONPATH": str(ROOT)},
+            [*prefix, sys.executable, "-P", *(command if not certificate else program)], cwd=folder,
+            env={**environ, **ENV, "PYTHONPATH": str(ROOT), **(env or {})},
             stderr=subprocess.PIPE, stdout=subprocess.DEVNULL, stdin=subprocess.DEVNULL, text=True,
         )  # fmt: skip
         self.said: list[str] = []
