@@ -101,8 +101,10 @@ def usage_of(ledger: Any, by: Sequence[str], during: Span, names: Names) -> dict
         }
         for s in found
     ]
-    told = {"since": minute(during.begin), "until": minute(during.end), "by": list(by), "usage": sums}
-    return {**told, "kept_since": minute(kept)} if kept is not None and kept > during.begin else told
+    return {
+        "since": minute(during.begin), "until": minute(during.end), "by": list(by), "usage": sums,
+        "kept_since": minute(kept) if kept is not None and kept > during.begin else "",
+    }  # fmt: skip
 
 
 def named(record: dict[str, Any], names: Names) -> dict[str, Any]:

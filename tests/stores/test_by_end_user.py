@@ -104,7 +104,7 @@ def run(data: Path, *more: str) -> str:
 def test_the_command_line_shows_them_and_no_formula(data: Path):
     found = json.loads(run(data, "--by", "end_user", "--json"))
     assert {u["end_user"]: u["requests"] for u in found["usage"]} == dict.fromkeys(USERS, 25)
-    assert "kept_since" not in found
+    assert found["kept_since"] == ""
     rows = list(csv.DictReader(run(data, "--by", "consumer", "--by", "end_user", "--csv").splitlines()))
     assert {r["end_user"] for r in rows} == {"ann", "bob", "'=cmd()", ""}
     assert {(r["consumer"], r["end_user"]) for r in rows if r["end_user"] == "ann"} == {("web-shop", "ann")}
