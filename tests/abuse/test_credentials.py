@@ -261,7 +261,9 @@ def test_abuse_53_a_bug_in_the_middle_of_a_request_shows_no_key(upstream: Upstre
             shows_none(got.raw_head + got.body)
             assert b"bug" not in got.body.replace(b"This is a bug", b"") and b"Traceback" not in got.body
     assert "ValueError" in log.getvalue() and "Traceback" in log.getvalue() and "in fails" in log.getvalue()
-    assert "is a bug" not in log.getvalue().replace("{KEY} is a bug", ""), "what an exception says may quote what it choked on"
+    assert "is a bug" not in log.getvalue().replace("{KEY} is a bug", ""), (
+        "what an exception says may quote what it choked on"
+    )
     shows_none(log.getvalue())
     assert upstream.requests == []
 
