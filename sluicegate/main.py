@@ -144,13 +144,17 @@ class Live:
             raise click.ClickException(what) from None
 
         class Book:
-            """The audit log, as the admin plane knows it."""
+            """The audit log, as the admin plane knows it. `alarms`: the keeper."""
+
+            alarms: Any
 
             async def write(self, what: str, facts: Mapping[str, Any]) -> int:
                 try:
-                    return await asyncio.to_thread(audit.append, what, dict(facts))
+                    number = await asyncio.to_thread(audit.append, what, dict(facts))
+                    self.alarms.over("audit.failing", "audit")
+                    return number
                 except Unwritable as e:
-                    say("audit.unwritable", error=str(e))
+                    self.alarms.alarm("audit.failing", "audit", str(e))
                     raise Wrong(503, f"nothing is changed: it cannot be written down ({e})") from None
 
             def read(self, after: int, most: int) -> tuple[list[dict[str, Any]], bool]:
@@ -202,7 +206,8 @@ class Live:
                     os.path.join(gateway.data, "journal"), partial(Ledger, os.path.join(gateway.data, LEDGER)),
                     (Unusable,), gateway.retention, told, on_moved=settled, tariffs=lambda: keeper.tariffs(),
                 )  # fmt: skip
-                shown = Shown(page, prometheus.CONTENT_TYPE, samples, self.ledger, tail, Book())
+                book = Book()
+                shown = Shown(page, prometheus.CONTENT_TYPE, samples, self.ledger, tail, book)
                 beside: list[Beside] = [mover, Plane(shown)]
                 published = Published(gateway.data, say)
                 library = Library(partial(importlib.import_module, "azure.identity"))
@@ -211,6 +216,7 @@ class Live:
                     Credentials(Sources(os.environ, sign, library).fetch, Failed),
                     people, audit,
                 )  # fmt: skip
+                book.alarms = keeper
                 keeper.on_refused.append(refused)
                 tell(lambda bug: say("bug", kind=type(bug).__name__, place=place(bug)))
                 return await keeper.run()

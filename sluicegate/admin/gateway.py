@@ -21,7 +21,7 @@ def routes(gateway: Gateway) -> list[Route]:
         return gateway.told_alerts()
 
     async def reload(asked: Asked) -> Any:
-        return outcome_of(await gateway.reload())
+        return outcome_of(await gateway.reload(by=asked.who.name))
 
     async def restart(asked: Asked) -> Any:
         error = await gateway.restart()

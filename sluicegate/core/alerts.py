@@ -29,6 +29,7 @@ KINDS: Final[dict[str, AlertKind]] = {
     "config.refused": AlertKind("A configuration was refused; the one before it stays in force."),
     "journal.failing": AlertKind("A worker cannot write usage records to its journal."),
     "ledger.failing": AlertKind("Usage records cannot be moved into the ledger; they wait in the journal."),
+    "audit.failing": AlertKind("The audit log cannot be written: no change is made until it can be."),
     "worker.ended": AlertKind("A worker process ended by itself, and is replaced.", lasts=False),
 }
 """Every kind there is: the names are part of the interface (telemetry.alerts.on, docs/reference/alerts.md)."""

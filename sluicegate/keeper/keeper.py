@@ -15,6 +15,7 @@ import socket
 import sys
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from difflib import get_close_matches
 from functools import partial
@@ -32,7 +33,7 @@ from sluicegate.core.snapshot import ConsumerEntry, Directory, Model, Snapshot
 from sluicegate.keeper import drained, revoked
 from sluicegate.keeper.alerts import Alerts, Sinks
 from sluicegate.keeper.aside import Aside
-from sluicegate.keeper.audit import Audit
+from sluicegate.keeper.audit import Audit, Unwritable
 from sluicegate.keeper.credentials import Credentials
 from sluicegate.keeper.home import Home
 from sluicegate.keeper.lending import TICK_S
@@ -152,6 +153,8 @@ class Keeper:
         "Until when keys hold, by digest."
         self.directory: Directory = unexpired(self.whole, self.expires, time.time())
         "In force."
+        self._askers: dict[str, None] = {}
+        "Who wants the configuration to be loaded again."
         self._document = loaded.document
         self._key_names = loaded.key_names
         self.ground = loaded.ground
@@ -273,9 +276,10 @@ class Keeper:
 
     # ------------------------------------------------------------------ configuration
 
-    async def reload(self, only_if_new: bool = False) -> Outcome:
+    async def reload(self, only_if_new: bool = False, by: str = "SIGHUP") -> Outcome:
         """Load the configuration again; put it in force on all workers, or on none. Says so on stderr too. One that
         waits for another to end has not looked at the files yet: who asks meanwhile gets its outcome."""
+        self._askers[by] = None
         waiting = self._waiting
         if waiting is None or (waiting[0] and not only_if_new):
             waiting = self._waiting = (only_if_new, asyncio.ensure_future(self._reload(only_if_new)))
@@ -284,12 +288,13 @@ class Keeper:
     async def _reload(self, only_if_new: bool) -> Outcome:
         async with self._loading:
             self._waiting = None
+            by, self._askers = ", ".join(self._askers), {}
             signature = self.watched.look()
             loaded = await self.aside.do(self.compile)
             self.watched.known(signature)
             if loaded.files:
                 self.watched.watch(loaded.files)
-            outcome = await self._take(loaded, only_if_new)
+            outcome = await self._take(loaded, only_if_new, by)
             if outcome.state == "adopted":
                 self.source = self._own_files()
         self._tell(outcome)
@@ -305,7 +310,7 @@ class Keeper:
                 return Outcome("refused", self.snapshot.hash, what)
             own = await asyncio.to_thread(sent.own) == [text for _, text in texts]
             loaded = await self.aside.do(self.compile if own else partial(sent, texts, base, True))
-            outcome = await self._take(loaded, False)
+            outcome = await self._take(loaded, False, by)
             if outcome.state == "adopted":
                 applied = {"kind": "applied", "files": [name for name, _ in texts], "by": by, "at": now_utc()}
                 self.source = self._own_files() if own else applied
@@ -403,7 +408,36 @@ class Keeper:
         files = [os.path.basename(path) for path in self._sent.paths] if self._sent is not None else []
         return {"kind": "files", "files": files, "by": "", "at": now_utc()}
 
-    async def _take(self, loaded: Loaded, only_if_new: bool) -> Outcome:
+    async def _take(self, loaded: Loaded, only_if_new: bool, by: str) -> Outcome:
+        """Put it in force, unless it is refused; either is written down."""
+        before = self.snapshot.hash
+        try:
+            outcome = await self._taken(loaded, only_if_new, by)
+        except Unwritable as e:
+            what = f"nothing is changed: it cannot be written down ({e})"
+            return Outcome("refused", self.snapshot.hash, f"{what}\nthe running configuration stays in force")
+        if self.audit is not None and outcome.state != "unchanged":
+            done = "done" if outcome.state == "adopted" else "refused"
+            facts = {"who": {"name": by}, "outcome": done, "before": before, "after": outcome.config}
+            with suppress(Unwritable):
+                more = {"error": outcome.report[:2000]} if done == "refused" else {}
+                await asyncio.to_thread(self.audit.append, "config", {**facts, **more})
+        return outcome
+
+    async def _note(self, loaded: Loaded, config: str, by: str) -> None:
+        """What a configuration changes, in words, before it does. Raises Unwritable."""
+        if self.audit is None or loaded.document is None or loaded.directory is None or self._document is None:
+            return
+        if config == self.snapshot.hash:
+            return
+        old = await self.aside.do(told, self._document, self.whole, self.snapshot.hash)
+        new = await self.aside.do(told, loaded.document, loaded.directory, config)
+        changes = await self.aside.do(compare, old, new)
+        shown = [{"names": list(c.names[:20]), "count": len(c.names), "what": c.what[:1000]} for c in changes[:200]]
+        facts = {"who": {"name": by}, "outcome": "begun", "before": self.snapshot.hash, "after": config}
+        await asyncio.to_thread(self.audit.append, "config", {**facts, "changes": shown, "count": len(changes)})
+
+    async def _taken(self, loaded: Loaded, only_if_new: bool, by: str) -> Outcome:
         if loaded.problems.fatal or loaded.snapshot is None or loaded.directory is None:
             end = f"the running configuration ({self.snapshot.hash}) stays in force"
             return Outcome("refused", self.snapshot.hash, render(loaded.problems, end))
@@ -413,6 +447,7 @@ class Keeper:
             report += f"\n{name} changed: it takes effect at the next start; the rest does now"
         if only_if_new and snapshot.hash == self.snapshot.hash:
             return Outcome("unchanged", snapshot.hash, report.strip(), waiting)
+        await self._note(loaded, snapshot.hash, by)
         await self._carry(loaded)
         await self._prepare_keys(snapshot)
         if self.credentials is not None:
@@ -803,7 +838,7 @@ class Keeper:
             if self.expires and overdue(self.directory, self.expires, time.time()):
                 await self._expire()
             if self.watched.changed():
-                await self.reload(only_if_new=True)
+                await self.reload(only_if_new=True, by="its files")
 
     async def _watch(self) -> None:
         """Workers that stand still."""
