@@ -453,6 +453,8 @@ class Explained(msgspec.Struct):
 
     workers: list[dict[str, Any]]
     silent: list[int]
+    match: dict[str, Any] | None = None
+    "Of a question about claims: whose they are, and which rules nearly match."
 
 
 class ModelTraffic(msgspec.Struct):

@@ -16,11 +16,13 @@ import click
 from sluicegate.apis import APIS, Paths, rows
 from sluicegate.apis.base import BadRequest
 from sluicegate.cli.configuration import load
-from sluicegate.cli.explained import refused_early, text
+from sluicegate.cli.explained import matches, refused_early, text
 from sluicegate.cli.running import At, ask, running
+from sluicegate.core.caller import Callers
 from sluicegate.core.explain import CHANCE, Question, Unknown, deciding, explain, key_of
 from sluicegate.core.fork import Kept
 from sluicegate.core.state import World
+from sluicegate.core.whose import NoQuestion, principal, whose
 from sluicegate.spec.offered import called
 
 TOKENS = 100
@@ -45,7 +47,10 @@ class Refused(Exception):
 @click.command()
 @running
 @click.option("--from", "old", metavar="FILE", multiple=True, help="By this configuration, with nothing under way.")
-@click.option("--consumer", "--as", required=True, metavar="NAME", help="Who asks. A name; keys are never asked for.")
+@click.option("--consumer", "--as", metavar="NAME", help="Who asks. A name; keys are never asked for.")
+@click.option("--claims", metavar="JSON", help="Who asks, by the claims of a token: a file, - or JSON itself.")
+@click.option("--issuer", metavar="NAME", help="Whose token it is: a name under issuers.")
+@click.option("--certificate", metavar="JSON", help="And the fields of a client certificate: thumbprint, dns, ...")
 @click.option("--model", metavar="NAME", help="Public name that is asked for.")
 @click.option("--tokens", type=click.IntRange(0), help=f"Of the prompt. Default: {TOKENS}.")
 @click.option("--max-tokens", "most", type=click.IntRange(0), help="Of the answer. Default: the request says none.")
@@ -60,7 +65,10 @@ def command(
     ctx: click.Context,
     at: At,
     old: tuple[str, ...],
-    consumer: str,
+    consumer: str | None,
+    claims: str | None,
+    issuer: str | None,
+    certificate: str | None,
     model: str | None,
     tokens: int | None,
     most: int | None,
@@ -73,8 +81,24 @@ def command(
 ) -> None:
     """Say where a request would go now, and why. Nothing is sent, and nothing is used up.
 
+    With --claims, say whose a token with these claims would be, by which rule, and which rules nearly match. Nothing is
+    checked about the token: claims are taken as proved. With --model, too, go on as that consumer.
+
     Exit status: 0 it would be sent, 1 it would be refused (by some worker), 2 it cannot be said.
     """
+    matched: dict[str, Any] | None = None
+    if claims is not None or certificate is not None:
+        if consumer is not None:
+            raise click.UsageError("--claims say who asks: leave out --as")
+        matched = _whose(at, old, claims, issuer, certificate)
+        consumer = matched["consumer"]
+        if not consumer or (model is None and body is None):
+            click.echo(json.dumps({"match": matched}) if as_json else matches(matched))
+            ctx.exit(0 if consumer else 1)
+    elif issuer is not None:
+        raise click.UsageError("--issuer says whose --claims are: write both")
+    if consumer is None:
+        raise click.UsageError("who asks? Write --as NAME, or --claims and --issuer")
     if body is not None and (tokens is not None or most is not None or stream):
         raise click.UsageError("--body is the whole request: leave out --tokens, --max-tokens and --stream")
     if old and worker is not None:
@@ -89,8 +113,51 @@ def command(
             found = [_alone(old, question)]
         else:
             found, silent = _asked(at, question, worker)
-    click.echo(json.dumps({"workers": found, "silent": silent}) if as_json else text(found, silent))
+    if as_json:
+        click.echo(json.dumps({"workers": found, "silent": silent, **({"match": matched} if matched else {})}))
+    else:
+        click.echo("\n\n".join([*([matches(matched)] if matched else []), text(found, silent)]))
     ctx.exit(0 if all(told["outcome"]["sent"] for told in found) else 1)
+
+
+def _whose(
+    at: At, old: tuple[str, ...], claims: str | None, issuer: str | None, certificate: str | None
+) -> dict[str, Any]:
+    """Whose a token or certificate is: by these files, or the running gateway."""
+    asked: dict[str, Any] = {"issuer": issuer or "", "claims": {} if claims is None else _json(claims, "--claims")}
+    if certificate is not None:
+        asked["certificate"] = _json(certificate, "--certificate")
+    if claims is not None and issuer is None:
+        raise click.UsageError("whose claims are these? Write --issuer NAME, as it is called under issuers:")
+    if not old:
+        try:
+            told: dict[str, Any] = ask("POST", "/v1/explain", at, asked)["match"]
+        except click.ClickException as e:
+            if isinstance(e, click.UsageError):
+                raise
+            raise CannotExplain(e.message) from None
+        return told
+    loaded = load(old, start=False, end="nothing was explained", quiet=True)
+    snapshot, directory = loaded.snapshot, loaded.directory
+    assert snapshot is not None and directory is not None
+    if issuer is not None and issuer not in [one.name for one in snapshot.issuers]:
+        known = ", ".join(one.name for one in snapshot.issuers) or "none"
+        raise CannotExplain(f'no issuer is called "{issuer}"; declared: {known}')
+    try:
+        return whose(Callers(directory), principal(asked))
+    except NoQuestion as e:
+        raise CannotExplain(str(e)) from None
+
+
+def _json(text: str, option: str) -> Any:
+    raw = text.encode() if text.lstrip().startswith("{") else _read(text)
+    try:
+        found = json.loads(raw)
+    except (ValueError, RecursionError):
+        raise click.UsageError(f"{option} is no JSON: a file of it, - for stdin, or the text itself") from None
+    if not isinstance(found, dict):
+        raise click.UsageError(f'{option} is a map: {{"azp": "...", "roles": ["..."]}}')
+    return found
 
 
 def _question(

@@ -38,6 +38,30 @@ def text(found: Sequence[dict[str, Any]], silent: Sequence[int] = ()) -> str:
     return "\n\n".join(part for part in parts if part)
 
 
+def matches(told: dict[str, Any]) -> str:
+    """Whose a token is, by which rule, and which rules nearly match."""
+    rules = told["rules"]
+    if told["consumer"]:
+        tenant = f" (tenant {told['tenant']})" if told["tenant"] else ""
+        lines = [f"the caller is {told['consumer']}{tenant}, by rank {told['rank']}: {rules[0]['rule']}"]
+    elif rules and told["reason"] == "identity.ambiguous":
+        lines = [f"refused, identity.ambiguous: {len(rules)} rules of rank {told['rank']} match"]
+        lines += [f"  consumers.{r['consumer']}: {r['rule']}" for r in rules]
+    elif rules:
+        lines = [
+            f"refused, {told['reason']}: consumers.{rules[0]['consumer']} matches, but each member needs one value"
+        ]
+        lines.append(f"  {rules[0]['rule']}")
+    else:
+        lines = [f"refused, {told['reason']}: no rule matches"]
+    if told["near"]:
+        lines += ["", "nearly:"]
+        for rule in told["near"]:
+            lines.append(f"  consumers.{rule['consumer']}, rank {rule['rank']}: {rule['rule']}")
+            lines += [f"    {lacks}" for lacks in rule["lacks"]]
+    return "\n".join(lines)
+
+
 def _head(told: dict[str, Any]) -> str:
     who = [f"tenant {told['tenant']}"] if told["tenant"] else []
     who += [f"boundary {told['boundary']}"] if told["boundary"] else []

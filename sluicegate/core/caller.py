@@ -276,11 +276,12 @@ class Callers:
         return None
 
     def called(self, name: str) -> Consumer | None:
-        """By its name. Looks at all of them."""
-        for consumer in self._all():
-            if consumer.name == name:
-                return consumer
-        return None
+        """By its name, or one of a family by its value behind a colon. Looks at all of them."""
+        family, colon, value = name.partition(":")
+        for rule in self._rules.all():
+            if rule.consumer.name == family and bool(rule.match.each) == bool(colon and value):
+                return rule.consumer.one(value) if value else rule.consumer
+        return next((c for c in self._by_digest.values() if c.name == name), None)
 
     @property
     def ruled(self) -> bool:
@@ -291,6 +292,10 @@ class Callers:
     def headers(self) -> Collection[str]:
         """Names of those that rules read, in lower case."""
         return self._rules.headers
+
+    def rules(self) -> Iterable[Rule]:
+        """Of all consumers that have one."""
+        return self._rules.all()
 
     def _all(self) -> Iterator[Consumer]:
         """Some several times."""

@@ -142,8 +142,15 @@ def asked(value: Any) -> Question:
 
 def key_of(name: str, directory: Directory) -> bytes:
     """Digest of a key of this consumer. Raises Unknown. Looks at all of them."""
+    family, colon, _ = name.partition(":")
     for consumer in directory.consumers:
-        if consumer.name == name:
+        if consumer.name == name or (colon and consumer.name == family):
+            if consumer.match is not None and (consumer.name != name or consumer.match.each or not consumer.digests):
+                if bool(consumer.match.each) == bool(colon):
+                    return b""
+                each = consumer.match.each
+                hint = f'it is one for each {each}: ask as "{name}:VALUE"' if each else f'ask as "{family}"'
+                raise Unknown(f'nobody is "{name}" alone: {hint}' if each else f'"{family}" is no family: {hint}')
             if consumer.digests:
                 return consumer.digests[0]
             raise Unknown(f'"{name}" has no key, so nobody can ask as it')
@@ -153,7 +160,8 @@ def key_of(name: str, directory: Directory) -> bytes:
 
 def explain(world: World, question: Question, now: float) -> dict[str, Any]:
     """The answer. Raises Unknown where nobody has that key."""
-    consumer = world.callers.owner(question.key)
+    callers = world.callers
+    consumer = callers.owner(question.key) if question.key else callers.called(question.consumer)
     if consumer is None:
         raise Unknown(f'the key of "{question.consumer}" is not in force here (any more, or yet): ask again')
     run = _run(world, question, now, consumer, serves)

@@ -22,6 +22,7 @@ from functools import partial
 from typing import Any, Protocol
 
 from sluicegate import __version__
+from sluicegate.core.caller import Callers
 from sluicegate.core.entry import Entry
 from sluicegate.core.explain import Unknown, key_of
 from sluicegate.core.kept import KeptKey
@@ -30,6 +31,7 @@ from sluicegate.core.pricing import Tariffs
 from sluicegate.core.secret import Secret
 from sluicegate.core.settings import Gateway, Issuer, Prices
 from sluicegate.core.snapshot import ConsumerEntry, Directory, Model, Snapshot
+from sluicegate.core.whose import NoQuestion, principal, whose
 from sluicegate.keeper import drained, revoked
 from sluicegate.keeper.alerts import Alerts, Sinks
 from sluicegate.keeper.aside import Aside
@@ -723,6 +725,12 @@ class Keeper:
 
     async def explain(self, question: Any) -> dict[str, Any] | str:
         """What would become of a request, by each worker; who of them did not answer. Or what is wrong with it."""
+        if isinstance(question, dict) and ("claims" in question or "certificate" in question):
+            try:
+                found = await asyncio.to_thread(lambda: whose(Callers(self.directory), principal(question)))
+            except NoQuestion as e:
+                return str(e)
+            return {"workers": [], "silent": [], "match": found}
         name = question.get("consumer") if isinstance(question, dict) else None
         if not isinstance(name, str):
             return "the question names no consumer"

@@ -18,12 +18,12 @@ from sluicegate.core.caller import digest
 from sluicegate.core.limits.base import LimitSpec
 from sluicegate.core.secret import Secret
 from sluicegate.core.settings import ParamSpec
-from sluicegate.core.snapshot import ConsumerEntry, Directory, Match
+from sluicegate.core.snapshot import ConsumerEntry, Directory
+from sluicegate.core.whose import said
 from sluicegate.spec.auth import AuthSpec
 from sluicegate.spec.ceilings import LimitForm, amount_of, unit_of
 from sluicegate.spec.kinds import Kind
 from sluicegate.spec.language import Document
-from sluicegate.spec.match import write
 from sluicegate.spec.problems import counted
 from sluicegate.spec.rules import Rules, rule_of
 from sluicegate.spec.sections import Listing, Named, Section
@@ -83,7 +83,7 @@ def told(document: Document, directory: Directory, hash: str) -> Told:
         if number == len(grants):
             grants.append(grant(c))
         consumers[c.name] = (number, " ".join([d[:6].hex() for d in c.digests]))
-    matches = {c.name: _match(c.match) for c in directory.consumers if c.match is not None}
+    matches = {c.name: said(c.match) for c in directory.consumers if c.match is not None}
     return Told(hash, objects, grants, consumers, matches)
 
 
@@ -202,10 +202,6 @@ def grant(c: ConsumerEntry) -> dict[str, str]:
     if c.end_user:
         fields["end_user"] = EndUser().write(c.end_user)
     return fields | {f"labels.{name}": text for name, text in c.labels}
-
-
-def _match(match: Match) -> str:
-    return write(match) + (f", each {match.each}" if match.each else "")
 
 
 def _limits(name: str, limits: Sequence[LimitSpec]) -> Iterator[tuple[str, str]]:

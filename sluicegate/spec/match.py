@@ -10,6 +10,7 @@ from sluicegate.core.expr.check import check
 from sluicegate.core.expr.parse import Mistake, parse, tokens
 from sluicegate.core.match import THUMBPRINT
 from sluicegate.core.snapshot import Match, Wanted
+from sluicegate.core.whose import said
 from sluicegate.spec.kinds import MISSING, Context, Kind, Name, Text, Word, closest, quoted
 from sluicegate.spec.nodes import WORDS, Mapping, Node, Scalar
 from sluicegate.spec.nodes import Listing as ListNode
@@ -196,7 +197,7 @@ class MatchForm(Kind):
         return Match(issuer, tuple(claims)) if issuer or claims else None
 
     def write(self, value: Match) -> str:
-        return write(value)
+        return said(value)
 
     def schema(self) -> dict[str, Any]:
         values = {"anyOf": [{"type": ["string", "number", "boolean"]}, {"type": "array", "minItems": 1}]}
@@ -211,19 +212,3 @@ class MatchForm(Kind):
         }
         whole = {"type": "object", "properties": properties, "additionalProperties": values, "minProperties": 1}
         return {"anyOf": [{"type": "string"}, whole]}
-
-
-def write(match: Match) -> str:
-    """As it would stand in a file."""
-    if match.tree is not None:
-        return match.text
-    said = [f"issuer: {match.issuer}"] if match.issuer else []
-    said += [f"{name}: {_listed(values)}" for name, values in match.claims]
-    for place, wanted in (("certificate", match.certificate), ("headers", match.headers)):
-        if wanted:
-            said.append(f"{place}: {{" + ", ".join(f"{name}: {_listed(values)}" for name, values in wanted) + "}")
-    return "{" + ", ".join(said) + "}"
-
-
-def _listed(values: tuple[str, ...]) -> str:
-    return values[0] if len(values) == 1 else f"[{', '.join(values)}]"

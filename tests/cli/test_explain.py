@@ -330,3 +330,76 @@ def test_where_workers_differ_is_said_and_who_is_silent():
         "worker 13 does not answer"
     )
     assert text(told[:1]) in said and "differs" not in text(told[:1])
+
+
+RULES = """\
+version: 1
+gateway: {secrets: ['${env:SECRET}']}
+issuers:
+  contoso: {kind: entra, tenant_id: 11110000-0000-4000-8000-000000000003, audience: api://sluicegate}
+instances: {weu: {endpoint: 'https://weu.example', auth: none, deployments: {s: {model: gpt-4o, version: 2024-11-20}}}}
+models: {chat: {use: gpt-4o@2024-11-20}}
+consumers:
+  strong: {models: [chat], match: {issuer: contoso, azp: app, azpacr: 2}}
+  batch: {models: [chat], match: {issuer: contoso, roles: [batch, night]}}
+  staff: {models: [chat], match: {issuer: contoso, groups: staff}}
+  family:
+    models: [chat]
+    match: issuer == "contoso" && "llm" in scp && !(azp in ["blocked"])
+    each: azp
+"""
+
+
+@pytest.mark.parametrize(
+    ("claims", "status", "lines"),
+    [
+        ({"azp": "app", "azpacr": "2", "roles": ["batch"]}, 0,
+         ["the caller is strong (tenant default), by rank 1: {issuer: contoso, azp: app, azpacr: 2}"]),
+        ({"azp": "app", "azpacr": "1"}, 1,
+         ["refused, identity.unmatched: no rule matches", "", "nearly:",
+          "  consumers.strong, rank 1: {issuer: contoso, azp: app, azpacr: 2}", "    azpacr: 1, not 2",
+          '  consumers.family, rank 3: issuer == "contoso" && "llm" in scp && !(azp in ["blocked"]), each azp',
+          '    not true: "llm" in scp']),
+        ({"roles": ["night"], "groups": ["staff"]}, 1,
+         ["refused, identity.ambiguous: 2 rules of rank 2 match",
+          "  consumers.batch: {issuer: contoso, roles: [batch, night]}", "  consumers.staff: {issuer: contoso, groups: staff}"]),
+        ({"appid": "one", "scp": "x llm"}, 0,
+         ['the caller is family:one (tenant default), by rank 3: issuer == "contoso" && "llm" in scp && '
+          '!(azp in ["blocked"]), each azp']),
+        ({}, 1, ["refused, identity.unmatched: no rule matches"]),
+    ],
+)  # fmt: skip
+def test_E5_whose_claims_are_and_which_rules_nearly_match(
+    there: Path, claims: Any, status: int, lines: list[str]
+) -> None:
+    (there / "gateway.yaml").write_text(RULES)
+    (there / "claims.json").write_text(json.dumps(claims))
+    for given in (json.dumps(claims), "claims.json"):
+        done = alone("--claims", given, "--issuer", "contoso")
+        assert (done.exit_code, done.output.splitlines()) == (status, lines)
+
+
+def test_a_question_about_claims_that_is_none_is_refused_in_words(there: Path) -> None:
+    (there / "gateway.yaml").write_text(RULES)
+    for args, what in (
+        (("--claims", "{}"), "whose claims are these? Write --issuer NAME"),
+        (("--claims", "{}", "--issuer", "nope"), 'no issuer is called "nope"; declared: contoso'),
+        (("--claims", "nowhere.json", "--issuer", "contoso"), "nowhere.json cannot be read"),
+        (("--claims", "[]", "--issuer", "contoso"), "[] cannot be read"),
+        (("--claims", "{", "--issuer", "contoso"), "--claims is no JSON"),
+        (("--claims", "{}", "--issuer", "contoso", "--as", "batch"), "--claims say who asks: leave out --as"),
+        (("--issuer", "contoso", "--as", "batch"), "--issuer says whose --claims are"),
+        (("--model", "chat"), "who asks? Write --as NAME, or --claims and --issuer"),
+        (("--as", "family", "--model", "chat"), 'it is one for each azp: ask as "family:VALUE"'),
+        (("--as", "batch:x", "--model", "chat"), '"batch" is no family'),
+    ):
+        done = alone(*args)
+        assert done.exit_code == 2 and what in done.output, (args, done.output)
+
+
+def test_who_shows_no_key_can_be_asked_for_and_claims_go_on_to_the_request(there: Path) -> None:
+    (there / "gateway.yaml").write_text(RULES)
+    assert "batch (tenant default) asks chat" in alone("--as", "batch", "--model", "chat").output
+    assert "family:x (tenant default) asks chat" in alone("--as", "family:x", "--model", "chat").output
+    done = alone("--claims", '{"azp":"x","scp":"llm"}', "--issuer", "contoso", "--model", "chat")
+    assert done.exit_code == 0 and "SENT to weu/s" in done.output

@@ -76,13 +76,13 @@ def models(port: int, token: str) -> list[str]:
         connection.close()
 
 
-def told(folder: Path, *words: str) -> Any:
+def told(folder: Path, *words: str, fails: bool = False) -> Any:
     """What a verb says, as JSON."""
     done = subprocess.run(
         [sys.executable, "-P", "-m", "sluicegate.main", *words, "--data", str(folder / "data"), "--json"], cwd=folder,
         env={**ENV, "PYTHONPATH": str(ROOT), "PATH": "/usr/bin:/bin"}, capture_output=True, text=True,
     )  # fmt: skip
-    assert done.returncode == 0, done.stderr
+    assert done.returncode == (1 if fails else 0), done.stderr + done.stdout
     return json.loads(done.stdout)
 
 
@@ -126,6 +126,15 @@ def test_E5_a_token_is_who_its_rule_says_in_grants_limits_records_and_after_a_re
             assert by["shared"]["trail"][1] == "match: rank 2: consumers.shared"
             assert by["family"]["trail"][1] == "match: rank 3: consumers.family"
             assert {r["context"]["labels"]["member"] for r in full if r["consumer"] == "family"} == {"a", "b"}
+
+            asked = ["--claims", '{"azp": "app-1", "azpacr": "1"}', "--issuer", "contoso"]
+            match = told(tmp_path, "explain", *asked)["match"]
+            assert (match["consumer"], match["rank"]) == ("fixed", 1)
+            assert match["rules"] == [{"consumer": "fixed", "rank": 1, "rule": "{issuer: contoso, azp: app-1}"}]
+            both = told(tmp_path, "explain", *asked, "--model", "chat")
+            assert both["match"]["consumer"] == both["workers"][0]["consumer"] == "fixed"
+            assert both["workers"][0]["outcome"]["deployment"] == "one/gpt-4o"
+            assert told(tmp_path, "explain", "--as", "family:a", "--model", "chat", fails=True)["workers"][0]["limits"]
 
             gateway.file.write_text(text.replace("azp: app-1", "azp: app-2"))
             gateway.hang_up_until("config.adopted")

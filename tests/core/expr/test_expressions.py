@@ -12,7 +12,9 @@ from sluicegate.core.expr.bind import STEPS, Env, bind
 from sluicegate.core.expr.check import UNKNOWN, check, outcome
 from sluicegate.core.expr.parse import DEEPEST, LONGEST, LONGEST_LIST, Mistake, parse
 from sluicegate.core.expr.values import ERROR
+from sluicegate.core.expr.write import write
 from sluicegate.core.principal import Principal
+from sluicegate.core.snapshot import Tree
 from tests.core.expr.reference import Failed, evaluate
 
 CLAIMS: dict[str, Any] = {
@@ -472,6 +474,43 @@ def test_what_is_known_before_holds_for_every_token(text: str, claims: dict[str,
     if said is not UNKNOWN and isinstance(said, bool):
         value = bind(tree)(Env(Principal("contoso", claims, b"", 0.0, CERTIFICATE)))
         assert value is said or (said is False and value is ERROR)
+
+
+def shape(tree: Tree) -> Any:
+    """Without places."""
+    return (tree.op, type(tree.value), tree.value, tuple(map(shape, tree.parts)))
+
+
+@settings(max_examples=FEW)
+@given(EXPRESSIONS)
+def test_what_is_written_reads_the_same(text: str) -> None:
+    tree = parse(text)
+    again = parse(write(tree))
+    assert write(again) == write(tree)
+    assert shape(folded(again)) == shape(folded(tree)), write(tree)
+
+
+def folded(tree: Tree) -> Tree:
+    """(a && b) && c is a && b && c, and -(1) is -1: what is written may say it so."""
+    parts = tuple(folded(p) for p in tree.parts)
+    if tree.op in ("&&", "||"):
+        flat: list[Tree] = []
+        for part in parts:
+            flat += part.parts if part.op == tree.op and part is parts[0] else (part,)
+        parts = tuple(flat)
+    if (
+        tree.op == "neg"
+        and parts[0].op == "literal"
+        and type(parts[0].value) in (int, float)
+        and not parts[0].value < 0
+    ):
+        return Tree("literal", -parts[0].value)
+    return Tree(tree.op, tree.value, parts)
+
+
+@pytest.mark.parametrize("text", [*TRUE, *FALSE, *ERRORS])
+def test_what_is_written_means_the_same(text: str) -> None:
+    assert run(write(parse(text))) is run(text)
 
 
 @settings(max_examples=FEW)
