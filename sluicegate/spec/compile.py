@@ -27,7 +27,7 @@ from sluicegate.spec.language import Document
 from sluicegate.spec.offered import LATER, has, offered, problem
 from sluicegate.spec.pools import Offers
 from sluicegate.spec.prices import price
-from sluicegate.spec.problems import Path
+from sluicegate.spec.problems import Path, Severity
 from sluicegate.spec.process import AdminSpec, GatewaySpec, TelemetrySpec
 from sluicegate.spec.reach import ModelSpec, TimeoutsSpec
 from sluicegate.spec.references import Wrong
@@ -183,7 +183,7 @@ class Compiler:
         for one in issuers:
             at: Path = ("issuers", one.name)
             if one.kind == "file":
-                self.readable(one.source, (*at, "jwks"))
+                self.readable(one.source, (*at, "jwks"), "warning")  # it may come: its tokens are refused until then
             if one.ca is not None:
                 self.check_authorities(one.ca, (*at, "ca"))
         return issuers
@@ -500,13 +500,13 @@ class Compiler:
     def log(self, target: str) -> str:
         return target if target in ("", "stdout", "stderr") else self.path(target)
 
-    def readable(self, path: str, at: Path) -> bool:
+    def readable(self, path: str, at: Path, severity: Severity = "error") -> bool:
         try:
             with open(path, "rb") as f:
                 f.read(1)
         except OSError as e:
             what = f"{self.cx.shown(at, path)} cannot be read: {(e.strerror or 'error').lower()}"
-            self.cx.say(at, what, "relative paths start beside the configuration")
+            self.cx.say(at, what, "relative paths start beside the configuration", severity)
             return False
         return True
 

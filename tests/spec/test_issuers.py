@@ -94,7 +94,6 @@ OIDC = "kind: oidc, issuer: https://id.example, audience: a"
         (f"a: {{{ENTRA}, authority: http://login.example}}", "issuers.a.authority", "anybody could change"),
         (f"a: {{{OIDC}, jwks: http://id.example/keys}}", "issuers.a.jwks", "anybody could change"),
         (f"a: {{{OIDC}, jwks: 'https://169.254.169.254/keys'}}", "issuers.a.jwks", "metadata"),
-        (f"a: {{{OIDC}, jwks: nowhere.json}}", "issuers.a.jwks", "cannot be read"),
         (f"a: {{{OIDC}, ca: nowhere.pem}}", "issuers.a.ca", "cannot be read"),
         (f"a: {{{OIDC}, algorithms: [HS256]}}", "issuers.a.algorithms", "proves nothing"),
         (f"a: {{{OIDC}, algorithms: [none]}}", "issuers.a.algorithms", "proves nothing"),
@@ -121,3 +120,9 @@ def test_a_directory_without_the_id_of_the_application_is_noted():
     assert loaded.errors == []
     assert any("version 2 are refused" in p.what for p in loaded.notes)
     assert loaded.snapshot is not None and loaded.snapshot.issuers[0].says[1].audiences == ()
+
+
+def test_a_file_of_keys_may_come_later():
+    loaded = read(f"a: {{{OIDC}, jwks: nowhere.json}}")
+    assert loaded.errors == []
+    assert [(p.path, p.severity) for p in loaded.notes if "cannot be read" in p.what] == [("issuers.a.jwks", "warning")]
