@@ -48,6 +48,7 @@ VERBS = {
     "profile": "What each stage of a route costs.",
     "usage": "What was used, and what it cost.",
     "requests": "The last requests, one in full, or all as they end.",
+    "residency": "Proof that nothing leaves its boundary, and evidence that nothing did.",
     "drain": "Give a deployment no new calls.",
     "undrain": "Bring a drained deployment back.",
     "reload": "Load the configuration again.",

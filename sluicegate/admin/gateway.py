@@ -20,6 +20,9 @@ def routes(gateway: Gateway) -> list[Route]:
     async def alerts(asked: Asked) -> Any:
         return gateway.told_alerts()
 
+    async def residency(asked: Asked) -> Any:
+        return await gateway.residency()
+
     async def reload(asked: Asked) -> Any:
         return outcome_of(await gateway.reload(by=asked.who.name))
 
@@ -35,6 +38,9 @@ def routes(gateway: Gateway) -> list[Route]:
               answers=shapes.Status, id="status"),
         Route("GET", "/v1/alerts", "viewer", alerts, "What needs attention now, and what did.",
               answers=shapes.Alerts, id="alerts"),
+        Route("GET", "/v1/residency", "viewer", residency,
+              "The proof that nothing leaves its boundary, edge by edge, for what is in force.",
+              answers=shapes.Residency, id="residency"),
         Route("POST", "/v1/reload", "operator", reload,
               "Load the gateway's own files again: in force on all workers, or on none.", answers=shapes.Reload,
               refused=shapes.Reload,

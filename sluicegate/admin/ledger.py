@@ -16,7 +16,8 @@ from typing import Any
 from sluicegate.admin import shapes
 from sluicegate.admin.base import Asked, Route, Stream, Wrong
 from sluicegate.core.booked import Unusable
-from sluicegate.spec.accounts import BY, MOST, STATES, Names, Unclear, named, span, usage_of
+from sluicegate.spec.accounts import BY, MOST, STATES, Names, Unclear, minute, named, span, usage_of
+from sluicegate.spec.residency import counted, evidence
 
 WAITING = 1000
 """Lines that one tail may be behind."""
@@ -122,6 +123,17 @@ def routes(read: Callable[[], Any], data: Callable[[], str], tail: Tail) -> list
 
         return await asyncio.to_thread(summed)
 
+    async def evidence_of(asked: Asked) -> Any:
+        during = span(asked.query.since, asked.query.until, datetime.now(UTC))
+
+        def found() -> dict[str, Any]:
+            names = Names(data())
+            with closing(read()) as reader:
+                records = (named(r, names) for r in reader.between(during.begin, during.end, asked.query.tenant))
+                return {"since": minute(during.begin), "until": minute(during.end), **counted(evidence(records))}
+
+        return await asyncio.to_thread(found)
+
     async def requests(asked: Asked) -> Any:
         query = asked.query
         if not 1 <= query.last <= MOST:
@@ -178,6 +190,9 @@ def routes(read: Callable[[], Any], data: Callable[[], str], tail: Tail) -> list
     return [
         Route("GET", "/v1/usage", "tenant", told(usage), "What was used, in tokens and money; whole minutes.",
               query=shapes.UsageAsked, answers=shapes.Usage, errors=lost, id="usage"),
+        Route("GET", "/v1/residency/report", "viewer", told(evidence_of),
+              "Where calls were processed, as it was declared and as answers named it.",
+              query=shapes.EvidenceAsked, answers=shapes.Evidence, errors=lost, id="residency_report"),
         Route("GET", "/v1/requests", "tenant", told(requests), "The last requests that were let in, newest first.",
               query=shapes.RequestsAsked, answers=shapes.Requests, errors=lost, id="requests"),
         Route("GET", "/v1/requests/tail", "viewer", live,

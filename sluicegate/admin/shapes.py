@@ -448,6 +448,65 @@ class Requests(msgspec.Struct):
     requests: list[dict[str, Any]]
 
 
+class ResidencyEdge(msgspec.Struct):
+    """One end of one edge: what travels there, on behalf of which model, where it is, whether that is inside the
+    boundary (null: nothing of a request travels there), and why."""
+
+    edge: str
+    carries: list[str]
+    via: str
+    to: str
+    region: str
+    processing: str
+    inside: bool | None
+    why: str
+
+
+class ResidencyBoundary(msgspec.Struct):
+    """A boundary, whose tenants have it, and every edge on which something of theirs travels."""
+
+    boundary: str
+    regions: list[str]
+    processing: str
+    served: bool
+    tenants: list[str]
+    holds: bool
+    edges: list[ResidencyEdge]
+
+
+class Residency(msgspec.Struct):
+    """The proof for what is in force. `holds`: boundaries are declared, and no end is outside one that is served."""
+
+    config: str
+    gateway: str
+    region: str
+    declared: bool
+    holds: bool
+    boundaries: list[ResidencyBoundary]
+    drained: list[str]
+    assumed: list[str]
+
+
+class Evidence(msgspec.Struct):
+    """Calls by what was declared of who was asked and the region that the answer named; `verdicts`: how many agree,
+    contradict, named no region, or were made when no boundary was declared."""
+
+    since: str
+    until: str
+    calls: int
+    verdicts: dict[str, int]
+    groups: list[dict[str, Any]]
+    contradictions: list[dict[str, Any]]
+
+
+class EvidenceAsked(msgspec.Struct, forbid_unknown_fields=True):
+    """`since`, `until`: a date, a time, or how long ago (7d); `tenant` may be repeated."""
+
+    since: str = ""
+    until: str = ""
+    tenant: list[str] = []
+
+
 class Explained(msgspec.Struct):
     """What each worker says, and which of them did not answer."""
 

@@ -51,6 +51,7 @@ from sluicegate.spec.fingerprint import fingerprint
 from sluicegate.spec.grants import keys_of
 from sluicegate.spec.load import Loaded
 from sluicegate.spec.problems import plain, render
+from sluicegate.spec.residency import prove
 
 LOOK_S = 1.0
 """How often files are looked at."""
@@ -576,6 +577,12 @@ class Keeper:
         document, directory, config = self._document, self.directory, self.snapshot.hash
         assert document is not None
         return await self.aside.do(lambda: pack_told(told(document, directory, config)))
+
+    async def residency(self) -> dict[str, Any]:
+        """The proof that nothing leaves its boundary, of what is in force."""
+        document, snapshot, away = self._document, self.snapshot, self.drained
+        assert document is not None
+        return await asyncio.to_thread(prove, document, snapshot, away)
 
     async def effective(self) -> dict[str, Any]:
         """What is in force: every field of every object as it would be written, secrets as ***."""

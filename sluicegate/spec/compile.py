@@ -32,6 +32,7 @@ from sluicegate.spec.process import AdminSpec, GatewaySpec, TelemetrySpec
 from sluicegate.spec.reach import ModelSpec, TimeoutsSpec
 from sluicegate.spec.references import Wrong
 from sluicegate.spec.regions import answers_from
+from sluicegate.spec.residency import hold, inside
 from sluicegate.spec.skus import LEVELS, PROVISIONED, SKUS
 from sluicegate.spec.values import Endpoint
 
@@ -74,9 +75,11 @@ class Compiler:
         prices = price(self.document, deployments, [self.offers.label(d) for d in deployments], self.cx)
         issuers, identities = self.issuers(), tuple(self.identities)
         boundaries = tuple(bounds(*item) for item in self.document.boundaries.items())
-        return Snapshot(
+        snapshot = Snapshot(
             "", gateway, tuple(instances), deployments, tuple(models), prices, issuers, identities, boundaries
         )
+        hold(self.document, snapshot, self.served, self.cx)
+        return snapshot
 
     # ------------------------------------------------------------ the process
 
@@ -515,12 +518,6 @@ def bounds(name: str, spec: BoundarySpec) -> Boundary:
     """As the Snapshot has it."""
     regions = tuple("*" if region == "*" else plain(region) for region in spec.regions)
     return Boundary(name, regions, Endpoint().write(spec.url) if spec.url else "")
-
-
-def inside(boundary: BoundarySpec, region: str, processing: str) -> bool:
-    """Whether what happens in this region, processed so far from it, stays inside. No region is outside."""
-    near = boundary.regions == ("*",) or region in boundary.regions
-    return near and LEVELS.index(processing) <= LEVELS.index(boundary.processing)
 
 
 def merged(own: TimeoutsSpec, defaults: TimeoutsSpec) -> settings.Timeouts:

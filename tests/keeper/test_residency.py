@@ -119,6 +119,20 @@ def test_an_answer_from_elsewhere_takes_its_deployment_out_of_all_workers_until_
         assert len(fleet.ledger.of("weu")) == before <= 3, "one for each worker, and one that was on its way"
         shown = verb(tmp_path, "status").output
         assert "region.mismatch weu/d: answers from East US" in shown and "drained: weu/d" in shown
+        proof = verb(tmp_path, "residency", "prove")
+        assert proof.exit_code == 0 and "drained, so nothing goes there now: weu/d" in proof.output
+        assert "not served here: its tenants (us) are refused" in proof.output and "OUTSIDE" not in proof.output
+        until(lambda: told(tmp_path, "residency", "report")["calls"] >= 21)
+        report = verb(tmp_path, "residency", "report")
+        assert report.exit_code == 1 and "contradictions, the first of them:" in report.output
+        by = {g["deployment"]: g for g in told(tmp_path, "residency", "report")["groups"]}
+        assert by["weu/d"]["seen"] == "East US" and by["weu/d"]["verdict"] == "contradicts"
+        assert by["sdc/d"]["seen"] == "Sweden Central" and by["sdc/d"]["verdict"] == "agrees"
+        assert (by["sdc/d"]["region"], by["sdc/d"]["processing"]) == ("swedencentral", "regional")
+        rows = verb(tmp_path, "residency", "report", "--csv").output.splitlines()
+        assert rows[0].startswith("time,id,tenant,consumer,") and len(rows) > 20
+        assert verb(tmp_path, "residency", "report", "--tenant", "us").exit_code == 0
+        assert told(tmp_path, "residency", "report", "--tenant", "us")["calls"] == 0
         gateway.tell(signal.SIGTERM)
         gateway.process.wait(20)
     with Gateway(tmp_path, text, {"OTHER_KEY": OTHER}) as gateway:

@@ -1,11 +1,14 @@
 """No request leaves its boundary: whatever is declared, the routes of a consumer hold members inside it and no other."""
 
-from hypothesis import given
+from typing import Any
+
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from sluicegate.core.caller import Callers
 from sluicegate.core.route import Route
 from sluicegate.core.state import World
+from sluicegate.sim.stage import Stage
 from sluicegate.stores.memory.journal import Journal
 from tests.spec.reading import loaded
 
@@ -110,3 +113,62 @@ def test_a_consumer_is_told_of_the_models_that_somebody_may_serve_inside_its_bou
         assert world.routes.names(consumer) == there
         consumer.boundary = ""
         assert world.routes.names(consumer) == ["one", "two"], "nobody draws a line: all of them"
+
+
+TROUBLES: dict[str, dict[str, Any]] = {
+    "throttle": {"wait_s": 5}, "status": {"status": 500}, "reset": {}, "hang": {}, "cut": {}, "html": {},
+}  # fmt: skip
+
+
+@settings(max_examples=30, deadline=None)
+@given(
+    deployments, boundaries, st.integers(0, 2), st.booleans(),
+    st.lists(st.tuples(st.sampled_from(list(TROUBLES)), st.integers(0, 7)), max_size=4),
+    st.lists(
+        st.tuples(st.sampled_from(["one", "two"]), st.booleans(), st.sampled_from([0.0, 0.3, 4.0, 40.0])), min_size=3,
+        max_size=12,
+    ),
+    st.booleans(),
+)  # fmt: skip
+def test_no_request_leaves_its_boundary_by_the_truth_of_who_was_called(
+    declared: list[tuple[str, str, str]],
+    bounds: list[tuple[set[str], str]],
+    served: int,
+    rollout: bool,
+    troubles: list[tuple[str, int]],
+    asks: list[tuple[str, bool, float]],
+    all_down: bool,
+):
+    """Random configurations, traffic and faults in virtual time; with `all_down` everybody inside is down for good."""
+    served %= len(bounds)
+    env = {f"KEY{n}": f"key-of-consumer-{n}-0000000" for n in range(len(bounds))}
+    declared = [*declared, ("westeurope", "Standard", "1"), ("westeurope", "Standard", "2")]
+    result = loaded(configuration(declared, bounds, served, rollout), env)
+    assert result.snapshot and result.directory, result.errors
+    stage = Stage(snapshot=result.snapshot, directory=result.directory)
+    regions, level = bounds[served]
+    inside = {
+        f"i{n}"
+        for n, (region, sku, _) in enumerate(declared)
+        if region in regions | {"westeurope"} and SKUS[sku] <= LEVELS.index(level)
+    }
+    if all_down:
+        for name in inside:
+            stage.upstream.fault("status", instance=name, status=500)
+    for kind, n in troubles:
+        if n < len(declared):
+            stage.upstream.fault(kind, instance=f"i{n}", **TROUBLES[kind])
+    clients = []
+    for model, stream, pause in asks:
+        for n in range(len(bounds)):
+            clients.append((n, stage.ask(consumer=f"c{n}", model=model, stream=stream)))
+        stage.clock.run_for(pause)
+    stage.settle()
+    assert not stage.bugs, stage.bugs
+    assert {e.instance for e in stage.ledger} <= inside
+    for n, client in clients:
+        if n != served:
+            assert client.status == 403 and client.header("x-sluicegate-reason") == "boundary.mismatch"
+        elif all_down:
+            assert client.status in (429, 503)
+            assert str(client.header("x-sluicegate-reason")).startswith(("boundary.", "pool."))

@@ -26,6 +26,8 @@ _OF_RECORDS = (
     *(f"sum(coalesce({m}, 0))" for m in MONEY),
 )  # fmt: skip
 """What the tables of sums hold, from the records themselves."""
+CHUNK = 500
+"""Records that are read at once, where all are asked for."""
 
 _SHOWN = (
     "id", "wall_us", "node", "spec", "kind", "state", "api", "consumer", "tenant", "model", "deployment", "status",
@@ -118,6 +120,20 @@ class Reader:
             still = [o for o in still if all(o[name] in wanted for name, wanted in filters.items())]
             found = sorted([*found, *still], key=lambda r: (r["wall_us"], r["id"]), reverse=True)[:last]
         return found
+
+    def between(self, since: int, until: int, tenants: Sequence[str] = ()) -> Iterator[dict[str, Any]]:
+        """Every record that is over of [since, until), seconds since 1970, oldest first; a few at a time, so that a
+        year fits into little memory and the writer never waits."""
+        where = "wall_us >= ? AND wall_us < ? AND (wall_us, id) > (?, ?)"
+        if tenants:
+            where += f" AND tenant IN ({', '.join('?' * len(tenants))})"
+        sql = f"SELECT {', '.join(_SHOWN)} FROM records WHERE {where} ORDER BY wall_us, id LIMIT {CHUNK}"
+        last: tuple[int, str] = (0, "")
+        while rows := self._all(sql, since * 1_000_000, until * 1_000_000, *last, *tenants):
+            for row in rows:
+                found = _record(row)
+                last = (found["wall_us"], found["id"])
+                yield found
 
     def record(self, id: str) -> dict[str, Any] | None:
         """One, in full; None: not there."""
