@@ -496,7 +496,10 @@ class Told:
                 callers = callers.altered(people)
             elif people is not None:
                 callers = Callers(people, snapshot.gateway.region)
-            self._offered = (offer.version, snapshot, callers, self.worker.prepare(snapshot))
+            tls = self.worker.prepare(snapshot)
+            if callers is not self.worker.world.callers:  # nobody was asked of it yet: no need for another copy
+                callers.prover = self.worker.prover if snapshot.issuers else None
+            self._offered = (offer.version, snapshot, callers, tls)
         except Exception as bad:
             self._offered = None
             self._say(offer.version, "refused", why(bad))

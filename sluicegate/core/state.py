@@ -111,7 +111,10 @@ class World:
         self.routes = Routes(routes, inside)
         self.retries.share = snapshot.gateway.retry_budget
         callers = directory if isinstance(directory, Callers) else Callers(directory, region)
-        callers.prover = self.prover
+        if callers.prover is not self.prover:
+            if callers is directory:  # it may have been asked: what was said without this prover is worth nothing
+                callers = callers.altered(NOTHING)
+            callers.prover = self.prover
         self.callers = callers
         if self.callers.region != region:
             self.callers.move(region)

@@ -462,6 +462,8 @@ class Keeper:
         if self.credentials is not None:
             self.credentials.retire((self.snapshot if error else snapshot).identities)
         if error:
+            if self.published is not None:
+                self.published.adopt(self.snapshot.issuers)
             end = f"{error}\nthe running configuration ({self.snapshot.hash}) stays in force"
             return Outcome("refused", self.snapshot.hash, end)
         self.snapshot = snapshot

@@ -194,6 +194,43 @@ def test_issuers_come_and_go_with_the_configuration(tmp_path: Path, upstream: Up
             connection.close()
 
 
+def test_connections_that_are_open_hear_of_issuers_also_when_nothing_else_changes(tmp_path: Path, upstream: Upstream):
+    with Provider() as entra, Provider() as partner:
+        text = config(tmp_path, upstream, entra, partner.url) + f"telemetry: {{access_log: '{tmp_path}/access.log'}}\n"
+        matching = [line for line in text.splitlines() if "match:" not in line]
+        with_issuers = "\n".join(matching) + "\n"
+        without = "\n".join(line for line in matching if "issuer" not in line and "kind:" not in line) + "\n"
+        token = entra.signer.entra(entra.url)
+        with Gateway(tmp_path, without) as gateway:
+            connection = http.client.HTTPConnection("127.0.0.1", gateway.port, timeout=10)
+            headers = {"api-key": token, "Content-Type": "application/json"}
+
+            def again() -> str:
+                connection.request("POST", "/v1/chat/completions", CHAT, headers)
+                answer = connection.getresponse()
+                answer.read()
+                return answer.headers.get("x-sluicegate-reason") or ""
+
+            for _ in range(2):
+                assert again() == "credential.unknown"
+                gateway.file.write_text(with_issuers)
+                gateway.hang_up_until("config.adopted")
+                assert again() == "identity.unmatched"
+                gateway.file.write_text(without)
+                gateway.hang_up_until("config.adopted")
+            assert again() == "credential.unknown"
+            gateway.file.write_text(with_issuers)
+            gateway.hang_up_until("config.adopted")
+            headers["api-key"] = entra.signer.entra(entra.url, exp=1)
+            assert again() == "credential.token"
+            connection.close()
+            end = time.monotonic() + 10
+            while "credential.token.expired" not in (log := (tmp_path / "access.log").read_text()):
+                assert time.monotonic() < end, log
+                time.sleep(0.05)
+            assert headers["api-key"][:30] not in log, "why, and never the token"
+
+
 def test_a_worker_that_takes_over_knows_the_keys(tmp_path: Path, upstream: Upstream):
     import os
     import signal
