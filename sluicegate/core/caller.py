@@ -11,10 +11,11 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from hashlib import blake2b
+from math import inf
 from typing import Final
 
 from sluicegate.core.claims import texts
-from sluicegate.core.end_user import named
+from sluicegate.core.end_user import claimed, named
 from sluicegate.core.match import UNMATCHED, Found, Rule, Rules
 from sluicegate.core.ports import Prover
 from sluicegate.core.principal import NONE, Principal, beside, joined
@@ -39,6 +40,11 @@ def digest(key: bytes, secret: Secret) -> bytes:
 CLAIM: Final = "claim:"
 """Begins an `end_user` that a token names."""
 
+HEADER: Final = "header:"
+"""The same, of one that a trusted proxy names."""
+
+NOTHING: Final[dict[str, object]] = {}
+
 EVERY: Final[frozenset[str]] = frozenset()
 """One for all: an empty set of its own would be 216 bytes a consumer, of whom there may be a million."""
 
@@ -49,6 +55,7 @@ class Consumer:
     __slots__ = (
         "boundary", "by_key", "by_user", "context", "diagnostics", "end_user", "everything", "group", "limits",
         "mark", "member", "models", "name", "number", "operations", "params", "ruled", "tenant", "user_claim",
+        "user_header",
     )  # fmt: skip
 
     def __init__(
@@ -78,10 +85,13 @@ class Consumer:
         self.by_key = any(limit.each == "key" for limit in limits)
         "A limit counts each of its keys."
         claim = entry.end_user.startswith(CLAIM)
-        self.end_user = "" if claim else entry.end_user
+        header = entry.end_user.startswith(HEADER)
+        self.end_user = "" if claim or header else entry.end_user
         "Field of its bodies that names who uses it; empty: none."
         self.user_claim = entry.end_user[len(CLAIM) :] if claim else ""
         "Claim of its tokens that does; empty: none."
+        self.user_header = entry.end_user[len(HEADER) :] if header else ""
+        "Header of a trusted proxy that does; empty: none."
         self.member = ""
         "Of a family (`each`): the value that tells this one from the others; empty: it is one of its own."
         self.mark = b""
@@ -165,6 +175,8 @@ class Shown:
             found = callers.who(self.keys)
             if self.certificate is not None and found != TOKEN:
                 found = self._beside(callers, found, beside(self.certificate, self.headers))
+            elif self.headers and found == "credential.missing":
+                found = self._headed(callers, found)
             if found != TOKEN:
                 self._by = callers
                 self._found = found
@@ -201,6 +213,14 @@ class Shown:
         other = callers.match(certificate)
         return found if isinstance(other, str) or other.number == found.number else "credential.ambiguous"
 
+    def _headed(self, callers: Callers, missing: str) -> Consumer | str:
+        """Nothing but headers of a trusted proxy. If no rule knows them, nothing was shown."""
+        found = self._match(callers, Principal("", NOTHING, b"", inf, None, self.headers))
+        if found == UNMATCHED:
+            self.principal = None
+            return missing
+        return found
+
     def still(self, callers: Callers, consumer: Consumer) -> bool:
         """Whether it belongs to this consumer yet, of which that was true before. A token that has expired meanwhile
         does: nobody took it back."""
@@ -216,6 +236,12 @@ class Shown:
         self.principal = principal
         self.trail = found.trail
         return found.reason if found.consumer is None else found.consumer
+
+    def user(self, consumer: Consumer) -> str:
+        """Who uses it, where its token or a trusted proxy says so; empty: nobody is named."""
+        if consumer.user_header:
+            return named(self.headers.get(consumer.user_header, ""))
+        return "" if self.principal is None else claimed(self.principal, consumer.user_claim)
 
     def mark(self, callers: Callers) -> bytes:
         """What tells one credential of a consumer from another: for limits that count each. Of tokens who bears them,
@@ -319,6 +345,8 @@ class Callers:
             consumer = Consumer(entry, group, models, self._context(entry, group))
             for d in entry.digests:
                 self._by_digest[d] = consumer
+            if consumer.user_header:
+                self._rules.headers.add(consumer.user_header)
             if entry.match is not None:
                 rules.append(Rule(entry.match, consumer))
         if rules:

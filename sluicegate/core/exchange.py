@@ -14,7 +14,7 @@ from typing import Any, Final
 from sluicegate.core.actions import Action, Ask, Cut, Read, Relay, Reply, Send
 from sluicegate.core.breaker import REJECTED
 from sluicegate.core.door import Door
-from sluicegate.core.end_user import claimed, end_user, mark
+from sluicegate.core.end_user import end_user, mark
 from sluicegate.core.events import Ended, Facts, Failed, Gone, Head, Refused, Responded, Usage
 from sluicegate.core.limits import lender
 from sluicegate.core.limits.base import Claim, Limit, reserve
@@ -121,13 +121,12 @@ def exchange(world: World) -> Exchange:
     # Who uses the application that asks: for records, for limits that count each, for whoever stays on an arm.
     user = ""
     special = facts.special
-    if consumer.user_claim:
-        if head.credentials.principal is not None:
-            user = claimed(head.credentials.principal, consumer.user_claim)
-            if user and route.by_user:
-                found = routes.find(consumer, head.api, route.name, user)
-                if not isinstance(found, str):
-                    route = found
+    if consumer.user_claim or consumer.user_header:
+        user = head.credentials.user(consumer)
+        if user and route.by_user:
+            found = routes.find(consumer, head.api, route.name, user)
+            if not isinstance(found, str):
+                route = found
     elif consumer.end_user:
         if special is not None and special.open:  # it may stand behind the file
             e = yield route.read_whole

@@ -52,16 +52,33 @@ def rank_of(match: Match) -> int:
     return 2
 
 
+def bare(match: Match) -> bool:
+    """Whether it looks at nothing but headers."""
+    if match.tree is not None:
+        return looks_at(match.tree) == {"headers"}
+    return not match.issuer and not match.claims and not match.certificate
+
+
+def looks_at(tree: Tree) -> set[str]:
+    """Variables of an expression."""
+    found = {str(tree.value)} if tree.op == "name" else set()
+    for part in tree.parts:
+        found |= looks_at(part)
+    return found
+
+
 class Rule:
     """One `match`, bound. It is found in the index by `key`; everything else it wants is in `needs`."""
 
-    __slots__ = ("consumer", "issuer", "key", "match", "needs", "program", "rank", "values")
+    __slots__ = ("bare", "consumer", "issuer", "key", "match", "needs", "program", "rank", "values")
 
     def __init__(self, match: Match, consumer: Consumer) -> None:
         self.match = match
         self.consumer = consumer
         self.issuer = match.issuer
         self.rank = rank_of(match)
+        self.bare = bare(match)
+        "It lets in by headers alone: where nothing else is shown, or a header could speak against a token."
         self.key = ""
         self.values: tuple[str, ...] = ()
         self.needs: Wanted = ()
@@ -69,6 +86,8 @@ class Rule:
 
     def holds(self, principal: Principal) -> bool:
         """Whether everything that the index does not say is so, too."""
+        if self.bare is not principal.bare:
+            return False
         return all(_one_of(_texts(principal, name), wanted) for name, wanted in self.needs)
 
 
@@ -239,7 +258,9 @@ class Rules:
     def _try(self, rules: Sequence[Rule], principal: Principal, found: list[Rule]) -> None:
         """Expressions. An error is no match."""
         for rule in rules:
-            if rule.program is not None and rule.program(Env(principal, principal.headers)) is True:
+            if rule.program is None or rule.bare is not principal.bare:
+                continue
+            if rule.program(Env(principal, principal.headers)) is True:
                 found.append(rule)
 
 

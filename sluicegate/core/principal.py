@@ -46,7 +46,14 @@ class Principal:
 
     def words(self) -> str:
         """How its bearer was recognised, for a record's trail."""
+        if self.bare:
+            return "credential: header of a trusted proxy"
         return f"credential: token of {self.issuer}" if self.issuer else "credential: certificate"
+
+    @property
+    def bare(self) -> bool:
+        """Nothing was proved: there is what a trusted proxy wrote into headers, and nothing else."""
+        return not self.issuer and self.certificate is None
 
     def __repr__(self) -> str:
         return f"Principal({self.issuer or 'certificate'})"

@@ -204,7 +204,8 @@ class ConsumerEntry:
     diagnostics: bool = False
     "Answers tell it where they come from."
     end_user: str = ""
-    "Field of its bodies that names who uses it, or `claim:` and a claim of its tokens; empty: nobody is named."
+    """Who uses it, empty: nobody is named. A field of its bodies, `claim:` and a claim of its tokens, or `header:` and
+    a header of a trusted proxy."""
     match: Match | None = None
     "Whose tokens and certificates are its own; None: it shows keys only."
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Container, Iterable, Iterator, Sequence
 from typing import NamedTuple
 
-from sluicegate.core.caller import CLAIM, digest
+from sluicegate.core.caller import CLAIM, HEADER, digest
 from sluicegate.core.limits.base import LimitSpec
 from sluicegate.core.secret import Secret
 from sluicegate.core.settings import ParamSpec
@@ -79,6 +79,7 @@ class Grants:
             self.cx.say((), "needs consumers", "write consumers: a map from names to consumers")
         self.check_keys()
         self.matching.check()
+        self._check_headed()
         self._check_end_users()
 
     def check_people(self) -> None:
@@ -140,6 +141,19 @@ class Grants:
             spec.end_user or plan.end_user or (tenant.end_user if tenant else "") or self.document.defaults.end_user,
         )
         return grant
+
+    def _check_headed(self) -> None:
+        """End users that a proxy names need one that is believed."""
+        document = self.document
+        if document.gateway.trusted_proxies or self.cx.problems.damaged(("gateway", "trusted_proxies")):
+            return
+        places: list[tuple[Path, str]] = [(("defaults", "end_user"), document.defaults.end_user)]
+        places += [(("tenants", name, "end_user"), t.end_user) for name, t in document.tenants.items()]
+        places += [(("plans", name, "end_user"), p.end_user) for name, p in document.plans.items()]
+        places += [(("consumers", name, "end_user"), spec.end_user) for name, spec, _ in self.people]
+        for at in [at for at, said in places if said.startswith(HEADER)][:MOST]:
+            what = "has no effect: headers are believed only of a proxy that is trusted"
+            self.cx.say(at, what, "write gateway.trusted_proxies: [10.0.0.0/8]")
 
     def _check_end_users(self) -> None:
         """Whoever counts or keeps apart each end user needs somebody who names them."""

@@ -11,6 +11,7 @@ from itertools import islice
 from typing import NamedTuple
 
 from sluicegate.core.claims import CHANGING
+from sluicegate.core.match import bare
 from sluicegate.core.secret import Secret
 from sluicegate.core.snapshot import Deployment, Instance, Model, Snapshot
 from sluicegate.spec.grants import People
@@ -370,6 +371,15 @@ def changing(sight: Sight) -> Iterator[Finding]:
             yield Finding(("consumers", name, "each"), "warning", f"by {spec.each}: {CHANGING[spec.each]}", hint)
 
 
+def by_headers(sight: Sight) -> Iterator[Finding]:
+    """Whoever reaches the proxy, and can make it pass a header on, is that caller."""
+    for name, (match, _) in sight.matches.items():
+        if bare(match):
+            what = "lets in whoever a trusted proxy names in a header, without any other proof (A5)"
+            hint = "the proxy must ask its clients who they are, and drop this header from what they send"
+            yield Finding(("consumers", name, "match"), "warning", what, hint)
+
+
 def misspelt_claims(sight: Sight) -> Iterator[Finding]:
     """Claims that are nearly ones that everybody knows. A provider may call its own as it likes."""
     for name, (match, _) in sight.matches.items():
@@ -408,8 +418,8 @@ def lone_family(sight: Sight) -> Iterator[Finding]:
 RULES = (
     plain_http, shown_upstream, keys_in_urls, believed_certificates, lonely, no_burst, one_quota, one_subscription,
     over_areas, by_the_platform, one_gateway_region, unpinned, mixed, nowhere, hasty, overrides, twins, unused,
-    short_keys, changing, misspelt_claims, capitals, many_expressions, lone_family,
+    short_keys, changing, by_headers, misspelt_claims, capitals, many_expressions, lone_family,
 )  # fmt: skip
 
-ABOUT_MANY = (changing, misspelt_claims, capitals, lone_family)
+ABOUT_MANY = (changing, by_headers, misspelt_claims, capitals, lone_family)
 """Rules about each consumer."""

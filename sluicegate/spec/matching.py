@@ -10,7 +10,7 @@ from typing import Final
 
 from sluicegate.core.claims import EARLIER, LISTS, NUMBERS, SAME, TEXTS
 from sluicegate.core.expr.check import UNKNOWN, VARIABLES, compared, names, outcome
-from sluicegate.core.match import FIXING, THUMBPRINT, rank_of
+from sluicegate.core.match import FIXING, THUMBPRINT, bare, rank_of
 from sluicegate.core.snapshot import Match, Tree
 from sluicegate.spec.kinds import Context, closest, quoted
 from sluicegate.spec.language import Document
@@ -60,6 +60,8 @@ class Matching:
         if match.tree is None:
             return self.issuers[0] if match.claims and len(self.issuers) == 1 else ""
         tree = match.tree
+        if bare(match):
+            return ""
         may = [name for name in self.issuers if outcome(tree, name) in (True, UNKNOWN)]
         alone = self.certificates and outcome(tree, "") in (True, UNKNOWN)
         return may[0] if len(may) == 1 and not alone else ""
@@ -109,7 +111,7 @@ class Matching:
             self._check_certificates(at, False)
         if "headers" in looks:
             self._check_headers(at, False)
-        if self.damaged or self.cx.problems.damaged(at):
+        if self.damaged or self.cx.problems.damaged(at) or looks == {"headers"}:
             return
         said = {name: outcome(tree, name) for name in self.issuers}
         if self.certificates:

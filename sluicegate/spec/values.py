@@ -15,6 +15,7 @@ from sluicegate.spec.nodes import WORDS, Node, Scalar
 from sluicegate.spec.problems import Path
 from sluicegate.spec.references import Wrong
 from sluicegate.spec.units import Duration
+from sluicegate.wire.headers import CREDENTIAL_HEADERS
 
 _LABEL = r"[A-Za-z0-9_](?:[A-Za-z0-9_-]{0,61}[A-Za-z0-9_])?"
 _HOST = re.compile(rf"(?=.{{1,253}}$){_LABEL}(?:\.{_LABEL})*")
@@ -183,25 +184,27 @@ class PublicUrl(Word):
 class EndUser(Word):
     """Where a request says who uses the application that sends it."""
 
-    pattern = r"field:[a-z][a-z0-9_]{0,62}|claim:.{1,128}"
+    pattern = r"field:[a-z][a-z0-9_]{0,62}|claim:.{1,128}|header:[a-z0-9][a-z0-9-]{0,62}"
 
     def says(self) -> str:
-        return "field:safety_identifier, field:user, or another field of the body, or a claim such as claim:oid"
+        return "field:user or another field of the body, claim:oid, or header:x-user of a trusted proxy"
 
     def parse(self, text: str) -> str:
         kind, colon, name = text.partition(":")
         if kind == "claim" and name and name.isprintable() and len(name) <= 128:
             return text
-        if colon and kind == "header":
-            raise Wrong("belongs to the language and arrives later", f"now: {self.says()}")
-        if kind != "field" or not re.fullmatch(self.pattern, text):
+        if kind == "header" and re.fullmatch("[a-z0-9][a-z0-9-]{0,62}", name):
+            if name.encode() in CREDENTIAL_HEADERS:
+                raise Wrong("is a header of credentials, not of names", f"write {self.says()}")
+            return text
+        if not colon or kind != "field" or not re.fullmatch(self.pattern, text):
             raise Wrong("does not say where", f"write {self.says()}")
         if name in UNTOUCHABLE:
             raise Wrong("names a field that says something else", f"write {self.says()}")
         return name
 
     def write(self, value: str) -> str:
-        return value if not value or value.startswith("claim:") else f"field:{value}"
+        return value if not value or value.startswith(("claim:", "header:")) else f"field:{value}"
 
 
 class Bind(NamedTuple):

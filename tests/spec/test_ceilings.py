@@ -137,19 +137,23 @@ def test_the_nearest_place_says_who_the_end_user_is():
         assert compiled(text)[1].consumers[0].end_user == left
 
 
+NAMERS = "field:user or another field of the body, claim:oid, or header:x-user of a trusted proxy"
+
+
 @pytest.mark.parametrize(
     ("text", "problem"),
     [
-        (consumer("end_user: header:x-user"), '18:15 consumers.my-app.end_user: "header:x-user" belongs to the language and '
-         "arrives later | now: field:safety_identifier, field:user, or another field of the body, or a claim such as "
-         "claim:oid"),
+        (consumer("end_user: header:x-user"), "18:15 consumers.my-app.end_user: has no effect: headers are believed only of a "
+         "proxy that is trusted | write gateway.trusted_proxies: [10.0.0.0/8]"),
+        (consumer("end_user: header:api-key"), '18:15 consumers.my-app.end_user: "header:api-key" is a header of credentials, '
+         f"not of names | write {NAMERS}"),
+        (consumer("end_user: header:X User"), f'18:15 consumers.my-app.end_user: "header:X User" does not say where | write '
+         f"{NAMERS}"),
         (consumer("end_user: claim:oid"), "18:15 consumers.my-app.end_user: has no effect: only tokens have claims, and it "
          "shows keys | write match: too, or end_user: field:safety_identifier"),
-        (consumer("end_user: user"), '18:15 consumers.my-app.end_user: "user" does not say where | write '
-         "field:safety_identifier, field:user, or another field of the body, or a claim such as claim:oid"),
+        (consumer("end_user: user"), f'18:15 consumers.my-app.end_user: "user" does not say where | write {NAMERS}'),
         (consumer("end_user: field:messages"), '18:15 consumers.my-app.end_user: "field:messages" names a field that says '
-         "something else | write field:safety_identifier, field:user, or another field of the body, or a claim such as "
-         "claim:oid"),
+         f"something else | write {NAMERS}"),
         (consumer("tenant: shop") + f"tenants: {{shop: {{{USERS}}}}}\n", "19:27 tenants.shop.limits: counts each end user, "
          "but none of its consumers says who that is | write end_user: field:safety_identifier at the consumer"),
         (model("rollout: {to: [weu/b], share: 5%, stick_to: end_user}").replace(
