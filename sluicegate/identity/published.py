@@ -74,6 +74,8 @@ class Published:
         self._chance = chance
         self._sources: dict[str, _Source] = {}
         self._looking: asyncio.Task[None] | None = None
+        self._keeping = asyncio.Lock()
+        "One at a time: two would take each other's file away."
 
     # ------------------------------------------------------------------ told
 
@@ -161,7 +163,8 @@ class Published:
         source.set = found
         if self._sources.get(issuer.source) is source:
             self.on_change([found])
-            await asyncio.to_thread(self._keep, self.sets())
+            async with self._keeping:
+                await asyncio.to_thread(self._keep, self.sets())
 
     def _failed(self, source: _Source, why: str) -> None:
         """Told when it begins or is another trouble, not each minute."""

@@ -267,6 +267,21 @@ def test_a_file_of_keys_is_read_again_when_it_changes(tmp_path: Path):
     run(tmp_path, story)
 
 
+def test_sources_that_answer_together_are_all_kept(tmp_path: Path):
+    async def story(ground: Ground) -> None:
+        issuers = [replace(SET, name=f"i{n}", source=f"{ISS}/{n}/keys") for n in range(16)]
+        for _ in range(10):
+            ground.published = ground.made()
+            await ground.published.prepare(issuers)
+            await ground.later(HOUR)
+            await ground.published.stop()
+            kept = json.loads((tmp_path / "issuers.json").read_text())
+            assert {one["source"] for one in kept} == {issuer.source for issuer in issuers}
+        assert ground.said == []
+
+    run(tmp_path, story)
+
+
 def test_a_source_that_is_declared_no_more_is_asked_no_more(tmp_path: Path):
     async def story(ground: Ground) -> None:
         await ground.published.prepare([SET])
