@@ -825,8 +825,11 @@ class Keeper:
 
     def _rejected(self, told: Rejected) -> None:
         """A deployment does not take what we show it."""
-        if self.credentials is not None and told.identity:
-            self.credentials.rejected(told.identity, told.version)
+        if told.identity:
+            if self.credentials is not None:
+                self.credentials.rejected(told.identity, told.version)
+        elif self.watched.stirred() and not self._loading.locked():  # a key that is being rotated
+            self._go(self.reload(only_if_new=True))
 
     def _remember(self) -> None:
         self.home.remember(w.pid for w in self.supervisor.workers)

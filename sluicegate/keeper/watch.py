@@ -26,6 +26,11 @@ class Watched:
         self._seen = now
         return True
 
+    def stirred(self) -> bool:
+        """Whether something is other than at the last True, at rest or not: for who cannot wait. That is still to be
+        `changed`."""
+        return self._signature() != self._seen
+
     def watch(self, files: Sequence[str]) -> None:
         """Look at these from now on."""
         if tuple(files) != self._files:

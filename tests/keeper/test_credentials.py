@@ -244,3 +244,51 @@ def test_E12_the_secret_of_a_service_principal_is_rotated_under_load(cloud: Clou
             assert load.result() == {200: 1200}
         until(lambda: len(cloud.issuer.made) == 2)
         assert not cloud.issuer.wrong
+
+
+# ---------------------------------------------------------------- keys that are rotated
+
+
+def keyed(path: Path) -> str:
+    return f"{{key: '${{file:{path}}}'}}"
+
+
+def test_E12_keys_are_rotated_under_load_and_nobody_notices(pair: FleetThread, tmp_path: Path):
+    """As Azure's two keys are meant: the file holds the second one, then the first is made anew. Twice, with two
+    workers: 2,000 requests, all answered, and each key is shown as soon as it stands in the file."""
+    path = tmp_path / "key"
+    keys = [f"key-number-{n}-of-the-resource" for n in range(4)]
+    pair.patch({"a": {"key": keys[0], "second_key": keys[1]}, "b": {"mode": "down"}})
+    path.write_text(keys[0])
+    with Gateway(tmp_path, two(tmp_path, pair, keyed(path), keyed(path), workers=2)) as gateway:
+        with ThreadPoolExecutor(1) as pool:
+            load = pool.submit(ask_many, gateway, 2000)
+            for now, after in ((1, 2), (2, 3)):
+                path.write_text(keys[now])
+                gateway.event("config.adopted")
+                pair.patch({"a": {"key": keys[after], "second_key": keys[now]}})
+            statuses = load.result()
+            more = ask_many(gateway, 40)
+        assert statuses == {200: 2000} and more == {200: 40}
+        assert refused_by(pair, "a") == 0
+        shown = [e.head for e in pair.ledger.of("a", None)]
+        assert any(keys[0].encode() in head for head in shown) and keys[2].encode() in shown[-1]
+        assert not any(key in line for key in keys for line in gateway.said)
+
+
+def test_E12_a_key_that_is_gone_before_the_new_one_is_there_costs_nobody_an_answer(pair: FleetThread, tmp_path: Path):
+    """The other member serves; when the new key stands in the file, the first is asked again at once: not after the
+    30 seconds of a rejected credential."""
+    path = tmp_path / "key"
+    path.write_text("the-old-key-of-the-resource")
+    pair.patch({"a": {"key": "the-old-key-of-the-resource"}, "b": {"key": "the-key-of-b-of-the-resource"}})
+    env = {"KEY_OF_B": "the-key-of-b-of-the-resource"}
+    with Gateway(tmp_path, two(tmp_path, pair, keyed(path), "{key: '${env:KEY_OF_B}'}", workers=2), env) as gateway:
+        assert ask_many(gateway, 40) == {200: 40} and served_by(pair) == {"a": 40}
+        pair.patch({"a": {"key": "the-new-key-of-the-resource"}})
+        assert ask_many(gateway, 400) == {200: 400}
+        assert served_by(pair)["b"] >= 392 and 1 <= refused_by(pair, "a") <= 8, "at most who was under way"
+        path.write_text("the-new-key-of-the-resource")
+        gateway.event("config.adopted")
+        assert ask_many(gateway, 40) == {200: 40}
+        assert served_by(pair)["a"] >= 40 + 30

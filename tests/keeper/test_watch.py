@@ -54,3 +54,13 @@ def test_a_rename_a_swapped_link_and_a_file_that_comes_and_goes_are_changes(tmp_
     os.unlink(tmp_path / "later")
     assert seen()
     assert not seen()
+
+
+def test_who_cannot_wait_sees_a_change_before_it_is_at_rest(tmp_path: Path):
+    path = tmp_path / "key"
+    path.write_text("old")
+    watched = Watched([str(path)])
+    assert not watched.stirred()
+    path.write_text("newer")
+    assert watched.stirred() and not watched.changed() and watched.stirred()
+    assert watched.changed() and not watched.stirred()
