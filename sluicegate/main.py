@@ -12,7 +12,7 @@ import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from difflib import get_close_matches
-from functools import partial
+from functools import cached_property, partial
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -32,6 +32,8 @@ if TYPE_CHECKING:
     from sluicegate.link.counting import Counting
     from sluicegate.spec.load import Loaded
     from sluicegate.stores.sqlite.reader import Reader
+    from sluicegate.upstream.credentials.keyvault import Vault
+    from sluicegate.upstream.credentials.sources import Sources
 
 VERBS = {
     "serve": "Carry traffic until SIGTERM.",
@@ -94,6 +96,21 @@ class Verbs(click.Group):
 class Live:
     """What verbs need of the living house, handed in."""
 
+    @cached_property
+    def vault(self) -> Vault:
+        """Asked for secrets by whoever loads a configuration that is to take effect."""
+        from sluicegate.upstream.credentials.keyvault import Vault
+
+        return Vault(os.environ, self.sources.fetch)
+
+    @cached_property
+    def sources(self) -> Sources:
+        """Of tokens."""
+        from sluicegate.upstream.credentials.azure_identity import Library
+        from sluicegate.upstream.credentials.sources import Sources
+
+        return Sources(os.environ, sign, Library(partial(importlib.import_module, "azure.identity")))
+
     def serve(
         self, loaded: Loaded, compile_: Callable[[], Loaded], files: Sequence[str], sent: Compiled | None = None
     ) -> int:
@@ -123,8 +140,6 @@ class Live:
         from sluicegate.telemetry import accesslog, prometheus
         from sluicegate.telemetry.accesslog import AccessLog
         from sluicegate.telemetry.alerts import Poster
-        from sluicegate.upstream.credentials.azure_identity import Library
-        from sluicegate.upstream.credentials.sources import Sources
         from sluicegate.upstream.credentials.token import Failed
 
         assert loaded.snapshot is not None
@@ -211,11 +226,9 @@ class Live:
                 shown = Shown(page, prometheus.CONTENT_TYPE, samples, self.ledger, tail, book)
                 beside: list[Beside] = [mover, Plane(shown)]
                 published = Published(gateway.data, say)
-                library = Library(partial(importlib.import_module, "azure.identity"))
                 keeper = Keeper(
                     loaded, home, sockets, compile_, files, beside, shared.fileno(), log, sent, Poster(say), published,
-                    Credentials(Sources(os.environ, sign, library).fetch, Failed),
-                    people, audit,
+                    Credentials(self.sources.fetch, Failed), people, audit, self.vault,
                 )  # fmt: skip
                 book.alarms = keeper
                 keeper.on_refused.append(refused)

@@ -31,22 +31,26 @@ def config_option(f: Callable[..., Any]) -> Callable[..., Any]:
     return click.option("-c", "--config", metavar="FILE", multiple=True, help=what)(f)
 
 
-def again(config: tuple[str, ...], start: bool, made: Held = nobody) -> Loaded:
+Vault = Callable[[str], str] | None
+
+
+def again(config: tuple[str, ...], start: bool, made: Held = nobody, vault: Vault = None) -> Loaded:
     """The configuration as its files are now. `start`: it is about to take effect. `made`: consumers that were made
-    through the management API."""
-    return load_all(config or (DEFAULT,), Sources(os.environ), tuple(APIS), start, made)
+    through the management API. `vault`: says what `${keyvault:...}` leads to; None: nobody is asked."""
+    return load_all(config or (DEFAULT,), Sources(os.environ, vault=vault), tuple(APIS), start, made)
 
 
 class Sent:
     """Compiles what somebody sends to a gateway that was started with these files, in this process's environment."""
 
-    def __init__(self, config: tuple[str, ...], made: Held = nobody) -> None:
+    def __init__(self, config: tuple[str, ...], made: Held = nobody, vault: Vault = None) -> None:
         self._made = made
+        self._vault = vault
         self.paths = tuple(os.path.abspath(path) for path in config or (DEFAULT,))
 
     def __call__(self, texts: Sequence[tuple[str, bytes]], base: str, start: bool) -> Loaded:
         base = base or os.path.dirname(self.paths[0])
-        return load_texts(texts, base, Sources(os.environ), tuple(APIS), start, self._made)
+        return load_texts(texts, base, Sources(os.environ, vault=self._vault), tuple(APIS), start, self._made)
 
     def own(self) -> list[bytes] | None:
         """What the files hold now; None where one cannot be read."""
@@ -56,12 +60,14 @@ class Sent:
             return None
 
 
-def load(config: tuple[str, ...], start: bool, end: str, quiet: bool = False, made: Held = nobody) -> Loaded:
+def load(
+    config: tuple[str, ...], start: bool, end: str, quiet: bool = False, made: Held = nobody, vault: Vault = None
+) -> Loaded:
     """The configuration, or exit status 2 after saying everything that is wrong with it. `end` closes the report;
     `quiet`: warnings and notes are not asked for."""
     if not config and not os.path.exists(DEFAULT):
         raise click.UsageError(f"there is no {DEFAULT} here. Name your configuration: -c FILE")
-    loaded = again(config, start, made)
+    loaded = again(config, start, made, vault)
     report = render(loaded.problems, end if loaded.problems.fatal else "")
     if report and (loaded.problems.fatal or not quiet):
         click.echo(report, err=True)

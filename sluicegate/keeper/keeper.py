@@ -99,6 +99,15 @@ class Log(Protocol):
     def stop(self) -> None: ...
 
 
+class Vault(Protocol):
+    """Key vaults that the configuration refers to (upstream/credentials/keyvault.py)."""
+
+    failing: dict[str, str]
+
+    def due(self) -> bool: ...
+    def read_again(self) -> bool: ...
+
+
 class Published(Protocol):
     """The keys that issuers publish (identity/published.py)."""
 
@@ -142,6 +151,7 @@ class Keeper:
         credentials: Credentials | None = None,
         people: People | None = None,
         audit: Audit | None = None,
+        vault: Vault | None = None,
     ) -> None:
         assert loaded.snapshot is not None and loaded.directory is not None
         self.home = home
@@ -167,6 +177,7 @@ class Keeper:
         if people is not None:
             people.gateway = self
         self.audit = audit
+        self.vault = vault
         self._sent = sent
         self.source: dict[str, Any] = self._own_files()
         "Where the configuration in force came from."
@@ -253,6 +264,8 @@ class Keeper:
             self._go(self._watch())
             if self.credentials is not None:
                 self._go(self.credentials.run())
+            if self.vault is not None:
+                self._go(self._read_vaults(self.vault))
             if len(self.sockets) > 1:
                 self._go(self._lend())
             await self._told.wait()
@@ -859,6 +872,18 @@ class Keeper:
                 await self._expire()
             if self.watched.changed():
                 await self.reload(only_if_new=True, by="its files")
+
+    async def _read_vaults(self, vault: Vault) -> None:
+        """Secrets of key vaults, read again now and then; another value is another configuration."""
+        while True:
+            await asyncio.sleep(LOOK_S)
+            if not vault.due():
+                continue
+            changed = await asyncio.to_thread(vault.read_again)
+            for reference, why in vault.failing.items():
+                say("keyvault.failing", secret=reference, error=why)
+            if changed and self.source["kind"] == "files":
+                await self.reload(only_if_new=True)
 
     async def _watch(self) -> None:
         """Workers that stand still."""

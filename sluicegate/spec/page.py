@@ -21,7 +21,8 @@ are `true` and `false` only. Units are written, never implied. Tags, anchors, al
 so is a key that is not on this page.
 
 A value may hold references: `${env:NAME}`, `${env:NAME|default}` (for a variable that is unset or empty),
-`${file:/path}` (the content, final newline dropped); `$${` is a literal `${`. Secrets are references and nothing else.
+`${file:/path}` (the content, final newline dropped); `$${` is a literal `${`. Secrets are references and nothing else;
+they may stand in a key vault, too: `${keyvault:vault/secret}`, or `${keyvault:vault/secret/version}`.
 
 | value | written |
 |---|---|

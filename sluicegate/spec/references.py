@@ -1,4 +1,5 @@
-"""References inside a scalar: `${env:NAME}`, `${env:NAME|default}`, `${file:/path}`; `$${` is a literal `${`.
+"""References inside a scalar: `${env:NAME}`, `${env:NAME|default}`, `${file:/path}`, `${keyvault:vault/secret}`;
+`$${` is a literal `${`.
 
 They are resolved after parsing, so a value can never change the structure of a document, and what they resolve to is
 never shown: errors quote what stands in the file.
@@ -10,14 +11,20 @@ import os
 import re
 import stat
 from collections.abc import Callable, Mapping
+from hashlib import blake2b
 from typing import NamedTuple
 
 LARGEST_FILE = 64 * 1024
 
+PENDING = "leads to a key vault, which was not asked: what is there is looked at when the gateway starts"
+ASK = "sluicegate check --resolve asks it now"
+"""Said of a secret that stands in for another one."""
+
+_VAULT = re.compile(r"[A-Za-z][A-Za-z0-9-]{1,22}[A-Za-z0-9]/[A-Za-z0-9-]{1,127}(?:/[0-9a-f]{32})?")
+
 _PIECE = re.compile(r"\$\$\{|\$\{(?P<inside>[^{}]*)\}|\$\{")
 _SOLE = re.compile(r"\$\{[^{}]*\}")
 _ENV = re.compile(r"(?P<name>[A-Za-z_][A-Za-z0-9_]*)(?:\|(?P<default>.*))?", re.DOTALL)
-_LATER = ("keyvault",)
 
 
 class Wrong(Exception):
@@ -60,9 +67,14 @@ def read_file(path: str) -> str:
 
 
 class Sources:
-    """Where references lead: an environment, and files."""
+    """Where references lead: an environment, files, and key vaults. `vault` says what `vault/secret` leads to, or
+    raises LookupError; None: vaults are not asked."""
 
-    def __init__(self, environ: Mapping[str, str], read: Callable[[str], str] = read_file) -> None:
+    def __init__(
+        self, environ: Mapping[str, str], read: Callable[[str], str] = read_file,
+        vault: Callable[[str], str] | None = None,
+    ) -> None:  # fmt: skip
+        self._vault = vault
         self._environ = environ
         self._read = read
         self.files: list[str] = []
@@ -91,13 +103,17 @@ class Sources:
         pieces.append(text[end:])
         return Resolved("".join(pieces), referred)
 
+    def pending(self, text: str) -> bool:
+        """Whether a secret leads to a key vault that was not asked: what it resolves to only stands for what is
+        there."""
+        return self._vault is None and text.startswith("${keyvault:")
+
     def _lookup(self, inside: str, secret: bool) -> str:
         scheme, colon, rest = inside.partition(":")
-        if not colon or scheme not in ("env", "file", *_LATER):
-            raise Wrong("is not a reference we know", "write ${env:NAME} or ${file:/path}")
-        if scheme in _LATER:
-            what = "leads to a key vault: that belongs to the language and arrives later"
-            raise Wrong(what, "write ${env:NAME} or ${file:/path}")
+        if not colon or scheme not in ("env", "file", "keyvault"):
+            raise Wrong("is not a reference we know", "write ${env:NAME}, ${file:/path} or ${keyvault:vault/secret}")
+        if scheme == "keyvault":
+            return self._secret(rest, secret)
         if scheme == "file":
             if not rest.startswith("/"):
                 raise Wrong("names a file by a relative path", "write the whole path: ${file:/run/secrets/name}")
@@ -107,6 +123,20 @@ class Sources:
                 raise Wrong("names an empty file", f"put the value into {rest}")
             return content
         return self._variable(rest, secret)
+
+    def _secret(self, rest: str, secret: bool) -> str:
+        if not secret:
+            raise Wrong("leads to a key vault, which holds secrets only", "write ${env:NAME} or ${file:/path}")
+        if not _VAULT.fullmatch(rest):
+            hint = "write ${keyvault:vault/secret}: the vault's name, not its address; /version after it pins one"
+            raise Wrong("does not name a secret of a key vault", hint)
+        if self._vault is None:
+            return f"not-looked-up:{blake2b(rest.encode(), digest_size=24).hexdigest()}"
+        try:
+            return self._vault(rest).removesuffix("\n").removesuffix("\r")
+        except LookupError as e:
+            hint = "may this identity read secrets there (role Key Vault Secrets User), and is its network open to us?"
+            raise Wrong(f"cannot be read: {e}", hint) from None
 
     def _variable(self, rest: str, secret: bool) -> str:
         parts = _ENV.fullmatch(rest)

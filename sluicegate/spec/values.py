@@ -13,7 +13,7 @@ from sluicegate.core.secret import Secret
 from sluicegate.spec.kinds import MISSING, Context, Word
 from sluicegate.spec.nodes import WORDS, Node, Scalar
 from sluicegate.spec.problems import Path
-from sluicegate.spec.references import Wrong
+from sluicegate.spec.references import ASK, PENDING, Wrong
 from sluicegate.spec.units import Duration
 from sluicegate.wire.headers import CREDENTIAL_HEADERS
 
@@ -455,6 +455,8 @@ class Hidden(Word):
             return digest or MISSING
         try:
             secret = Secret(cx.sources.resolve(node.text, secret=True).text)
+            if cx.sources.pending(node.text):
+                cx.say(path, PENDING, ASK, "note")
             self.check(secret.reveal())
         except Wrong as e:
             cx.say(path, e.what, e.hint)

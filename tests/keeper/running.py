@@ -51,16 +51,17 @@ class Gateway:
 
     def __init__(
         self, folder: Path, text: str, env: dict[str, str] | None = None, certificate: str = "",
-        prefix: tuple[str, ...] = (),
+        prefix: tuple[str, ...] = (), program: tuple[str, ...] = ("sluicegate.main",),
     ) -> None:  # fmt: skip
         self.file = folder / "gateway.yaml"
         self.file.write_text(text)
         self.folder = folder
-        command = ["-m", "sluicegate.main", "serve", "-c", str(self.file)]
-        program = ["-m", "tests.keeper.program", str(self.file), certificate]
+        command = ["-m", *program, "serve", "-c", str(self.file)]
+        if certificate:
+            command = ["-m", "tests.keeper.program", str(self.file), certificate]
         environ = {k: v for k, v in os.environ.items() if not k.startswith("PYTHON")}
         self.process = subprocess.Popen(
-            [*prefix, sys.executable, "-P", *(command if not certificate else program)], cwd=folder,
+            [*prefix, sys.executable, "-P", *command], cwd=folder,
             env={**environ, **ENV, "PYTHONPATH": str(ROOT), **(env or {})},
             stderr=subprocess.PIPE, stdout=subprocess.DEVNULL, stdin=subprocess.DEVNULL, text=True,
         )  # fmt: skip

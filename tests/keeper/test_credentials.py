@@ -6,6 +6,8 @@ import http.client
 import json
 import os
 import signal
+import subprocess
+import sys
 from collections import Counter
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -16,7 +18,7 @@ import pytest
 
 from sluicegate.sim.azure.tokens import Cloud, says
 from sluicegate.sim.fleet import FleetThread
-from tests.keeper.running import KEY, Gateway, config, until
+from tests.keeper.running import ENV, KEY, ROOT, Gateway, config, until
 
 CHAT = "/openai/deployments/chat/chat/completions?api-version=2024-10-21"
 QUICK = {"deployments": {"gpt-4o": {"latency": {"first_token_s": 0.0, "per_token_s": 0.0}, "tokens": [1, 2]}}}
@@ -292,3 +294,61 @@ def test_E12_a_key_that_is_gone_before_the_new_one_is_there_costs_nobody_an_answ
         gateway.event("config.adopted")
         assert ask_many(gateway, 40) == {200: 40}
         assert served_by(pair)["a"] >= 40 + 30
+
+
+# ---------------------------------------------------------------- key vaults
+
+
+def vaulted(folder: Path, fleet: FleetThread) -> str:
+    text = two(folder, fleet, "{key: '${keyvault:contoso-kv/key-of-a}'}", "{key: '${env:UPSTREAM_KEY}'}")
+    return text.replace("${env:APP_KEY}", "${keyvault:contoso-kv/key-of-my-app}")
+
+
+def program(cloud: Cloud) -> tuple[str, ...]:
+    return ("tests.keeper.vaulted", cloud["vault"].origin)
+
+
+def test_E12_keys_in_a_vault_are_read_when_the_configuration_is_and_rotated_there(
+    cloud: Cloud, pair: FleetThread, tmp_path: Path
+):
+    cloud.issuer.vault = {"key-of-a": ["the-first-key-of-a-0001"], "key-of-my-app": [KEY]}
+    pair.patch({"a": {"key": "the-first-key-of-a-0001"}, "b": {"mode": "down"}})
+    with Gateway(tmp_path, vaulted(tmp_path, pair), machine(cloud), program=program(cloud)) as gateway:
+        assert Caller(gateway).ask() == 200
+        assert cloud.issuer.asked == {"imds": 1, "vault": 2}
+        cloud.issuer.vault["key-of-a"].append("the-second-key-of-a-002")
+        pair.patch({"a": {"key": "the-second-key-of-a-002", "second_key": "the-first-key-of-a-0001"}})
+
+        def rotated() -> bool:  # what was read a moment ago is not read again
+            gateway.hang_up_until("config.adopted")
+            assert Caller(gateway).ask() == 200
+            return b"the-second-key-of-a-002" in pair.ledger.of("a", None)[-1].head
+
+        until(rotated)
+        assert not any("key-of-a-0" in line for line in gateway.said)
+
+
+def sluicegate(*words: str, cloud: Cloud, folder: Path) -> subprocess.CompletedProcess[str]:
+    environ = {k: v for k, v in os.environ.items() if not k.startswith("PYTHON")}
+    return subprocess.run(
+        [sys.executable, "-P", "-m", *program(cloud), *words], capture_output=True, text=True, cwd=folder, timeout=60,
+        env={**environ, **ENV, **machine(cloud), "PYTHONPATH": str(ROOT)}, check=False,
+    )  # fmt: skip
+
+
+def test_a_vault_that_cannot_be_asked_keeps_a_gateway_from_starting_and_check_from_nothing(
+    cloud: Cloud, pair: FleetThread, tmp_path: Path
+):
+    file = tmp_path / "gateway.yaml"
+    file.write_text(vaulted(tmp_path, pair))
+    checked = sluicegate("check", "-c", str(file), cloud=cloud, folder=tmp_path)
+    assert checked.returncode == 0 and "was not asked" in checked.stderr and not cloud.issuer.asked
+    resolved = sluicegate("check", "--resolve", "-c", str(file), cloud=cloud, folder=tmp_path)
+    assert resolved.returncode == 2
+    assert "instances.a.auth.key: cannot be read: key vault contoso-kv answered 404 SecretNotFound" in resolved.stderr
+    served = sluicegate("serve", "-c", str(file), cloud=cloud, folder=tmp_path)
+    assert served.returncode == 2 and "nothing was started" in served.stderr
+    cloud.issuer.vault = {"key-of-a": ["the-first-key-of-a-0001"], "key-of-my-app": [KEY]}
+    resolved = sluicegate("check", "--resolve", "-c", str(file), cloud=cloud, folder=tmp_path)
+    assert resolved.returncode == 0, resolved.stderr
+    assert "was not asked" not in resolved.stderr and "key-of-a-0001" not in resolved.stdout + resolved.stderr

@@ -1,5 +1,6 @@
 """References: where they lead, and that what they lead to is never shown."""
 
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -42,7 +43,7 @@ def test_a_reference_becomes_its_value_once(text: str, value: str):
         ("${env:}", "does not name an environment variable"),
         ("${A}", "is not a reference we know"),
         ("${vault:x}", "is not a reference we know"),
-        ("${keyvault:kv/x}", "leads to a key vault: that belongs to the language and arrives later"),
+        ("${keyvault:kv/x}", "leads to a key vault, which holds secrets only"),
         ("${env:A", "has a ${ that is not closed"),
         ("${env:B|${env:A}}", "has a ${ that is not closed"),
         ("${file:secrets/x}", "names a file by a relative path"),
@@ -98,3 +99,49 @@ def test_no_text_whatever_raises_anything_but_wrong(text: str):
         resolve(text, A="one")
     except Wrong:
         pass
+
+
+# ---------------------------------------------------------------- key vaults
+
+
+def asking(text: str, vault: Callable[[str], str] | None) -> str:
+    return Sources({}, vault=vault).resolve(text, secret=True).text
+
+
+def test_a_secret_of_a_key_vault_is_asked_for_by_its_name():
+    asked = []
+
+    def vault(reference: str) -> str:
+        asked.append(reference)
+        return "the-secret\n"
+
+    assert asking("${keyvault:contoso-kv/notebook-key}", vault) == "the-secret"
+    pinned = f"contoso-kv/notebook-key/{'a' * 32}"
+    assert asking(f"${{keyvault:{pinned}}}", vault) == "the-secret"
+    assert asked == ["contoso-kv/notebook-key", pinned]
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["kv", "kv/", "kv/a/b", "https://kv.vault.azure.net/x", "169.254.169.254/x", "kv.evil.example/x", "kv/a?b", "kv/../x",
+     "-kv/x", "kv@evil/x", "kv/a/" + "A" * 32],
+)  # fmt: skip
+def test_what_is_no_secret_of_a_vault_is_never_asked_for(name: str):
+    with pytest.raises(Wrong, match="does not name a secret of a key vault"):
+        asking(f"${{keyvault:{name}}}", lambda reference: pytest.fail("was asked"))
+
+
+def test_a_vault_that_cannot_be_asked_is_an_error_that_says_why():
+    def vault(reference: str) -> str:
+        raise LookupError("no connection to kv")
+
+    with pytest.raises(Wrong) as caught:
+        asking("${keyvault:kv1/x}", vault)
+    assert caught.value.what == "cannot be read: no connection to kv" and "Key Vault Secrets User" in caught.value.hint
+
+
+def test_where_vaults_are_not_asked_each_secret_has_a_stand_in_of_its_own():
+    sources = Sources({})
+    one, two = (sources.resolve(f"${{keyvault:kv1/{name}}}", secret=True).text for name in ("a", "b"))
+    assert one != two and len(one) >= 32 and one == asking("${keyvault:kv1/a}", None)
+    assert sources.pending("${keyvault:kv1/a}") and not Sources({}, vault=str).pending("${keyvault:kv1/a}")
