@@ -358,6 +358,7 @@ class Worker:
             callers = callers.altered(Change(tuple(self.revoked), ()))
         self.prove_for(snapshot.issuers)
         others = callers is not world.callers
+        self.alarms.forget("region.mismatch")
         world.adopt(snapshot, callers)
         self.snapshot = snapshot
         self.bound.adopted()

@@ -25,6 +25,7 @@ from sluicegate.core.refusals import REFUSALS, shown
 from sluicegate.core.residency import contradicts, declared, left, plain
 from sluicegate.core.route import Route
 from sluicegate.core.state import World
+from sluicegate.core.urls import private as private_url
 
 Exchange = Generator[Action | None, Any, None]
 
@@ -117,6 +118,14 @@ def exchange(world: World) -> Exchange:
         record.consumer = consumer.number
         record.tenant = consumer.tenant
         record.context = consumer.context
+
+    # Addresses that an upstream would fetch for the client, where only public ones may be.
+    if route.public_urls and (facts.special is None or not facts.special.form):
+        refused = private_url(e.fields)
+        if refused:
+            message = f"The field '{refused[:64]}' names an address that is not public; it is not sent on."
+            yield _refuse(world, record, e.at, "request.private_url", message)
+            return
 
     # Who uses the application that asks: for records, for limits that count each, for whoever stays on an arm.
     user = ""
@@ -240,6 +249,9 @@ def exchange(world: World) -> Exchange:
                 onward = routes.onward(route, consumer, head.api, size, special is not None and special.form)
             if member is None and onward:
                 other = onward.pop(0)
+                if other.public_urls and not route.public_urls and private_url(fields):
+                    record.trail.append(f"request.private_url: {other.name}")
+                    continue
                 if other.model.params:
                     policies = world.policies.find(consumer, other, head.api, key, now, each)
                     if policies is not None and world.routes is not routes:

@@ -68,6 +68,7 @@ REFUSALS: dict[str, Refusal] = {
     "request.duplicate_key": Refusal(400, "duplicate_key", _REQUEST),
     "request.too_many_keys": Refusal(400, "too_many_keys", _REQUEST),
     "request.invalid_field": Refusal(400, "invalid_value", _REQUEST),
+    "request.private_url": Refusal(400, "invalid_value", _REQUEST),
     "request.no_model": Refusal(400, "missing_model", _REQUEST),
     "request.context_length": Refusal(400, "context_length_exceeded", _REQUEST),
     "params.not_allowed": Refusal(400, "invalid_value", _REQUEST),

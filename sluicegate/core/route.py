@@ -26,7 +26,8 @@ class Route:
     __slots__ = (
         "_contexts", "arm", "arm_name", "arm_share", "attempts", "base", "body_max", "body_upload", "breaker",
         "by_user", "cut", "long_context", "model", "name", "on_disconnect", "operations", "passes", "passes_only",
-        "platform", "pool", "read", "read_whole", "relay", "relay_stream", "throttle", "timed", "timeouts",
+        "platform", "pool", "public_urls", "read", "read_whole", "relay", "relay_stream", "throttle", "timed",
+        "timeouts",
     )  # fmt: skip
 
     def __init__(self, model: Model, pool: Pool, arm: Route | None = None) -> None:
@@ -62,6 +63,7 @@ class Route:
         self.throttle = model.throttle
         self.long_context = model.spill.long_context
         self.platform = model.spill.platform
+        self.public_urls = model.public_urls
         self.timed = model.balance == "latency"
         # Actions that are the same for every request of the model.
         self.read = Read(model.body_max, model.body_upload)

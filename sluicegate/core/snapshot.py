@@ -120,6 +120,8 @@ class Model:
     all: nobody has one, and `deployments` holds for everybody."""
     body_upload: int = 512 * 1024 * 1024
     "Of a form that is passed on while it is read."
+    public_urls: bool = False
+    "Bodies that name an address which is not public are refused (core/urls.py)."
 
 
 @dataclass(frozen=True, slots=True)

@@ -54,6 +54,11 @@ class Alarms:
         if self._said.pop((kind, subject), None) is not None:
             self._tell(Alarm(kind, subject[:256], "", True))
 
+    def forget(self, kind: str) -> None:
+        """Another configuration: what is so still is news again."""
+        for said in [said for said in self._said if said[0] == kind]:
+            del self._said[said]
+
     def look(self, members: Iterable[Member], now: float) -> None:
         """At the breakers."""
         still: dict[str, str] = {}

@@ -334,6 +334,7 @@ class Compiler:
             on_disconnect=settings.OnDisconnect(leaving.stream, leaving.other) if leaving else plain.on_disconnect,
             body_max=body.max if body else plain.body_max,
             body_upload=body.upload if body else plain.body_upload,
+            public_urls=body is not None and body.urls == "refuse_private",
             balance=spec.balance or defaults.balance or plain.balance,
             breaker=BreakerSpec(breaker.faults, breaker.share, breaker.within, breaker.open)
             if breaker

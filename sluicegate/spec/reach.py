@@ -62,6 +62,9 @@ class BodySpec:
     "A body that is held; of an upload that is passed on while it comes, so much is kept to be sent to another member."
     upload: Annotated[int, Bytes(1024, 2**34)] = _M.body_upload
     "A form with files in it, as transcriptions and edits of images send."
+    urls: Annotated[str, Choice(("any", "refuse_private"))] = "any"
+    """Addresses in JSON bodies, such as `image_url`, that upstreams fetch; the gateway fetches none. `refuse_private`:
+    a request that names a machine of its own, a private network or a metadata service is refused."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -26,6 +26,19 @@ def test_the_same_is_said_once_a_minute_and_its_end_once():
     assert [a.over for a in told.said] == [False, False, True]
 
 
+def test_after_another_configuration_what_is_so_still_is_news_again():
+    """Or a deployment that an operator brings back too early would be out in this worker only, and nobody told."""
+    told = Told()
+    told.alarms.barred("weu/a", "x")
+    told.alarms.raised("breaker.open", "weu/a", "x")
+    told.alarms.forget("region.mismatch")
+    told.alarms.barred("weu/a", "x")
+    told.alarms.raised("breaker.open", "weu/a", "x")
+    assert [(a.kind, a.drain) for a in told.said] == [
+        ("region.mismatch", True), ("breaker.open", False), ("region.mismatch", True),
+    ]  # fmt: skip
+
+
 def test_a_flood_of_subjects_stays_within_its_room():
     told = Told()
     for n in range(3 * MOST):
