@@ -116,6 +116,8 @@ class Caller(asyncio.Protocol):
         """Send the request. Its time is counted from `began_ns`, if that is given: when it was due."""
         self._busy = True
         self._began_ns = began_ns or time.perf_counter_ns()
+        if self._turns is not None:
+            self._request = next(self._turns)
         self.transport.write(self._request)
 
     def data_received(self, data: bytes) -> None:

@@ -70,7 +70,7 @@ def config(place: Place, bare: bool = False) -> str:
     if place.tokens is not None:
         lines += [
             "issuers:",
-            f"  bench: {{kind: oidc, issuer: '{ISSUER}', audience: {AUDIENCE}, jwks: '{place.tokens.keys}'}}",
+            f"  bench: {{kind: oidc, issuer: '{ISSUER}', audience: {AUDIENCE}, jwks: '{place.tokens.url or place.tokens.keys}'}}",
         ]
         credential = "match: {issuer: bench, roles: [llm.use]}, each: azp"
     if bare:

@@ -71,9 +71,10 @@ async def closed(run: Run, request: bytes) -> None:
 
 async def open_loop(run: Run, request: bytes) -> None:
     """A request every so often, on a connection that is free; a request that finds none waits, and its time runs."""
+    turns = cycle(in_turn(run.plan)) if run.plan.tokens else None
     idle: deque[Caller] = deque()
     for _ in range(run.plan.connections):
-        caller = await connect(run, Caller, request, idle)
+        caller = await connect(run, Caller, request, idle, turns)
         if isinstance(caller, Caller):
             idle.append(caller)
     began, interval = time.perf_counter_ns(), 1e9 / run.plan.rate

@@ -125,16 +125,20 @@ class Bench:
         found: dict[str, int] = json.loads(body)
         return found
 
+    def made_tokens(self) -> Tokens:
+        """What clients show where there are tokens."""
+        if self.tokens is None:
+            self.tokens = tokens.make(self.folder)
+        return self.tokens
+
     def start(self, name: str, setup: Setup) -> Running:
         """Start a program in front of the mock, and wait until it answers."""
         folder = self.folder / self.name(name)
         folder.mkdir()
         port, stream_port = free_ports(2)
-        if setup.tokens and self.tokens is None:
-            self.tokens = tokens.make(self.folder)
         place = Place(
             setup, folder, port, stream_port if name == "nginx" else port, self.mock_ports, self.certificates,
-            self.tokens if setup.tokens else None,
+            self.made_tokens() if setup.tokens else None,
         )  # fmt: skip
         if name in OURS:
             text, file = gateway.config(place, self.scale.bare), folder / gateway.FILE

@@ -28,6 +28,8 @@ class Tokens:
     "The public key, as its issuer would publish it."
     shown: Path
     "A token a line."
+    url: str = ""
+    "Where the key is published; empty: it is read from the file."
 
 
 def make(folder: Path) -> Tokens:
@@ -45,6 +47,12 @@ def make(folder: Path) -> Tokens:
         lines.append(f"{signed.decode()}.{_base64(signature)}\n")
     made.shown.write_text("".join(lines))
     return made
+
+
+def unknown() -> str:
+    """A token of a key that nobody knows."""
+    header = _base64(json.dumps({"typ": "JWT", "alg": "RS256", "kid": str(uuid.uuid4())}).encode())
+    return f"{header}.{_base64(json.dumps(_claims()).encode())}.{_base64(bytes(256))}"
 
 
 def _claims() -> dict[str, object]:
