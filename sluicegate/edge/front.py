@@ -103,7 +103,7 @@ class Front:
 
     # ------------------------------------------------------------------ requests
 
-    def rewrite(self, request: Request) -> None:
+    def rewrite(self, conn: Connection, request: Request) -> None:
         """Before its line is looked at: cut off what stands before the path, take a key out of the query, know the
         page that asks."""
         url = request.url
@@ -114,7 +114,7 @@ class Front:
         if self.spec.query_keys and b"?" in url:
             self._take_keys(request, url)
         if self._cors:
-            request.extra = self._cors.get(_only(request.lines, b"origin"), b"")
+            request.extra = self._cors.get(_only(conn.lines, b"origin"), b"")
             if request.extra:
                 request.extra += b"access-control-expose-headers: " + _EXPOSED + b"\r\n"
 
@@ -134,8 +134,8 @@ class Front:
 
     def lets(self, conn: Connection, request: Request) -> bool:
         """Whether it may go on. False: it was answered."""
-        lines = request.lines
-        request.lines = ()
+        lines = conn.lines
+        conn.lines = []
         conn.peer = conn.direct
         if conn.trusted:
             values = [value.decode("latin-1") for name, value in lines if name == self._header]

@@ -56,8 +56,8 @@ class Connection:
     (docs/decisions/0012). At most one exchange at a time; pipelined requests wait in order."""
 
     __slots__ = (
-        "active", "backlog", "direct", "fed", "fields", "first", "host", "last", "like", "lingering", "lost",
-        "on_header", "overrun", "parser", "parsing", "paused_since", "peer", "poisoned", "presented", "raw",
+        "active", "backlog", "direct", "fed", "fields", "first", "host", "last", "like", "lines", "lingering",
+        "lost", "on_header", "overrun", "parser", "parsing", "paused_since", "peer", "poisoned", "presented", "raw",
         "reading_paused", "reparsing", "server", "since", "slot", "transport", "trusted", "upgrade",
         "waiting", "write_paused",
     )  # fmt: skip
@@ -100,6 +100,8 @@ class Connection:
         self.paused_since = 0.0
         self.since = 0.0
         self.last = 0.0
+        self.lines: list[tuple[bytes, bytes]] = []
+        "All header fields of the head that is being looked at, for the front, where there is one."
         self.peer = ""
         "Who asks: the address that is connected, or for whom a trusted proxy says that it asks."
         self.direct = ""
@@ -382,8 +384,8 @@ class Connection:
                     forward.append((name, value))
         front = self.server.front
         if front is not None:
-            request.lines = read_lines(raw[:end])
-            front.rewrite(request)
+            self.lines = read_lines(raw[:end])
+            front.rewrite(self, request)
         version = self.parser.get_http_version()
         if version != "1.1":
             if version != "1.0":

@@ -28,7 +28,7 @@ class Request:
     __slots__ = (
         "after", "answered", "before", "body", "chunked", "close_after", "complete", "conn", "content_length",
         "content_type", "credentials", "drive", "encoding", "expect", "extra", "forward", "head_length",
-        "headers_done", "http10", "keep_alive", "lines", "match", "max_bytes", "method", "only", "pending", "reading",
+        "headers_done", "http10", "keep_alive", "match", "max_bytes", "method", "only", "pending", "reading",
         "refused", "retries", "te", "upload", "url",
     )  # fmt: skip
 
@@ -47,8 +47,6 @@ class Request:
         self.retries = b""
         self.credentials = NOTHING_SHOWN
         self.forward: Sequence[tuple[bytes, bytes]] = ()
-        self.lines: Sequence[tuple[bytes, bytes]] = ()
-        "All header fields, for the front, where there is one."
         self.extra = b""
         "Header lines that the front adds to the answer."
         self.refused: tuple[str, str] | None = None
