@@ -142,7 +142,9 @@ class Worker:
         listen = snapshot.gateway.listen
         tls = server_context(listen.tls) if listen.tls else None
         self.server = Server(self.bound, paths(snapshot), listen, snapshot.hash, tls)
-        self.server.stand(snapshot.gateway.front, self.certificates(snapshot))
+        self.server.stand(
+            snapshot.gateway.front, self.certificates(snapshot), snapshot.gateway.telemetry.client_address
+        )
         self._turns = 0
         self._timer: asyncio.TimerHandle | None = None
         self._due = 0.0
@@ -368,7 +370,9 @@ class Worker:
         self.listen_for_refused()
         self.server.config_hash = snapshot.hash
         self.server.know(paths(snapshot))
-        self.server.stand(snapshot.gateway.front, self.certificates(snapshot))
+        self.server.stand(
+            snapshot.gateway.front, self.certificates(snapshot), snapshot.gateway.telemetry.client_address
+        )
         self.server.health.look(time.monotonic())
         self.server.tls = tls
         self.upstream.warm(snapshot.instances)

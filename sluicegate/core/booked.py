@@ -36,6 +36,7 @@ class Circumstances(NamedTuple):
     end_user: str = ""
     labels: tuple[tuple[str, str], ...] = ()
     region: str = ""
+    client: str = ""
 
 
 class Began(NamedTuple):

@@ -28,6 +28,8 @@ class Entry(NamedTuple):
     stream: bool
     trail: str = ""
     "How who asked was recognised, in names of ours."
+    client: str = ""
+    "Its address, where that is to be written down."
 
 
 def entry(record: UsageRecord, offset: float) -> Entry:
@@ -35,4 +37,5 @@ def entry(record: UsageRecord, offset: float) -> Entry:
     return Entry(
         record.id, record.at + offset, record.ended_at - record.at, record.api, record.tenant, record.consumer,
         record.status, record.reason, record.how, record.stream, "; ".join(record.trail),
+        record.context.client,
     )  # fmt: skip

@@ -219,6 +219,7 @@ class Head:
         self.headers = headers
         "Allow-listed request headers only, lower-case names."
         self.peer = peer
+        "The client's address, where records are to say it; else empty."
         self.chance = chance
         "One float in [0, 1), drawn at the edge: the only dice an exchange has."
         self.repeatable = repeatable

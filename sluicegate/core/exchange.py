@@ -20,7 +20,7 @@ from sluicegate.core.limits import lender
 from sluicegate.core.limits.base import Claim, Limit, reserve
 from sluicegate.core.params import NotAllowed, Rules
 from sluicegate.core.pool import Member
-from sluicegate.core.record import Attempt, UsageRecord
+from sluicegate.core.record import PLAIN, Attempt, UsageRecord
 from sluicegate.core.refusals import REFUSALS, shown
 from sluicegate.core.residency import contradicts, declared, left, plain
 from sluicegate.core.route import Route
@@ -57,6 +57,9 @@ def exchange(world: World) -> Exchange:
     record = UsageRecord(head.id, head.api, head.at)
     routes = world.routes  # one configuration for all of it, from the body on
 
+    if head.peer:
+        record.context = PLAIN.but(client=head.peer)
+
     # Who asks, and may they? Before a byte of body is read where the path names the model.
     consumer = head.credentials.who(world.callers)
     if head.credentials.principal is not None:
@@ -66,7 +69,7 @@ def exchange(world: World) -> Exchange:
         return
     record.consumer = consumer.number
     record.tenant = consumer.tenant
-    record.context = consumer.context
+    record.context = consumer.context if not head.peer else consumer.context.but(client=head.peer)
     if consumer.boundary and not routes.serves(consumer.boundary):  # before anything of its body is here
         yield _elsewhere(world, record, head.at, consumer.boundary)
         return
@@ -117,7 +120,7 @@ def exchange(world: World) -> Exchange:
         route = found
         record.consumer = consumer.number
         record.tenant = consumer.tenant
-        record.context = consumer.context
+        record.context = consumer.context if not head.peer else consumer.context.but(client=head.peer)
 
     # Addresses that an upstream would fetch for the client, where only public ones may be.
     if route.public_urls and (facts.special is None or not facts.special.form):

@@ -19,7 +19,7 @@ class Context:
     """What a record says of its request that its own events do not. Never changed once a record holds it."""
 
     __slots__ = (
-        "arm", "boundary", "class_", "conversation", "end_user", "kind", "labels", "packed", "parent", "region",
+        "arm", "boundary", "class_", "client", "conversation", "end_user", "kind", "labels", "packed", "parent", "region",
     )  # fmt: skip
 
     def __init__(
@@ -33,6 +33,7 @@ class Context:
         end_user: str = "",
         labels: tuple[tuple[str, str], ...] = (),
         region: str = "",
+        client: str = "",
     ) -> None:
         self.kind = kind
         "live, job, batch, shadow, guard, cache or probe."
@@ -47,14 +48,16 @@ class Context:
         self.labels = labels
         self.region = region
         "Where the gateway is."
+        self.client = client
+        "Address from which it was asked, where that is to be written down."
         self.packed: object = None
         "As a journal writes it, kept there for the next record."
 
-    def but(self, arm: str = "", end_user: str = "") -> Context:
-        """The same on this arm, or for this end user."""
+    def but(self, arm: str = "", end_user: str = "", client: str = "") -> Context:
+        """The same on this arm, for this end user, or from this address."""
         return Context(
             self.kind, self.parent, self.boundary, self.class_, arm or self.arm, self.conversation,
-            end_user or self.end_user, self.labels, self.region,
+            end_user or self.end_user, self.labels, self.region, client or self.client,
         )  # fmt: skip
 
 

@@ -246,6 +246,8 @@ class Telemetry:
     prometheus: bool = True
     alerts: tuple[AlertSink, ...] = ()
     "Of the keeper only: workers do not get them."
+    client_address: bool = False
+    "Records and the access log say from where somebody asked."
 
 
 @dataclass(frozen=True, slots=True)

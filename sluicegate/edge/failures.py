@@ -22,11 +22,14 @@ GOOD_MOST: Final = 50_000
 
 
 class Failures:
-    """`most` failures a minute, all at once if need be. `secret`: anything that nobody knows, at most 64 bytes."""
+    """`most` failures a minute, all at once if need be. `secret`: anything that nobody knows, at most 64 bytes.
+    `sources`, `kept`: so many addresses and good credentials are remembered."""
 
-    __slots__ = ("_each", "_full", "_good", "_secret", "most")
+    __slots__ = ("_each", "_full", "_good", "_kept", "_secret", "_sources", "most")
 
-    def __init__(self, most: int, secret: bytes) -> None:
+    def __init__(self, most: int, secret: bytes, sources: int = SOURCES_MOST, kept: int = GOOD_MOST) -> None:
+        self._sources = sources
+        self._kept = kept
         self.most = most
         self._each = PER_S / most
         self._secret = secret
@@ -50,15 +53,15 @@ class Failures:
     def failed(self, address: str, now: float) -> None:
         """What was shown from there is nobody's."""
         where = source(address)
-        if len(self._full) >= SOURCES_MOST and where not in self._full:
+        if len(self._full) >= self._sources and where not in self._full:
             self._forget(now)
         self._full[where] = max(self._full.get(where, now), now) + self._each
 
     def good(self, address: str, keys: Sequence[bytes], now: float) -> None:
         """What was shown from there is somebody's."""
-        if len(self._good) >= GOOD_MOST:
+        if len(self._good) >= self._kept:
             self._good = {mark: until for mark, until in self._good.items() if until > now}
-            if len(self._good) >= GOOD_MOST:
+            if len(self._good) >= self._kept:
                 self._good.clear()
         self._good[self._mark(address, keys)] = now + GOOD_S
 
@@ -72,6 +75,6 @@ class Failures:
 
     def _forget(self, now: float) -> None:
         self._full = {where: full for where, full in self._full.items() if full > now}
-        if len(self._full) >= SOURCES_MOST:
-            worst = sorted(self._full.items(), key=lambda item: item[1])[SOURCES_MOST // 2 :]
+        if len(self._full) >= self._sources:
+            worst = sorted(self._full.items(), key=lambda item: item[1])[self._sources // 2 :]
             self._full = dict(worst)

@@ -141,6 +141,8 @@ class Front:
             values = [value.decode("latin-1") for name, value in lines if name == self._header]
             if values:
                 conn.peer = client_of(conn.direct, values, self.spec.client_address, self._proxies)
+        if conn.server.tells:
+            conn.told = conn.peer
         path = request.url.partition(b"?")[0]
         if path in OPEN and request.method in ("GET", "HEAD"):
             return True

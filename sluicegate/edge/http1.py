@@ -56,9 +56,9 @@ class Connection:
     (docs/decisions/0012). At most one exchange at a time; pipelined requests wait in order."""
 
     __slots__ = (
-        "active", "backlog", "direct", "fed", "fields", "first", "host", "last", "like", "lines", "lingering",
-        "lost", "on_header", "overrun", "parser", "parsing", "paused_since", "peer", "poisoned", "presented", "raw",
-        "reading_paused", "reparsing", "server", "since", "slot", "transport", "trusted", "upgrade",
+        "active", "backlog", "direct", "fed", "fields", "first", "host", "last", "like", "lines", "lingering", "lost",
+        "on_header", "overrun", "parser", "parsing", "paused_since", "peer", "poisoned", "presented", "raw",
+        "reading_paused", "reparsing", "server", "since", "slot", "told", "transport", "trusted", "upgrade",
         "waiting", "write_paused",
     )  # fmt: skip
 
@@ -104,6 +104,8 @@ class Connection:
         "All header fields of the head that is being looked at, for the front, where there is one."
         self.peer = ""
         "Who asks: the address that is connected, or for whom a trusted proxy says that it asks."
+        self.told = ""
+        "What records say of that; empty where they say nothing."
         self.direct = ""
         "The address that is connected."
         self.trusted = False
@@ -119,6 +121,8 @@ class Connection:
         server = self.server
         peer = transport.get_extra_info("peername")
         self.peer = self.direct = peer[0] if isinstance(peer, tuple) else ""
+        if server.tells:
+            self.told = self.peer
         if server.front is not None:
             server.front.meet(self)
         self.transport.set_write_buffer_limits(high=server.settings.write_high)
@@ -562,7 +566,7 @@ class Connection:
                 match.api_version,
                 request.credentials,
                 request.forward,
-                self.peer,
+                self.told,
                 random(),
                 api.repeatable,
                 0 if request.retries in _FIRST else 1,
@@ -644,6 +648,7 @@ class Connection:
         self.like = None
         self.trusted = False
         self.presented = None
+        self.told = self.direct if self.server.tells else ""
         if self.server.front is not None:
             self.server.front.meet(self)
 

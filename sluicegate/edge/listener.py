@@ -88,6 +88,8 @@ class Server:
         self.connections: set[Connection] = set()
         self.front: Front | None = None
         "None: nothing is asked before who it is."
+        self.tells = False
+        "Records say who asked from where."
         self.draining = False
         self.replaced = False
         "Draining, but another worker has our sockets: readiness of the gateway goes on."
@@ -138,8 +140,12 @@ class Server:
         self.paths = paths
         self.seen.clear()
 
-    def stand(self, spec: settings.Front, certificates: Certificates | None = None) -> None:
-        """Ask this of requests from now on, also on connections that are open."""
+    def stand(self, spec: settings.Front, certificates: Certificates | None = None, tells: bool = False) -> None:
+        """Ask this of requests from now on, also on connections that are open. `tells`: records say their address."""
+        if tells is not self.tells:
+            self.tells = tells
+            for connection in self.connections:
+                connection.fronted()
         front = self.front
         if front is None and spec == NOTHING:
             return

@@ -370,7 +370,6 @@ def _tokens(usage: object) -> object:
 def _context(c: Context) -> object:
     """Once for a Context that many records share."""
     if c.packed is None:
-        c.packed = msgspec.Raw(
-            _encode((c.kind, c.parent, c.boundary, c.class_, c.arm, c.conversation, c.end_user, c.labels, c.region))
-        )
+        fields = (c.kind, c.parent, c.boundary, c.class_, c.arm, c.conversation, c.end_user, c.labels, c.region)
+        c.packed = msgspec.Raw(_encode((*fields, c.client) if c.client else fields))
     return c.packed

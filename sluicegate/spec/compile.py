@@ -136,7 +136,7 @@ class Compiler:
 
     def telemetry(self, spec: TelemetrySpec) -> settings.Telemetry:
         sinks = tuple(settings.AlertSink(a.to, a.region, a.on, a.lost) for a in spec.alerts)
-        return settings.Telemetry(self.log(spec.access_log), spec.prometheus, sinks)
+        return settings.Telemetry(self.log(spec.access_log), spec.prometheus, sinks, spec.client_address)
 
     def admin(self, spec: AdminSpec) -> settings.Admin:
         """Two operators with one key could not be told apart in what is written down of them."""

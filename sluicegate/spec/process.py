@@ -258,6 +258,8 @@ class TelemetrySpec:
 
     access_log: Annotated[str, LogTarget()] = _G.telemetry.access_log
     "One line of JSON for each request: `stdout`, `stderr`, a file, or `none`."
+    client_address: bool = _G.telemetry.client_address
+    "Whether records and the access log say the address from which somebody asked: it may be about a person."
     prometheus: bool = _G.telemetry.prometheus
     "Whether /metrics answers at `gateway.admin.address`."
     alerts: tuple[AlertSpec, ...] = ()

@@ -68,6 +68,7 @@ class Line(msgspec.Struct, omit_defaults=True):
     estimated: bool | None = None
     attempts: list[Tried] = []
     trail: str = ""
+    client: str = ""
 
 
 class AccessLog:
@@ -160,6 +161,7 @@ def line(r: Settled, consumer: str, deployment: Callable[[int], str]) -> Line:
         _ms(r.took_us), None if first is None else _ms(first), None if tokens is None else Tokens(*tokens),
         None if tokens is None else r.usage_source == "estimated",
         [Tried(deployment(t.deployment), t.status, _ms(t.took_us), t.cause) for t in r.attempts],
+        client="" if r.context is None else r.context.client,
     )  # fmt: skip
 
 
@@ -167,7 +169,7 @@ def refused(e: Entry, consumer: str) -> Line:
     """Of one that was not."""
     return Line(
         stamp(int(e.wall * 1e6)), e.id, e.api, e.tenant, consumer, "", e.status, e.reason, e.how, "refused", e.stream,
-        _ms(e.took_s * 1e6), trail=e.trail,
+        _ms(e.took_s * 1e6), trail=e.trail, client=e.client,
     )  # fmt: skip
 
 

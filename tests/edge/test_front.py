@@ -187,6 +187,30 @@ def test_row_F3_abuse_21_of_anybody_else_no_word_of_it_is_read():
         assert who({**TRUST, "client_address": header}, "127.0.0.1", *shown) == "127.0.0.1"
 
 
+def test_row_F3_records_say_the_address_where_they_are_to_and_else_nothing():
+    def told(gateway: GatewayThread) -> list[str]:
+        journal = gateway.journal
+        return [r.context.client for r in (*journal.recent, *journal.refusals)]
+
+    messages = [request(b"X-Forwarded-For: 203.0.113.7"), request(b"X-Forwarded-For: 203.0.113.7"), request(),
+                request(b"X-Forwarded-For: 203.0.113.8", key="nobody")]  # fmt: skip
+    for front, expected in ((TRUST, ["203.0.113.7", "203.0.113.7", PROXY, "203.0.113.8"]), ({}, [PROXY] * 4)):
+        with fronted(**front) as (gateway, _):
+            said(gateway, PROXY, *messages)
+            assert told(gateway) == [""] * 4
+            before = gateway.snapshot
+            telling = replace(before.gateway.telemetry, client_address=True)
+            now = replace(before, gateway=replace(before.gateway, telemetry=telling))
+            with From(gateway.port, PROXY) as kept:
+                kept.send(messages[0])
+                assert kept.answer().status == 200
+                gateway.call(lambda now=now: gateway.worker.adopt(now, gateway.worker.world.callers, None))
+                kept.send(messages[0])
+                assert kept.answer().status == 200
+            said(gateway, PROXY, *messages)
+            assert sorted(told(gateway)) == sorted([""] * 5 + expected[:1] + expected)
+
+
 def test_row_F3_what_one_request_of_a_proxy_says_is_not_taken_for_the_next():
     with fronted(**TRUST, allow=("203.0.113.0/24",)) as (gateway, upstream):
         good, bad = (request(b"X-Forwarded-For: " + a) for a in (b"203.0.113.7", b"198.51.100.1"))

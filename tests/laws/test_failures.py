@@ -3,7 +3,6 @@
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sluicegate.edge import failures as module
 from sluicegate.edge.failures import GOOD_S, PER_S, Failures
 
 GAPS = st.lists(st.floats(0.0, 90.0), min_size=1, max_size=120)
@@ -54,10 +53,8 @@ def test_who_was_good_from_there_goes_on_and_nobody_elsewhere_is_touched(most: i
     assert (failures.wait(known, [b"key"], GOOD_S + 1) > 0) == (guesses * 20 >= most), "not for ever"
 
 
-def test_one_who_has_the_whole_internet_does_not_fill_us(monkeypatch):
-    monkeypatch.setattr(module, "SOURCES_MOST", 100)
-    monkeypatch.setattr(module, "GOOD_MOST", 100)
-    failures = Failures(3, b"secret")
+def test_one_who_has_the_whole_internet_does_not_fill_us():
+    failures = Failures(3, b"secret", 100, 100)
     for _ in range(9):
         failures.failed("192.0.2.1", 0.0)
     for n in range(5_000):

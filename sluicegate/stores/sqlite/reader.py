@@ -221,7 +221,7 @@ def _record(row: Sequence[Any]) -> dict[str, Any]:
 
 
 def _context(value: Sequence[Any] | None) -> dict[str, Any]:
-    names = ("kind", "parent", "boundary", "class", "arm", "conversation", "end_user", "labels", "region")
+    names = ("kind", "parent", "boundary", "class", "arm", "conversation", "end_user", "labels", "region", "client")
     found = dict(zip(names, value or (), strict=False))
     return {k: dict(v) if k == "labels" else v for k, v in found.items() if v}
 
