@@ -19,7 +19,8 @@ class Context:
     """What a record says of its request that its own events do not. Never changed once a record holds it."""
 
     __slots__ = (
-        "arm", "boundary", "class_", "client", "conversation", "end_user", "kind", "labels", "packed", "parent", "region",
+        "arm", "boundary", "class_", "client", "conversation", "end_user", "kind", "labels", "packed", "parent",
+        "region",
     )  # fmt: skip
 
     def __init__(
