@@ -38,7 +38,7 @@ def test_the_smallest_file_is_enough():
         (consumer("Models: []"), '18:5 consumers.my-app: unknown key "Models"; did you mean "models"?'),
         (gateway("xyzzy: 1"), '4:3 gateway: unknown key "xyzzy" | known here: name, region, '
          "boundaries, data, workers, drain, listen, public_url, trusted_proxies, client_address, front_door_ids, allow, "
-         "base_paths, cors, query_keys, failures, certificates, admin, secrets"),
+         "base_paths, cors, query_keys, failures, certificates, admin, core_dumps, secrets"),
         (gateway("trusted_proxies: [10.0.0.1/8]"), '4:21 gateway.trusted_proxies: "10.0.0.1/8" is an address inside a '
          "network | write the network, 10.0.0.0/8, or the address alone"),
         (gateway("trusted_proxies: [0.0.0.0/0]"), "4:21 gateway.trusted_proxies: trusts everybody to say who they are "
