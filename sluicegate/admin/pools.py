@@ -22,6 +22,9 @@ def routes(gateway: Gateway) -> list[Route]:
                 held["pools"].append(pool["model"])
         return {"deployments": list(found.values())}
 
+    async def credentials(asked: Asked) -> Any:
+        return {"credentials": gateway.told_credentials()}
+
     async def drain(asked: Asked) -> Any:
         return await moved(asked, True)
 
@@ -42,6 +45,9 @@ def routes(gateway: Gateway) -> list[Route]:
               answers=shapes.Pools, id="pools"),
         Route("GET", "/v1/deployments", "viewer", deployments, "Deployments, with the pools that have them.",
               answers=shapes.Deployments, id="deployments"),
+        Route("GET", "/v1/credentials", "viewer", credentials,
+              "Identities whose tokens are shown upstream: how long theirs last, and what is wrong. No token.",
+              answers=shapes.Credentials, id="credentials"),
         Route("POST", f"{where}/drain", "operator", drain, "Give a deployment no new calls; those under way end.",
               answers=shapes.Moved, errors=unknown, id="drain", writes=True),
         Route("POST", f"{where}/undrain", "operator", undrain, "Bring a drained deployment back.",

@@ -126,6 +126,25 @@ class Alerts(msgspec.Struct):
     sinks: list[Sink]
 
 
+class Credential(msgspec.Struct):
+    """An identity whose token is shown to these instances: whether there is one now, for how long, when the next one is
+    asked for, how many were asked for, and why there is none. Seconds."""
+
+    identity: str
+    instances: list[str]
+    held: bool
+    ends_in_s: float
+    next_in_s: float
+    requests: int
+    error: str
+
+
+class Credentials(msgspec.Struct):
+    """Of all instances that take tokens."""
+
+    credentials: list[Credential]
+
+
 class Member(msgspec.Struct):
     """A deployment in a pool."""
 

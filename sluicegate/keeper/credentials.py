@@ -227,10 +227,10 @@ class Credentials:
         if lease is not None:
             lease.rejected(version, self._now())
 
-    def states(self) -> list[dict[str, Any]]:
-        """Of every identity that is shown, for people."""
+    def states(self) -> dict[int, dict[str, Any]]:
+        """Of every identity that is shown, for people, by its number."""
         now = self._now()
-        return [lease.state(now) for lease in self._leases.values()]
+        return {number: lease.state(now) for number, lease in self._leases.items()}
 
     def tick(self) -> None:
         """To be called now and then: ask for what is due, drop what ended."""

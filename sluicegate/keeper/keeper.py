@@ -374,6 +374,20 @@ class Keeper:
         """That is no more."""
         self.alerts.over(kind, subject)
 
+    def told_credentials(self) -> list[dict[str, Any]]:
+        """Identities whose tokens are shown upstream: plain data, no token."""
+        if self.credentials is None:
+            return []
+        told = {}
+        for place, identity in enumerate(self.snapshot.identities, 1):
+            names = [i.name for i in self.snapshot.instances if i.auth.identity == place]
+            told[self.credentials.number(identity)] = names
+        return [
+            {"instances": told[number], **state}
+            for number, state in self.credentials.states().items()
+            if number in told
+        ]  # fmt: skip
+
     def told_alerts(self) -> dict[str, Any]:
         """What is the matter, and what was: plain data."""
         return self.alerts.told()

@@ -248,6 +248,33 @@ def test_E12_the_secret_of_a_service_principal_is_rotated_under_load(cloud: Clou
         assert not cloud.issuer.wrong
 
 
+def test_whose_tokens_there_are_and_for_how_long_is_told_and_no_token(cloud: Cloud, pair: FleetThread, tmp_path: Path):
+    auth = f"{{managed_identity: {CLIENT}}}"
+    with Gateway(tmp_path, two(tmp_path, pair, b=auth), machine(cloud)) as gateway:
+        shown = sluicegate("pools", "--data", str(tmp_path / "data"), cloud=cloud, folder=tmp_path)
+        told = sluicegate("pools", "--json", "--data", str(tmp_path / "data"), cloud=cloud, folder=tmp_path)
+        assert gateway.pid
+    lines = [line.split() for line in shown.stdout.splitlines()]
+    assert [
+        "a",
+        "managed",
+        "identity",
+        "(system)",
+        "for",
+        f"{AOAI}/.default",
+        "for",
+        "another",
+        "1440",
+        "minutes",
+    ] in lines
+    found = json.loads(told.stdout)["credentials"]
+    assert [(c["instances"], c["held"], c["requests"], c["error"]) for c in found] == [
+        (["a"], True, 1, ""), (["b"], True, 1, ""),
+    ]  # fmt: skip
+    assert all(43_000 < c["next_in_s"] < 70_000 for c in found), "between half and four fifths of a day"
+    assert not any(text in shown.stdout + told.stdout for text in cloud.issuer.made)
+
+
 # ---------------------------------------------------------------- keys that are rotated
 
 

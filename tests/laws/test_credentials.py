@@ -162,7 +162,7 @@ def test_where_the_source_answers_there_is_always_a_token_and_the_next_one_comes
     assert len(times) <= 4 * life / max(least, 5.0) + 2 + hurried
     assert all(b - a <= 0.8 * usable + takes + 1.5 for a, b in zip(times, times[1:], strict=False))
     assert not [detail for _, detail in world.alarms if detail]
-    assert held.states()[0]["held"]
+    assert held.states()[1]["held"]
 
 
 def test_a_storm_of_refusals_over_three_workers_and_twenty_instances_is_one_request_a_minute():
