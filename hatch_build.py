@@ -20,7 +20,7 @@ ROAD = ("core", "wire", "apis", "providers", "drive", "edge", "upstream")
 
 BESIDE = (
     "link/counters.py", "link/counting.py", "link/journal.py", "link/segments.py",  # what a record meets on its way
-    "stores/sqlite/ledger.py",
+    "stores/sqlite/ledger.py", "identity/prover.py", "identity/recent.py",
 )  # fmt: skip
 """Of other rooms, what costs for each request."""
 

@@ -68,10 +68,9 @@ def config(place: Place, bare: bool = False) -> str:
         lines.append(f"    deployments: {{gpt-4o-{number}: {{model: gpt-4o, version: 2024-11-20}}}}")
     credential = f'key: "${{env:{CLIENT_KEY}}}"'
     if place.tokens is not None:
-        lines += [
-            "issuers:",
-            f"  bench: {{kind: oidc, issuer: '{ISSUER}', audience: {AUDIENCE}, jwks: '{place.tokens.url or place.tokens.keys}'}}",
-        ]
+        keys = place.tokens.url or place.tokens.keys
+        issuer = f"{{kind: oidc, issuer: '{ISSUER}', audience: {AUDIENCE}, jwks: '{keys}'}}"
+        lines += ["issuers:", f"  bench: {issuer}"]
         credential = "match: {issuer: bench, roles: [llm.use]}, each: azp"
     if bare:
         lines += ["models:", f"  chat: {{use: gpt-4o@2024-11-20, {OFFERS}}}"]

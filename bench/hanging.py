@@ -127,9 +127,8 @@ def compare(bench: Bench) -> int:
         print(f"hanging: {told(hanging)}")
         usual = sorted(percentile(report.latencies_us, 0.99) for report in well)[1]
         print(f"p99, hanging / well: {percentile(hanging.latencies_us, 0.99) / usual:.2f}")
-        print(
-            f"tokens of unknown keys: {len(refused)}, refused {refused.count(401)}; key sets asked for: {provider.asked}"
-        )
+        garbage = f"{len(refused)}, refused {refused.count(401)}"
+        print(f"tokens of unknown keys: {garbage}; keys were asked for {provider.asked} times")
     finally:
         over.set()
         annoying.join()

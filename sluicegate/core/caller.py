@@ -187,7 +187,10 @@ class Shown:
         proved = prover.prove(self.keys[0], self._mark)
         if isinstance(proved, str):
             self.principal = self._proved = None
-            return proved
+            known = callers.find(self.keys[0])
+            if known is None or self.certificate is None:
+                return known or proved
+            return self._beside(callers, known, self.certificate)
         if proved is not self._proved:
             whole = joined(proved, self.certificate, self.headers)
             if isinstance(whole, str):
@@ -442,6 +445,8 @@ class Callers:
         if not credentials:
             return "credential.missing"
         first = credentials[0]
+        if self.prover is not None and len(credentials) == 1 and like_a_token(first):
+            return TOKEN  # a key that looks like one is found when it proves to be none: tokens are not digested twice
         found = self.find(first)
         token = found is None and self.prover is not None and like_a_token(first)
         for other in credentials[1:]:

@@ -53,6 +53,16 @@ def test_a_key_is_asked_about_once_and_never_taken_for_a_token():
     assert proves.asked == [] and shown.principal is None
 
 
+def test_a_key_that_looks_like_a_token_is_a_key_where_it_proves_nothing():
+    odd = b"eyJ.looks.like-a-token"
+    callers = Callers(Directory((SECRET,), (ConsumerEntry(1, "odd", "t", ("chat",), (digest(odd, SECRET),)),)))
+    callers.prover = proves = Proves()
+    proves.says = "credential.token.malformed"
+    assert name(Shown([odd]).who(callers)) == "odd" and name(Shown([odd, odd]).who(callers)) == "odd"
+    assert name(Shown([odd + b"x"]).who(callers)) == "credential.token.malformed"
+    assert name(Shown([odd, TOKEN]).who(callers)) == "credential.ambiguous"
+
+
 def test_a_token_is_judged_at_every_request_and_digested_once():
     callers = Callers(people())
     callers.prover = proves = Proves()
