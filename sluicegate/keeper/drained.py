@@ -69,7 +69,7 @@ def keep(data: str, drained: Iterable[str]) -> None:
     """Write it down, whole or not at all. Raises OSError."""
     os.makedirs(data, mode=0o700, exist_ok=True)
     path = os.path.join(data, FILE)
-    with open(f"{path}.new", "w", encoding="utf-8") as f:
+    with open(os.open(f"{path}.new", os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "w", encoding="utf-8") as f:
         json.dump(sorted(drained), f)
         f.flush()
         os.fsync(f.fileno())

@@ -187,7 +187,7 @@ FAILS = {
 CHAT = "/openai/deployments/{}/chat/completions?api-version=2024-10-21"
 
 
-def test_abuse_51_abuse_52_abuse_53_no_canary_is_in_anything(endpoint: str, tmp_path: Path):
+def test_abuse_45_abuse_51_abuse_52_abuse_53_no_canary_is_in_anything(endpoint: str, tmp_path: Path):
     found: list[str] = []
     statuses: set[int] = set()
 

@@ -27,7 +27,7 @@ def key(number: int) -> str:
     return f"key {number}"
 
 
-def lines(count: int) -> list[str]:
+def lines(count: int, first: int = 0) -> list[str]:
     """Consumers as a directory has them: keys by their digest."""
     secret = Secret(ENV["SECRET"])
     return [
@@ -35,7 +35,7 @@ def lines(count: int) -> list[str]:
             "name": f"app-{n}", "key": write_digest(Digest(f"{n:08x}", digest(key(n).encode(), secret))),
             "models": ["chat"],
         })
-        for n in range(count)
+        for n in range(first, first + count)
     ]  # fmt: skip
 
 
