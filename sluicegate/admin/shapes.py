@@ -605,7 +605,7 @@ class KeyPage(msgspec.Struct, forbid_unknown_fields=True):
 
 
 class UsageAsked(msgspec.Struct, forbid_unknown_fields=True):
-    """`by`: consumer, tenant, model, deployment, day, end_user; may be repeated. `since`, `until`: a date, a time,
+    """`by`: consumer, tenant, model, deployment, day, end_user, member; may be repeated. `since`, `until`: date, time,
     or how long ago (7d)."""
 
     by: list[str] = []

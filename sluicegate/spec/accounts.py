@@ -18,7 +18,9 @@ BACK = re.compile(r"(\d+)([mhd])")
 _STEP = {"m": "minutes", "h": "hours", "d": "days"}
 NANO = 10**9
 
-BY = ("consumer", "tenant", "model", "deployment", "day", "end_user")
+RECORDED = ("end_user", "member")
+"""What only records say."""
+BY = ("consumer", "tenant", "model", "deployment", "day", *RECORDED)
 TOKENS = ("input", "cached", "cache_write", "output", "reasoning")
 COUNTS = ("requests", "refused", "interrupted", "estimated", "unpriced")
 STATES = ("open", "settled", "interrupted", "adjusted")
@@ -88,7 +90,7 @@ def span(since: str, until: str, now: datetime) -> Span:
 def usage_of(ledger: Any, by: Sequence[str], during: Span, names: Names) -> dict[str, Any]:
     """What the ledger's reader sums, plain data. By end user: from the records, which are not kept for ever."""
     found = ledger.usage(during.begin, during.end, by)
-    kept = ledger.kept_since() if "end_user" in by else None
+    kept = ledger.kept_since() if any(key in by for key in RECORDED) else None
     sums = [
         {
             **{k: OTHERS if v is None else names.name(k, v) for k, v in zip(by, s.key, strict=True)},

@@ -127,6 +127,11 @@ def test_E5_a_token_is_who_its_rule_says_in_grants_limits_records_and_after_a_re
             assert by["family"]["trail"][1] == "match: rank 3: consumers.family"
             assert {r["context"]["labels"]["member"] for r in full if r["consumer"] == "family"} == {"a", "b"}
 
+            used = told(tmp_path, "usage", "--by", "consumer", "--by", "member")["usage"]
+            assert {(u["consumer"], u["member"]): u["requests"] for u in used} == {
+                ("fixed", ""): 1, ("shared", ""): 1, ("family", "a"): 2, ("family", "b"): 2,
+            }  # fmt: skip
+
             asked = ["--claims", '{"azp": "app-1", "azpacr": "1"}', "--issuer", "contoso"]
             match = told(tmp_path, "explain", *asked)["match"]
             assert (match["consumer"], match["rank"]) == ("fixed", 1)

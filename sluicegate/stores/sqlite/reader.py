@@ -16,7 +16,9 @@ COUNTS = ("requests", "refused", "interrupted", "estimated", "unpriced", *TOKENS
 MONEY = ("cost", "overhead")
 KEYS = ("consumer", "tenant", "model", "deployment")
 HOUR, DAY = 3600, 86400
-END_USER = "end_user"
+END_USER, MEMBER = "end_user", "member"
+RECORDED = (END_USER, MEMBER)
+"""Keys that stand in records only: there may be ever more of them."""
 GROUPS = 10_000
 """Sums that are told one by one, where end users are told apart: there may be any number of them."""
 
@@ -65,10 +67,10 @@ class Reader:
         self._db.close()
 
     def usage(self, since: int, until: int, by: Sequence[str]) -> list[Sum]:
-        """Sums of [since, until), whole minutes in seconds since 1970, by any of KEYS, `end_user` and `day`; largest
-        cost first, days in order. All from the same moment, however much is written meanwhile. By end user they come
+        """Sums of [since, until), whole minutes in seconds since 1970, by any of KEYS, RECORDED and `day`; largest
+        cost first, days in order. All from the same moment, however much is written meanwhile. By RECORDED they come
         from the records, as far back as those are kept, and what is beyond GROUPS is one sum, under no key."""
-        if END_USER in by:
+        if any(key in by for key in RECORDED):
             return ordered(grouped(self._by_record(since, until, by), len(by), GROUPS), by)
         columns = ", ".join(f"start / {DAY} * {DAY}" if k == "day" else k for k in by)
         sums = ", ".join(f"sum({c})" for c in (*COUNTS, *MONEY))
@@ -83,7 +85,8 @@ class Reader:
     def _by_record(self, since: int, until: int, by: Sequence[str]) -> Iterator[Sequence[Any]]:
         """Keys, currency and sums, largest cost first; a row at a time."""
         self._db.create_function(END_USER, 1, _end_user, deterministic=True)
-        of = {"day": f"wall_us / {DAY * 1_000_000} * {DAY}", END_USER: f"{END_USER}(more)"}
+        self._db.create_function(MEMBER, 1, _member, deterministic=True)
+        of = {"day": f"wall_us / {DAY * 1_000_000} * {DAY}", **{key: f"{key}(more)" for key in RECORDED}}
         columns = ", ".join(of.get(k, k) for k in by)
         sql = f"SELECT {columns}, currency, {', '.join(_OF_RECORDS)} FROM records WHERE wall_us >= ? AND wall_us < ?"
         sql += f" GROUP BY {', '.join(str(n + 1) for n in range(len(by) + 1))} ORDER BY sum(cost) DESC, count(*) DESC"
@@ -188,7 +191,14 @@ def _end_user(more: bytes) -> str:
     return context[_END_USER] if context else ""
 
 
+def _member(more: bytes) -> str:
+    """Of a record: which member of its family asked; empty: its consumer is no family."""
+    context = msgspec.msgpack.decode(more)[2]
+    return next((text for name, text in context[_LABELS] if name == MEMBER), "") if context else ""
+
+
 _END_USER = Circumstances._fields.index("end_user")
+_LABELS = Circumstances._fields.index("labels")
 
 
 def spans(since: int, until: int) -> list[tuple[int, int, int]]:
