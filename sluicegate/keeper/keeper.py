@@ -239,6 +239,7 @@ class Keeper:
             loop.add_signal_handler(sig, self._told.set)
         for sig in (signal.SIGHUP, signal.SIGUSR2):  # not yet, but no reason to die
             loop.add_signal_handler(sig, lambda: None)
+        self._configure_alerts()  # whoever starts may have something to say already
         await self._prepare_keys(self.snapshot)
         if self.credentials is not None:
             await self.credentials.take(self.snapshot.identities)
@@ -246,10 +247,11 @@ class Keeper:
             await self.supervisor.start(pack(self._effective(), self.directory), self.snapshot.hash)
         except CannotStart as e:
             print(f"sluicegate: a worker could not start: {e}", file=sys.stderr, flush=True)
+            if self.alerts.sinks is not None:
+                await self.alerts.sinks.stop()
             return 1
         started: list[Beside] = []
         self._configure_log()
-        self._configure_alerts()
         self.home.dismiss()
         try:
             for thing in self.beside:

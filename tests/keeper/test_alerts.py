@@ -233,3 +233,24 @@ def test_a_sink_that_hangs_and_one_that_redirects_hold_nobody_up(fleet: FleetThr
             shown = CliRunner().invoke(program, ["status", "--data", str(tmp_path / "data")])
             assert shown.exit_code == 0
         assert set(load.outcomes) == {"200"}, load.errors[:3]
+
+
+@pytest.mark.parametrize(
+    ("place", "kind", "subject"),
+    [("journal", "journal.failing", "journal"), ("ledger.sqlite", "ledger.failing", "ledger")],
+)
+def test_records_that_cannot_be_kept_are_an_alert_and_no_reason_to_refuse(
+    fleet: FleetThread, hook: Hook, tmp_path: Path, place: str, kind: str, subject: str
+):
+    """Something of another kind lies where the journal, or the ledger, should be."""
+    data = tmp_path / "data"
+    data.mkdir(mode=0o700)
+    (data / place).touch() if place == "journal" else (data / place).mkdir()
+    text = alerting(tmp_path, fleet["a"].origin, f"{{to: 'http://127.0.0.1:{hook.server_port}/'}}")
+    with Gateway(tmp_path, text) as gateway:
+        until(lambda: hook.of(kind) == ["fired"])
+        event = next(e for e in hook.taken if e["data"]["kind"] == kind)
+        assert event["subject"] == subject and event["data"]["detail"]
+        with Load(gateway.port, 20, 2) as load:
+            until(lambda: load.count > 10)
+        assert set(load.outcomes) == {"200"}, load.errors[:3]
