@@ -182,9 +182,13 @@ def test_issuers_come_and_go_with_the_configuration(tmp_path: Path, upstream: Up
                 return answer.status, answer.headers.get("x-sluicegate-reason") or ""
 
             assert again() == (401, "credential.unknown"), "nobody is trusted: a token is a wrong key"
+            (worker,) = gateway.workers
+            libraries = Path(f"/proc/{worker}/maps")
+            assert "cryptography" not in libraries.read_text(), "10 MB that a worker without issuers does not need"
             gateway.file.write_text(text)
             gateway.hang_up_until("config.adopted")
             assert again() == (200, ""), "on the same connection, with the same head"
+            assert "cryptography" in libraries.read_text()
             gateway.file.write_text(text.replace(CLIENT, CLIENT.replace("2222", "9999")))
             gateway.hang_up_until("config.adopted")
             assert again() == (401, "credential.token"), "the audience is another one now"
