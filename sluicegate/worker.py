@@ -133,8 +133,9 @@ class Worker:
         "Of issuers, by source."
         self.on_lacks: Callable[[str], None] = lambda source: None
         "Who wants to know that a token names a key that a source has not."
-        self._certificates: tuple[object, Certificates] | None = None
-        "And what they were made of."
+        self._certificates: dict[object, Certificates] = {}
+        "By what they were made of."
+        self._overdue: set[str] = set()
         self.prover: Prover | None = None
         self.prove_for(snapshot.issuers)
         self.upstream = Client(self.loop, self.wheel, time.monotonic, random)
@@ -188,6 +189,7 @@ class Worker:
                     self.bound.adopted()
                 self.server.health.look(now)
                 self.alarms.look(self.world.members.values(), now)
+                self.look_at_lists()
                 self.publish()
             if self.counting.refused:
                 self.tell_refused()
@@ -313,21 +315,33 @@ class Worker:
         listen = snapshot.gateway.listen
         return server_context(listen.tls) if listen.tls else None
 
+    def look_at_lists(self) -> None:
+        """Of revoked certificates."""
+        front = self.server.front
+        overdue = front.certificates.overdue() if front is not None and front.certificates is not None else ()
+        for path in self._overdue - set(overdue):
+            self.alarms.over("certificate.list", path)
+        for path in overdue:
+            self.alarms.raised("certificate.list", path, "it was to be renewed by now")
+        self._overdue = set(overdue)
+
     def certificates(self, snapshot: Snapshot) -> Certificates | None:
         """Who reads client certificates, made once for the same files. What that takes is loaded only where there may
         be some. Raises OSError."""
         front, tls = snapshot.gateway.front, snapshot.gateway.listen.tls
         if not front.certificates and front.forwarded is None:
-            self._certificates = None
             return None
         own = tls.client_ca if tls is not None else ""
         key = (own, front.crl, front.forwarded)
-        if self._certificates is None or self._certificates[0] != key:
+        if key not in self._certificates:
             passed = front.forwarded.ca.path if front.forwarded is not None and front.forwarded.ca is not None else ""
             authorities = [path for path in (own, passed) if path]
             lists = [one.path for one in front.crl]
-            self._certificates = key, door.certificates(time.time, authorities, lists, passed)
-        return self._certificates[1]
+            made = door.certificates(time.time, authorities, lists, passed)
+            now = self.server.front.certificates if self._certificates and self.server.front is not None else None
+            kept = {of: one for of, one in self._certificates.items() if one is now}
+            self._certificates = {**kept, key: made}  # what is in force, and what may come
+        return self._certificates[key]
 
     def prove_for(self, issuers: Sequence[Issuer]) -> None:
         """Tokens of these are let in from now on. What that takes is loaded where one is declared only."""

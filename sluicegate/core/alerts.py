@@ -26,6 +26,7 @@ KINDS: Final[dict[str, AlertKind]] = {
     "upstream.deployment": AlertKind("A deployment is not there: its instance says so."),
     "region.mismatch": AlertKind("A deployment answers from a region that contradicts what is declared of it."),
     "issuer.keys": AlertKind("The keys of an issuer of tokens cannot be fetched, or are none."),
+    "certificate.list": AlertKind("A list of revoked certificates was to be renewed by now. It goes on to hold."),
     "config.refused": AlertKind("A configuration was refused; the one before it stays in force."),
     "journal.failing": AlertKind("A worker cannot write usage records to its journal."),
     "ledger.failing": AlertKind("Usage records cannot be moved into the ledger; they wait in the journal."),

@@ -240,6 +240,9 @@ class Certificates(Protocol):
     def look(self, der: bytes) -> Presented:
         """At the certificate of a TLS connection, whose chain was checked when it was made."""
 
+    def overdue(self) -> Sequence[str]:
+        """Lists of revoked ones that were to be renewed by now."""
+
     def forwarded(self, header: str, value: bytes) -> Presented:
         """At what a trusted proxy says of its client's, in a header of this name."""
 

@@ -50,12 +50,16 @@ class Failures:
             return 0.0
         return over
 
-    def failed(self, address: str, now: float) -> None:
+    def failed(self, address: str, keys: Sequence[bytes], now: float) -> None:
         """What was shown from there is nobody's."""
         where = source(address)
+        if self._good:
+            self._good.pop(self._mark(address, keys), None)
         if len(self._full) >= self._sources and where not in self._full:
             self._forget(now)
-        self._full[where] = max(self._full.get(where, now), now) + self._each
+        # Never more than a minute ahead: a credential that was good goes on to be looked at, and if it is revoked its
+        # failures must not shut its neighbours out for hours.
+        self._full[where] = min(max(self._full.get(where, now), now) + self._each, now + PER_S)
 
     def good(self, address: str, keys: Sequence[bytes], now: float) -> None:
         """What was shown from there is somebody's."""

@@ -229,7 +229,7 @@ class Front:
         if not isinstance(found, str):
             failures.good(conn.peer, shown.keys, now)
         elif guessed(found):
-            failures.failed(conn.peer, now)
+            failures.failed(conn.peer, shown.keys, now)
             conn.like = None
         return True
 

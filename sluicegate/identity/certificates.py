@@ -16,7 +16,7 @@ from urllib.parse import unquote_to_bytes
 
 from cryptography import x509
 from cryptography.exceptions import InvalidSignature
-from cryptography.x509.oid import CRLEntryExtensionOID, ExtendedKeyUsageOID, ExtensionOID
+from cryptography.x509.oid import ExtendedKeyUsageOID, ExtensionOID
 
 from sluicegate.core.principal import Presented, Principal
 
@@ -47,8 +47,8 @@ class Certificates:
         self._revoked: dict[bytes, frozenset[int]] = {}
         "Serial numbers by the DER of the issuer's name."
         signers = [one for path in dict.fromkeys(authorities) for one in _authorities(path)]
-        self.over: dict[str, float] = {}
-        "Lists that were to be renewed by now, and when."
+        self._until: dict[str, float] = {}
+        "When lists were to be renewed."
         for path in lists:
             self._take(path, signers)
         self._known: dict[bytes, Presented] = {}
@@ -61,18 +61,16 @@ class Certificates:
                 break
         else:
             raise OSError(0, "a list of revoked certificates is signed by no authority that is named", path)
-        serials = set()
-        for entry in revoked:
-            try:
-                reason = entry.extensions.get_extension_for_oid(CRLEntryExtensionOID.CRL_REASON).value
-            except x509.ExtensionNotFound:
-                reason = None
-            if getattr(reason, "reason", None) is not x509.ReasonFlags.remove_from_crl:
-                serials.add(entry.serial_number)
+        serials = frozenset([entry.serial_number for entry in revoked])  # whatever the reason: 2 us each
         self._revoked[issuer] = self._revoked.get(issuer, frozenset()) | serials
         until = revoked.next_update_utc
-        if until is not None and until.timestamp() < self._wall():
-            self.over[path] = until.timestamp()
+        if until is not None:
+            self._until[path] = until.timestamp()
+
+    def overdue(self) -> list[str]:
+        """Lists that were to be renewed by now."""
+        now = self._wall()
+        return [path for path, until in self._until.items() if until < now]
 
     def look(self, der: bytes) -> Presented:
         """At the certificate of a TLS connection."""

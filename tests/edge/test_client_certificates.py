@@ -292,6 +292,40 @@ def test_a_list_that_cannot_be_used_leaves_the_configuration_as_it_is(pki: Autho
         assert said(gateway, pki, shop, ALONE)[0].status == 200
 
 
+def test_what_is_in_force_needs_no_file_a_second_time_whatever_was_prepared_meanwhile(pki: Authority, shop: Leaf):
+    """Revoking a key adopts the configuration in force again: a list that was broken since must not be in the way."""
+    crl = pki.revoke([], "mine.crl")
+    with asking(pki, shop, crl=(file(crl),)) as (gateway, _):
+        worker, before = gateway.worker, gateway.snapshot
+        for n in range(3):
+            pki.revoke([], "other.crl")
+            listed = (file(pki.folder / "other.crl", str(n)),)
+            other = replace(before, gateway=replace(before.gateway, front=replace(before.gateway.front, crl=listed)))
+            gateway.call(lambda other=other: worker.prepare(other))
+        crl.write_text("junk")
+        assert gateway.call(lambda: worker.revoke([digest(KEY.encode(), SECRET).hex()])) is True
+        assert said(gateway, pki, shop, ALONE)[0].status == 200
+        is_refusal(said(gateway, pki, pki.leaf("machine"), request())[0], "credential.unknown")
+
+
+def test_a_list_that_was_to_be_renewed_is_an_alert_until_it_is(pki: Authority, shop: Leaf):
+    crl = pki.revoke([], "late.crl", ends=-DAY)
+    with asking(pki, shop, crl=(file(crl),)) as (gateway, _):
+        told: list[tuple[str, str, bool]] = []
+        gateway.worker.on_alarm = lambda alarm: told.append((alarm.kind, alarm.subject, alarm.over))
+        gateway.worker.untold.clear()
+        gateway.worker.alarms.forget("certificate.list")
+        gateway.call(gateway.worker.look_at_lists)
+        pki.revoke([], "late.crl")
+        before = gateway.snapshot
+        now = replace(
+            before, gateway=replace(before.gateway, front=replace(before.gateway.front, crl=(file(crl, "2"),)))
+        )
+        gateway.call(lambda: gateway.worker.adopt(now, gateway.worker.world.callers, gateway.worker.server.tls))
+        gateway.call(gateway.worker.look_at_lists)
+        assert told == [("certificate.list", str(crl), False), ("certificate.list", str(crl), True)]
+
+
 # ---------------------------------------------------------------- headers that rules read
 
 

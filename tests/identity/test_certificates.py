@@ -52,7 +52,7 @@ def test_row_E7_what_is_on_the_list_is_revoked_and_nothing_else(authority: Autho
     assert certificates.look(bad.der).refused == "credential.revoked"
     assert certificates.look(good.der).refused == certificates.look(twin.der).refused == ""
     assert certificates.forwarded("client-cert", rfc9440(bad)).refused == "credential.revoked"
-    assert certificates.over == {}
+    assert certificates.overdue() == []
 
 
 def test_a_list_whose_time_is_over_goes_on_to_hold_and_is_told_of(authority: Authority):
@@ -60,7 +60,7 @@ def test_a_list_whose_time_is_over_goes_on_to_hold_and_is_told_of(authority: Aut
     crl = authority.revoke([bad], "old.crl", ends=-DAY)
     certificates = Certificates(time.time, [str(authority.file)], [str(crl)])
     assert certificates.look(bad.der).refused == "credential.revoked" and certificates.look(good.der).refused == ""
-    assert list(certificates.over) == [str(crl)]
+    assert certificates.overdue() == [str(crl)]
 
 
 def test_a_list_that_cannot_be_relied_on_is_not_taken(authority: Authority, tmp_path: Path):

@@ -16,7 +16,7 @@ def test_in_any_time_no_more_than_a_minutes_worth_and_what_the_time_itself_allow
     for gap in gaps:
         now += gap
         if not failures.wait("192.0.2.1", [b"guess"], now):
-            failures.failed("192.0.2.1", now)
+            failures.failed("192.0.2.1", [b"guess"], now)
             looked.append(now)
     for n, begin in enumerate(looked):
         for m in range(n, len(looked)):
@@ -35,7 +35,7 @@ def test_who_is_told_to_wait_is_looked_at_when_it_did_and_not_before(most: int, 
             assert failures.wait("192.0.2.1", [b"guess"], now + wait * 0.5 - 1e-6) > 0 or wait < 1e-3
             assert failures.wait("192.0.2.1", [b"guess"], now + wait + 1e-3) == 0
         else:
-            failures.failed("192.0.2.1", now)
+            failures.failed("192.0.2.1", [b"guess"], now)
 
 
 @given(most=st.integers(1, 5), guesses=st.integers(0, 50), known=st.sampled_from(["192.0.2.1", "2001:db8::1"]))
@@ -43,22 +43,37 @@ def test_who_was_good_from_there_goes_on_and_nobody_elsewhere_is_touched(most: i
     failures = Failures(most, b"secret")
     failures.good(known, [b"key"], 0.0)
     for _ in range(guesses):
-        failures.failed(known, 1.0)
+        failures.failed(known, [b"guess"], 1.0)
     assert failures.wait(known, [b"key"], 1.0) == 0
     assert failures.wait("198.51.100.1", [b"guess"], 1.0) == 0
     assert (failures.wait(known, [b"guess"], 1.0) > 0) == (guesses >= most)
     assert (failures.wait(known, [b"key", b"guess"], 1.0) > 0) == (guesses >= most)
     for _ in range(guesses * 20):
-        failures.failed(known, GOOD_S + 1)
+        failures.failed(known, [b"guess"], GOOD_S + 1)
     assert (failures.wait(known, [b"key"], GOOD_S + 1) > 0) == (guesses * 20 >= most), "not for ever"
 
 
 def test_one_who_has_the_whole_internet_does_not_fill_us():
     failures = Failures(3, b"secret", 100, 100)
     for _ in range(9):
-        failures.failed("192.0.2.1", 0.0)
+        failures.failed("192.0.2.1", [b"guess"], 0.0)
     for n in range(5_000):
-        failures.failed(f"2001:db8:{n:x}::1", 0.0)
+        failures.failed(f"2001:db8:{n:x}::1", [b"guess"], 0.0)
         failures.good(f"2001:db8:{n:x}::1", [b"key"], 0.0)
         assert failures.sources() <= 100 and len(failures._good) <= 100
     assert failures.wait("192.0.2.1", [b"guess"], 0.0) > 0, "who failed most is not forgotten"
+
+
+@given(most=st.integers(1, 60), tries=st.integers(1, 2000))
+def test_what_was_good_and_is_no_more_counts_and_shuts_nobody_out_for_longer_than_a_minute(most: int, tries: int):
+    failures = Failures(most, b"secret")
+    failures.good("192.0.2.1", [b"revoked"], 0.0)
+    looked = 0
+    for _ in range(tries):
+        if not failures.wait("192.0.2.1", [b"revoked"], 1.0):
+            failures.failed("192.0.2.1", [b"revoked"], 1.0)
+            looked += 1
+    assert looked == min(tries, most)
+    for _ in range(tries):
+        failures.failed("192.0.2.1", [b"whatever"], 1.0)
+    assert failures.wait("192.0.2.1", [b"new"], 1.0) <= PER_S / most + 1e-6
