@@ -290,9 +290,10 @@ class Callers:
         for d in change.dropped:
             table.pop(d, None)
         callers._rules = self._rules
-        if change.gone or change.entries:
-            callers._rules = self._rules.copy()
-            for number in (*change.gone, *[entry.number for entry in change.entries]):
+        touched = [n for n in (*change.gone, *[e.number for e in change.entries]) if self._rules.has(n)]
+        if touched or any(e.match is not None or e.end_user.startswith(HEADER) for e in change.entries):
+            callers._rules = self._rules.copy()  # 11 ms for 100,000 rules
+            for number in touched:
                 callers._rules.drop(number)
         callers._add(change.entries)
         return callers

@@ -143,6 +143,10 @@ class Rules:
     def __len__(self) -> int:
         return len(self._rules)
 
+    def has(self, number: int) -> bool:
+        """Whether this consumer has one."""
+        return number in self._rules
+
     def all(self) -> Iterable[Rule]:
         """In no particular order."""
         return self._rules.values()

@@ -184,6 +184,7 @@ class Keeper:
         self._named: Directory | None = None
         self._names: dict[int, str] = {}
         self._labelled: Snapshot | None = None
+        self._table: tuple[Directory, Callers] | None = None
         self._labels: dict[int, str] = {}
         self._tariffs: tuple[Prices, Tariffs] | None = None
         self.compile = compile_
@@ -765,7 +766,7 @@ class Keeper:
         """What would become of a request, by each worker; who of them did not answer. Or what is wrong with it."""
         if isinstance(question, dict) and ("claims" in question or "certificate" in question):
             try:
-                found = await asyncio.to_thread(lambda: whose(Callers(self.directory), principal(question)))
+                found = await asyncio.to_thread(lambda: whose(self._callers(), principal(question)))
             except NoQuestion as e:
                 return str(e)
             return {"workers": [], "silent": [], "match": found}
@@ -802,6 +803,13 @@ class Keeper:
             return "no worker answers"
         told = [{"worker": worker.pid, "seat": worker.seat.number, **answer} for worker, answer in answers]
         return {"workers": told, "silent": sorted(ready - {worker.pid for worker, _ in answers})}
+
+    def _callers(self) -> Callers:
+        """The table of the directory in force, made when it is first asked: a second for 100,000 consumers."""
+        directory = self.directory
+        if self._table is None or self._table[0] is not directory:
+            self._table = (directory, Callers(directory))
+        return self._table[1]
 
     def _shared(self) -> dict[str, Any]:
         """Where several workers hold one limit: how many, and how much more than the limit they may admit together."""
