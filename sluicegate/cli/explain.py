@@ -239,6 +239,6 @@ def _alone(files: tuple[str, ...], question: Question) -> dict[str, Any]:
     assert snapshot is not None and directory is not None
     try:
         question.key = key_of(question.consumer, directory)
-        return {"worker": None, **explain(World(snapshot, directory, Kept()), question, 0.0)}
+        return {"worker": None, **explain(World(snapshot, directory, Kept()).assume(), question, 0.0)}
     except Unknown as e:
         raise CannotExplain(str(e)) from None

@@ -6,7 +6,13 @@ however alike they are. Who is held here may be shown: what ended is not held.
 
 from __future__ import annotations
 
+from math import inf
+from typing import Final
+
 from sluicegate.core.secret import Secret
+
+STAND_IN: Final = "stands-in-for-a-token"
+"""What is shown where nobody fetches tokens: in simulations and dry runs."""
 
 
 class Token:
@@ -51,6 +57,7 @@ class Tokens:
         """Whose is over."""
         return [number for number, token in self._held.items() if now >= token.ends]
 
-    def numbers(self) -> list[int]:
-        """Identities that have one."""
-        return list(self._held)
+
+def stand_in() -> Token:
+    """For an identity, where there is no keeper."""
+    return Token(Secret(STAND_IN), 1, inf)

@@ -169,7 +169,7 @@ class _Route:
         self.step = step
         self.now = 1000.0
         self.journal = _Journal(journal, clock)
-        self.world = World(snapshot, replace(directory, consumers=consumers), self.journal)
+        self.world = World(snapshot, replace(directory, consumers=consumers), self.journal).assume()
         self.upstream = _Upstream()
         self.bugs: list[BaseException] = []
         self.bound = Bound(

@@ -18,6 +18,7 @@ import msgspec
 
 from sluicegate.apis import APIS
 from sluicegate.core.caller import Shown, digest
+from sluicegate.core.credentials import STAND_IN
 from sluicegate.core.events import Head
 from sluicegate.core.ports import Chunk
 from sluicegate.core.secret import Secret
@@ -143,7 +144,7 @@ class Stage:
         self.directory, self._shown = _keyed(directory)
         self.journal = Journal(strict=True) if journal is None else journal
         self.wheel = Wheel()
-        self.world = World(self.snapshot, self.directory, self.journal)
+        self.world = World(self.snapshot, self.directory, self.journal).assume()
         self.bugs: list[BaseException] = []
         self.bound = Bound(
             self.world, self.upstream, PROVIDERS, self.wheel, self.clock.now, self.clock.wall, self.bugs.append
@@ -161,6 +162,7 @@ class Stage:
         if directory is not None:
             self.directory, self._shown = _keyed(directory)
         self.world.adopt(snapshot, self.directory)
+        self.world.assume()
         self.bound.adopted()
 
     def ask(
@@ -221,7 +223,13 @@ class Stage:
 
 def _keys(snapshot: Snapshot) -> dict[str, str]:
     """What the gateway shows its instances, by their names."""
-    return {i.name: i.auth.secret.reveal() for i in snapshot.instances if i.auth.secret is not None}
+    keys = {i.name: STAND_IN for i in snapshot.instances if i.auth.identity}
+    return keys | {i.name: i.auth.secret.reveal() for i in snapshot.instances if i.auth.secret is not None}
+
+
+def _shows(instance: Instance) -> bool:
+    """A key or a token of ours."""
+    return instance.auth.secret is not None or instance.auth.identity > 0
 
 
 def _keyed(directory: Directory) -> tuple[Directory, dict[str, Shown]]:
@@ -272,5 +280,5 @@ def fleet_of(snapshot: Snapshot) -> dict[str, Any]:
                 if longest:
                     made["max_input"] = longest
         found = {"kind": instance.provider, "region": instance.region or "westeurope", "deployments": deployments}
-        instances[instance.name] = found if instance.auth.secret is not None else {**found, "keyless": True}
+        instances[instance.name] = found if _shows(instance) else {**found, "keyless": True}
     return {"instances": instances}

@@ -86,6 +86,12 @@ def test_a_file_alone_says_who_is_asked_first_and_why_everybody_else_is_not(ther
     )
 
 
+def test_a_file_alone_takes_it_that_there_are_tokens(there: Path):
+    (there / "gateway.yaml").write_text(FILE.replace("auth: none", "auth: managed_identity"))
+    done = alone("--consumer", "shop", "--model", "chat", "--tokens", "200")
+    assert done.exit_code == 0 and "SENT to ptu/p" in done.stdout, done.output
+
+
 def test_a_prompt_too_long_for_a_member_passes_it_over_and_a_fallback_is_named(there: Path):
     told = one(alone("--as", "desk", "--model", "chat", "--tokens", "5000", "--json"))
     assert {c["deployment"]: c["word"] for c in told["candidates"]} == {

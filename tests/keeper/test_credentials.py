@@ -18,6 +18,8 @@ import pytest
 
 from sluicegate.sim.azure.tokens import Cloud, says
 from sluicegate.sim.fleet import FleetThread
+from tests.identity.provider import APP, Provider
+from tests.identity.provider import TENANT as DIRECTORY
 from tests.keeper.running import ENV, KEY, ROOT, Gateway, config, until
 
 CHAT = "/openai/deployments/chat/chat/completions?api-version=2024-10-21"
@@ -379,3 +381,26 @@ def test_a_vault_that_cannot_be_asked_keeps_a_gateway_from_starting_and_check_fr
     resolved = sluicegate("check", "--resolve", "-c", str(file), cloud=cloud, folder=tmp_path)
     assert resolved.returncode == 0, resolved.stderr
     assert "was not asked" not in resolved.stderr and "key-of-a-0001" not in resolved.stdout + resolved.stderr
+
+
+# ---------------------------------------------------------------- the client's own token
+
+
+def test_E9_a_proved_token_goes_up_as_it_is_and_limits_hold(fleet: FleetThread, tmp_path: Path):
+    """With a directory that signs tokens: what arrives is the client's own, limits and grants are ours."""
+    with Provider() as entra:
+        text = keyless(tmp_path, fleet, "passthrough")
+        issuers = f"issuers:\n  contoso: {{kind: entra, tenant_id: {DIRECTORY}, authority: '{entra.url}', audience: {AOAI}}}\n"
+        people = f"  mine: {{match: {{issuer: contoso, azp: {APP}}}, models: [chat], limits: [3 requests/minute]}}\n"
+        fleet["a"].instance.bearers = lambda text: True
+        with Gateway(tmp_path, text.replace("instances:\n", issuers + "instances:\n") + people) as gateway:
+            caller = Caller(gateway)
+            assert caller.ask() == 401 and caller.last["error"]["reason"] == "passthrough.no_token"
+            token = entra.signer.entra(entra.url, 1, aud=AOAI)
+            statuses = [caller.ask(**{"api-key": token}) for _ in range(5)]
+            assert statuses == [200, 200, 200, 429, 429]
+            assert caller.ask(**{"api-key": entra.signer.entra(entra.url, 1, aud="api://other")}) == 401
+            heads = [e.head for e in fleet.ledger.of("a", None)]
+            assert len(heads) == 3 and all(f"authorization: Bearer {token}".encode() in head for head in heads)
+            assert not any(b"api-key" in head.lower() for head in heads)
+            assert token not in "".join(gateway.said)

@@ -1,10 +1,12 @@
 """The gateway's own driver before simulated instances, in virtual time: stories start from here."""
 
 import json
+from dataclasses import replace
 
 import pytest
 
-from sluicegate.core.settings import Timeouts
+from sluicegate.core.settings import Gateway, Timeouts
+from sluicegate.core.snapshot import Auth, Deployment, Instance, Model, Snapshot
 from sluicegate.sim.stage import Stage
 from sluicegate.sim.traffic import arrivals, steady
 
@@ -143,3 +145,22 @@ def test_a_try_again_says_which_it_is():
     stage = Stage()
     assert stage.ask(retry=2).drive.head.retries == 2 and stage.ask().drive.head.retries == 0
     settled(stage)
+
+
+def test_a_configuration_whose_instances_take_tokens_is_simulated_as_if_it_had_them():
+    instances = [
+        Instance(1, "a", "azure_openai", "http", "127.0.0.1", 80, "", Auth("token", identity=1)),
+        Instance(2, "b", "azure_openai", "http", "127.0.0.1", 81, "", Auth("token", identity=2)),
+    ]
+    deployments = [Deployment(n, "gpt-4o", n, "gpt-4o", "2024-11-20", "Standard", 1) for n in (1, 2)]
+    models = (Model(1, "chat", (1, 2), ("chat_completions",), balance="round_robin"),)
+    stage = Stage(snapshot=Snapshot("0" * 12, Gateway(), tuple(instances), tuple(deployments), models))
+    clients = [stage.ask() for _ in range(4)]
+    stage.settle()
+    assert [client.status for client in clients] == [200] * 4
+    stage.adopt(replace(stage.snapshot, hash="1" * 12))
+    stage.world.withdraw(1)
+    stage.world.withdraw(2)
+    refused = stage.ask()
+    stage.settle()
+    assert refused.status == 503 and refused.header("retry-after") == "1"
