@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import importlib
 import os
+import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from difflib import get_close_matches
@@ -25,7 +26,8 @@ if TYPE_CHECKING:
     from sluicegate.core.booked import Settled
     from sluicegate.core.entry import Entry
     from sluicegate.core.kept import Kept
-    from sluicegate.core.settings import Identity
+    from sluicegate.core.principal import Principal
+    from sluicegate.core.settings import Identity, Issuer, Login
     from sluicegate.core.snapshot import Snapshot
     from sluicegate.keeper.keeper import Compiled
     from sluicegate.link.counters import Samples
@@ -120,6 +122,7 @@ class Live:
         from sluicegate.admin.plane import Beside as Shown
         from sluicegate.admin.plane import Plane
         from sluicegate.core.booked import Unusable
+        from sluicegate.identity.fetch import Unreachable as IssuerUnreachable
         from sluicegate.identity.published import Published
         from sluicegate.keeper import drained, revoked
         from sluicegate.keeper.audit import Audit, Unwritable
@@ -141,6 +144,8 @@ class Live:
         from sluicegate.telemetry.accesslog import AccessLog
         from sluicegate.telemetry.alerts import Poster
         from sluicegate.upstream.credentials.token import Failed
+        from sluicegate.upstream.fetch import Unreachable, fetch
+        from sluicegate.upstream.tls import Contexts
 
         assert loaded.snapshot is not None
         gateway = loaded.snapshot.gateway
@@ -180,6 +185,53 @@ class Live:
                 head, flaws = audit.verified()
                 told = [{"line": flaw.line, "what": flaw.what} for flaw in flaws]
                 return {"whole": not told, "seq": head.seq, "hash": head.hash, "flaws": told}
+
+        class Issuers:
+            """Who people log in at. What checks signatures is loaded when somebody may."""
+
+            def __init__(self, published: Published) -> None:
+                self._published = published
+                self._logins: Any = None
+
+            @property
+            def failed(self) -> type[Exception]:
+                from sluicegate.identity.login import Failed
+
+                return Failed
+
+            def words(self, claims: Mapping[str, object]) -> str:
+                from sluicegate.identity.login import words
+
+                return words(claims)
+
+            def adopt(self, issuers: Sequence[Issuer], login: Login | None) -> None:
+                if login is not None and self._logins is None:
+                    from sluicegate.identity.login import Logins
+
+                    self._logins = Logins(post, self._published.sets, self._published.lacks, time.time, time.monotonic)
+                if self._logins is not None:
+                    self._logins.adopt(issuers, login)
+
+            async def where(self, redirect: str, state: str, nonce: str, verifier: str) -> str:
+                return str(await self._logins.where(redirect, state, nonce, verifier))
+
+            async def redeem(self, code: str, redirect: str, nonce: str, verifier: str) -> Principal:
+                found: Principal = await self._logins.redeem(code, redirect, nonce, verifier)
+                return found
+
+            def program(self, token: bytes) -> Principal | str:
+                found: Principal | str = self._logins.program(token)
+                return found
+
+        contexts = Contexts()
+
+        async def post(url: str, headers: Mapping[str, str], body: bytes, ca: str | None) -> tuple[int, bytes]:
+            """As identity/ asks for it."""
+            try:
+                answer = await fetch("POST", url, headers, body, contexts=contexts, ca=ca)
+            except Unreachable as e:
+                raise IssuerUnreachable(str(e)) from None
+            return answer.status, answer.body
 
         async def run() -> int:
             with anonymous("counters") as shared:
@@ -223,9 +275,9 @@ class Live:
                     (Unusable,), gateway.retention, told, on_moved=settled, tariffs=lambda: keeper.tariffs(),
                 )  # fmt: skip
                 book = Book()
-                shown = Shown(page, prometheus.CONTENT_TYPE, samples, self.ledger, tail, book)
-                beside: list[Beside] = [mover, Plane(shown)]
                 published = Published(gateway.data, say)
+                shown = Shown(page, prometheus.CONTENT_TYPE, samples, self.ledger, tail, book, Issuers(published))
+                beside: list[Beside] = [mover, Plane(shown)]
                 keeper = Keeper(
                     loaded, home, sockets, compile_, files, beside, shared.fileno(), log, sent, Poster(say), published,
                     Credentials(self.sources.fetch, Failed), people, audit, self.vault,

@@ -69,6 +69,13 @@ class Asked(NamedTuple):
     note: Note = unnoted
     expect: int = 0
     "The version of what is to be changed, by If-Match; 0: whichever."
+    peer: str = ""
+    "The address it comes from; empty: the Unix socket."
+    cookies: Mapping[str, str] = {}
+    csrf: str = ""
+    "Of the session, where there is one."
+    guess: Callable[[], None] = lambda: None
+    "Counts as a guess of a credential. Raises Wrong where there were too many from this address."
 
 
 class Audit(Protocol):

@@ -8,9 +8,11 @@ from __future__ import annotations
 import hmac
 import ipaddress
 from collections import OrderedDict
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 from sluicegate.admin.base import OPEN, Who, Wrong
+from sluicegate.admin.login import Door, host_of_url
+from sluicegate.admin.sessions import COOKIE, CSRF, Session, looked_at, who_is
 from sluicegate.core.operators import MAY, may, operator_digest
 from sluicegate.core.secret import Secret
 from sluicegate.core.settings import Admin
@@ -38,8 +40,10 @@ class Gate:
     """One listener's. `settings` and `secrets` as they are in force now."""
 
     def __init__(
-        self, settings: Callable[[], Admin], secrets: Callable[[], Sequence[Secret]], now: Callable[[], float]
-    ) -> None:
+        self, settings: Callable[[], Admin], secrets: Callable[[], Sequence[Secret]], now: Callable[[], float],
+        door: Door | None = None,
+    ) -> None:  # fmt: skip
+        self._door = door
         self._settings = settings
         self._secrets = secrets
         self._now = now
@@ -50,7 +54,12 @@ class Gate:
         """Whether we may be called so; a page in somebody's browser that had its own name lead here is not let in.
         Raises Wrong."""
         name = host_of(host or "")
-        if name == "localhost" or name in self._settings().hosts:
+        settings = self._settings()
+        if (
+            name == "localhost"
+            or name in settings.hosts
+            or (settings.public_url and name == host_of_url(settings.public_url))
+        ):
             return
         try:
             ipaddress.ip_address(name)
@@ -68,17 +77,63 @@ class Gate:
         wait = self._wait(peer)
         if wait:
             raise Denied(429, f"too many wrong keys from {peer}: wait {wait} s", ("retry-after", str(wait)))
-        found = self._find(authorization)
+        found = self._find(authorization) or self._program(authorization)
         if found is None:
             self._guessed(peer)
             what = (
                 "this is no operator's key here. Keys of consumers are none; keys are declared under gateway.admin.keys"
             )
             raise Denied(401, what, CHALLENGE, told=True)
-        if not may(found.role, role):
-            what = f"{found.name} has the role {found.role}: this needs {' or '.join(MAY[role])}"
-            raise Denied(403, what, told=True, who=found.name)
-        return found
+        return self._may(found, role)
+
+    def session(self, cookies: Mapping[str, str]) -> Session | None:
+        """Somebody who is logged in."""
+        cookie = cookies.get(COOKIE)
+        return self._door.sessions.find(cookie) if cookie and self._door is not None else None
+
+    def logged_in(self, session: Session, role: str, changes: bool, csrf: str | None, origin: str | None) -> Who:
+        """Whoever is logged in, if the role suffices. A change has to come from our own page. Raises Denied."""
+        assert self._door is not None
+        who = who_is(session.name, session.claims, self._door.login(), "login")
+        if who is None:
+            raise Denied(403, "you have no role here any more: gateway.admin.login says who has", told=True,
+                         who=session.name)  # fmt: skip
+        if changes:
+            ours = origin is None or origin == self._door.url()
+            if not ours or csrf is None or not hmac.compare_digest(csrf.encode("latin-1"), session.csrf.encode()):
+                what = f"a change by a browser needs the header {CSRF}: GET /v1/whoami says it"
+                raise Denied(403, what, told=True, who=who.name)
+        return self._may(who, role)
+
+    def guess(self, peer: str) -> None:
+        """One more. Raises Denied where there were too many."""
+        wait = self._wait(peer)
+        if wait:
+            raise Denied(429, f"too many attempts from {peer}: wait {wait} s", ("retry-after", str(wait)))
+        self._guessed(peer)
+
+    def _may(self, who: Who, role: str) -> Who:
+        if not may(who.role, role):
+            what = f"{who.name} has the role {who.role}: this needs {' or '.join(MAY[role])}"
+            raise Denied(403, what, told=True, who=who.name)
+        return who
+
+    def _program(self, authorization: Sequence[str]) -> Who | None:
+        """A program that shows a token of the issuer. Raises Denied when it is somebody without a role."""
+        if self._door is None or self._door.login() is None or len(authorization) != 1:
+            return None
+        scheme, _, token = authorization[0].partition(" ")
+        if scheme.lower() != "bearer" or token.count(".") != 2:
+            return None
+        found = self._door.provider.program(token.strip().encode("latin-1"))
+        if isinstance(found, str):
+            return None
+        name = self._door.provider.words(found.claims)
+        who = who_is(name, looked_at(found.claims), self._door.login(), "token")
+        if who is None:
+            raise Denied(403, "this token's bearer has no role here: gateway.admin.login says who has", told=True,
+                         who=name)  # fmt: skip
+        return who
 
     def _find(self, authorization: Sequence[str]) -> Who | None:
         """All keys are compared, whichever fits: the time says nothing about them."""

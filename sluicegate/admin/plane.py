@@ -9,8 +9,9 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import os
+import ssl
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Protocol
 
 from sluicegate import __version__
@@ -21,6 +22,7 @@ from sluicegate.admin import explain as explain_resource
 from sluicegate.admin import gateway as gateway_resource
 from sluicegate.admin import keys as keys_resource
 from sluicegate.admin import ledger as ledger_resource
+from sluicegate.admin import login as login_resource
 from sluicegate.admin import metrics as metrics_resource
 from sluicegate.admin import openapi as openapi_resource
 from sluicegate.admin import pools as pools_resource
@@ -28,8 +30,10 @@ from sluicegate.admin.base import OPEN, Gateway, Route, Who, Wrong
 from sluicegate.admin.gate import Gate, loopback
 from sluicegate.admin.ledger import REFUSED_S, Tail
 from sluicegate.admin.live import counts
+from sluicegate.admin.login import Door, Provider
 from sluicegate.admin.server import RETRY_S, SOCKET, Server
-from sluicegate.core.settings import Admin
+from sluicegate.admin.sessions import Sessions
+from sluicegate.core.settings import Admin, Login
 from sluicegate.core.settings import Gateway as Settings
 from sluicegate.core.snapshot import Directory, Snapshot
 
@@ -40,12 +44,19 @@ class Keeper(Gateway, Protocol):
     directory: Directory
     snapshot: Snapshot
     drained: frozenset[str]
+    on_adopted: list[Callable[[], None]]
 
     @property
     def settings(self) -> Settings: ...
     @property
     def say(self) -> Callable[..., None]: ...
     def watch_refused(self, for_s: float) -> None: ...
+
+
+class Issuer(Provider, Protocol):
+    """Told what is in force."""
+
+    def adopt(self, issuers: Sequence[Any], login: Login | None) -> None: ...
 
 
 class Book(Protocol):
@@ -67,6 +78,7 @@ class Beside:
         ledger: Callable[[str], Any],
         tail: Tail | None = None,
         audit: Book | None = None,
+        provider: Issuer | None = None,
     ) -> None:
         self.render = render
         self.content_type = content_type
@@ -74,6 +86,7 @@ class Beside:
         self.ledger = ledger
         self.tail = tail or Tail()
         self.audit = audit
+        self.provider = provider
 
 
 class Plane:
@@ -85,6 +98,8 @@ class Plane:
         self._tcp: Server | None = None
         self._trying: asyncio.Task[Any] | None = None
         self._data = ""
+        self._port = 0
+        self._tls: ssl.SSLContext | None = None
 
     async def start(self, keeper: Keeper) -> None:
         """Listen. Raises OSError when there can be no Unix socket."""
@@ -109,12 +124,37 @@ class Plane:
         self._data = keeper.settings.data
         self._unix = Server(every(keeper, self._beside, OPEN), None, log, audit=audit)
         await self._unix.listen_unix(keeper.settings.data)
-        gate = Gate(lambda: keeper.settings.admin, lambda: keeper.directory.secrets, time.monotonic)
-        mine = every(keeper, self._beside, OPEN if loopback(where.host) else "viewer")
+        door = self._door(keeper)
+        gate = Gate(lambda: keeper.settings.admin, lambda: keeper.directory.secrets, time.monotonic, door)
+        mine = every(keeper, self._beside, OPEN if loopback(where.host) else "viewer", door)
         if not keeper.settings.telemetry.prometheus:
             mine = [route for route in mine if route.path != "/metrics"]
         self._trying = asyncio.get_running_loop().create_task(
             self._listen(keeper, where, lambda: Server(mine, gate, log, denied, audit))
+        )
+
+    def _door(self, keeper: Keeper) -> Door | None:
+        """Where people log in, if anybody ever may."""
+        provider = self._beside.provider
+        if provider is None:
+            return None
+
+        def adopted() -> None:
+            admin = keeper.settings.admin
+            provider.adopt(keeper.snapshot.issuers, admin.login)
+            if self._tls is not None and admin.tls is not None:
+                with contextlib.suppress(OSError):  # looked at when the configuration was; new connections have it
+                    self._tls.load_cert_chain(admin.tls.certificate, admin.tls.key)
+
+        def url() -> str:
+            admin = keeper.settings.admin
+            host = f"[{admin.host}]" if ":" in admin.host else admin.host
+            return admin.public_url or f"http{'s' if admin.tls else ''}://{host}:{self._port}"
+
+        keeper.on_adopted.append(adopted)
+        adopted()
+        return Door(
+            provider, Sessions(time.monotonic), lambda: keeper.settings.admin.login, url, self._beside.audit, keeper.say
         )
 
     async def _listen(self, keeper: Keeper, where: Admin, made: Callable[[], Server]) -> None:
@@ -122,9 +162,14 @@ class Plane:
         while True:
             server = made()
             try:
-                if not loopback(where.host) and not keeper.settings.admin.keys:
+                admin = keeper.settings.admin
+                if where.tls is not None and self._tls is None:
+                    self._tls = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+                    self._tls.minimum_version = ssl.TLSVersion.TLSv1_2
+                    self._tls.load_cert_chain(where.tls.certificate, where.tls.key)
+                if not loopback(where.host) and not admin.keys and admin.login is None:
                     raise OSError(0, "others reach this address and nobody has a key: declare gateway.admin.keys")
-                port = await server.listen_tcp(where.host, where.port)
+                port = self._port = await server.listen_tcp(where.host, where.port, self._tls)
             except OSError as e:
                 if not told:
                     error = (e.strerror or "error").lower()
@@ -167,9 +212,10 @@ class Rarely:
         return True
 
 
-def every(keeper: Keeper, beside: Beside, metrics: str = OPEN) -> list[Route]:
-    """All routes. `metrics`: the role that /metrics needs."""
+def every(keeper: Keeper, beside: Beside, metrics: str = OPEN, door: Door | None = None) -> list[Route]:
+    """All routes. `metrics`: the role that /metrics needs; `door`: where people log in."""
     found = [
+        *login_resource.routes(door),
         *gateway_resource.routes(keeper),
         *pools_resource.routes(keeper),
         *consumers_resource.routes(keeper),

@@ -19,6 +19,7 @@ import struct
 import sys
 from collections import Counter
 from collections.abc import Awaitable, Callable, Mapping, Sequence
+from functools import partial
 from typing import Any
 from urllib.parse import parse_qsl, unquote
 
@@ -26,6 +27,7 @@ import msgspec
 
 from sluicegate.admin.base import OPEN, Asked, Audit, Reply, Route, Stream, Who, Wrong, wrong
 from sluicegate.admin.gate import Denied, Gate
+from sluicegate.admin.sessions import CSRF
 
 SOCKET = "control.sock"
 HEAD_BYTES = 8 * 1024
@@ -40,10 +42,12 @@ EACH = 32
 STREAMS = 16
 """Answers without an end."""
 
-STATUS = {200: "OK", 201: "Created", 400: "Bad Request", 401: "Unauthorized", 403: "Forbidden", 404: "Not Found",
-          405: "Method Not Allowed", 408: "Request Timeout", 409: "Conflict", 411: "Length Required",
-          412: "Precondition Failed", 413: "Content Too Large", 421: "Misdirected Request", 429: "Too Many Requests",
-          500: "Internal Server Error", 503: "Service Unavailable"}  # fmt: skip
+STATUS = {200: "OK", 201: "Created", 302: "Found", 303: "See Other", 400: "Bad Request", 401: "Unauthorized",
+          403: "Forbidden", 404: "Not Found", 405: "Method Not Allowed", 408: "Request Timeout", 409: "Conflict",
+          411: "Length Required", 412: "Precondition Failed", 413: "Content Too Large", 421: "Misdirected Request",
+          429: "Too Many Requests", 500: "Internal Server Error", 503: "Service Unavailable"}  # fmt: skip
+
+POLICY = "default-src 'none'; frame-ancestors 'none'; base-uri 'none'; form-action 'self'"
 
 _REQUEST = re.compile(rb"([A-Z]{1,16}) (/[!-~]*) HTTP/1\.[01]\r\n")
 _LENGTH = re.compile(r"[0-9]{1,9}")
@@ -224,13 +228,20 @@ class Server:
         method = "GET" if head.method == "HEAD" else head.method
         route, parts, others = self._find(method, head.path)
         if self._gate is None:
-            who = Who(_user(writer), "owner")
+            who, cookies, csrf = Who(_user(writer), "owner", kind="uid"), {}, ""
         else:
             self._gate.called(head.one("host"))
             # Who has no key is told nothing about what there is, and what not.
             role = route.role if route is not None else "viewer"
+            cookies = _cookies(head)
+            session = self._gate.session(cookies) if not head.all("authorization") and role != OPEN else None
+            csrf = session.csrf if session is not None else ""
             try:
-                who = self._gate.who(_peer(writer), head.all("authorization"), role)
+                if session is not None:
+                    shown = head.one(CSRF), head.one("origin")
+                    who = self._gate.logged_in(session, role, method != "GET", *shown)
+                else:
+                    who = self._gate.who(_peer(writer), head.all("authorization"), role)
             except Denied as e:
                 if e.told and self._denied is not None:
                     await self._denied(_peer(writer), e.who, f"{head.method} {head.path}", e.status)
@@ -248,7 +259,10 @@ class Server:
             body = await _body(route, head, reader, writer)
             if not route.notes:
                 await book.begin()
-            answer: Any = await route.handler(Asked(who, parts, query, body, book.note, _expected(head)))
+            answer: Any = await route.handler(Asked(
+                who, parts, query, body, book.note, _expected(head), _peer(writer), cookies, csrf,
+                partial(self._gate.guess, _peer(writer)) if self._gate is not None else _nothing,
+            ))  # fmt: skip
         except Wrong as e:
             await book.end("refused", e.status, e.message)
             if changes and self._log is not None:
@@ -282,6 +296,23 @@ class Server:
             if match:
                 others.append(route.method)
         return None, (), others
+
+
+def _cookies(head: Head) -> dict[str, str]:
+    """Of two of one name neither is believed: one of them may be somebody else's."""
+    found: dict[str, str] = {}
+    twice = set()
+    for line in head.all("cookie"):
+        for part in line.split(";"):
+            name, _, value = part.strip().partition("=")
+            if name in found:
+                twice.add(name)
+            found[name] = value
+    return {name: value for name, value in found.items() if name not in twice}
+
+
+def _nothing() -> None:
+    """No guess is counted on the Unix socket."""
 
 
 class _Book:
@@ -341,7 +372,8 @@ def pattern(path: str) -> re.Pattern[str]:
 def _head(status: int, content_type: str, *headers: tuple[str, str]) -> bytes:
     lines = [
         f"HTTP/1.1 {status} {STATUS[status]}", f"content-type: {content_type}", "cache-control: no-store",
-        "x-content-type-options: nosniff", "content-security-policy: default-src 'none'", "connection: close",
+        "x-content-type-options: nosniff", "referrer-policy: no-referrer", f"content-security-policy: {POLICY}",
+        "connection: close",
         *(f"{name}: {value}" for name, value in headers),
     ]  # fmt: skip
     return ("\r\n".join(lines) + "\r\n\r\n").encode()
@@ -374,6 +406,8 @@ def _query(route: Route, text: str) -> Any:
     except ValueError:
         raise Wrong(400, "the query is damaged: write name=value&name=value") from None
     for name, value in pairs:
+        if name not in fields and getattr(route.query, "loose", False):
+            continue
         if name not in fields:
             raise Wrong(400, f'there is no parameter "{name[:64]}"; there are: {", ".join(fields)}')
         if isinstance(fields[name].default_factory, type) and fields[name].default_factory is list:

@@ -589,6 +589,38 @@ class Page(msgspec.Struct, forbid_unknown_fields=True):
     most: int = 100
 
 
+class Whoami(msgspec.Struct):
+    """Whoever asks. `kind`: key, login, token or uid; `may`: what paths can need."""
+
+    name: str
+    role: str
+    tenant: str
+    kind: str
+    may: list[str]
+    csrf: str
+
+
+class Callback(msgspec.Struct):
+    """What an issuer sends along; there may be more."""
+
+    loose: ClassVar[bool] = True
+
+    state: str = ""
+    code: str = ""
+    error: str = ""
+
+
+class Leave:
+    """The form of our own page."""
+
+    raw: ClassVar[bool] = True
+
+    @staticmethod
+    def schema() -> dict[str, Any]:
+        """JSON schema."""
+        return {"type": "object", "properties": {"csrf": {"type": "string"}}}
+
+
 class AuditAsked(msgspec.Struct, forbid_unknown_fields=True):
     """Which part of the log: entries after this number."""
 

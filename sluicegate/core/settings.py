@@ -214,6 +214,28 @@ class OperatorKey:
 
 
 @dataclass(frozen=True, slots=True)
+class LoginRule:
+    """Who of those that an issuer knows has a role here."""
+
+    role: str
+    claim: str
+    "groups, roles, or users: their `oid` or `sub`."
+    values: tuple[str, ...]
+    tenant: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Login:
+    """How people come in, and programs with tokens."""
+
+    issuer: str
+    client_id: str
+    rules: tuple[LoginRule, ...]
+    "In order: the first that holds decides."
+    client_secret: Secret | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class Admin:
     """Where metrics and the management API listen, in the keeper."""
 
@@ -222,6 +244,10 @@ class Admin:
     hosts: tuple[str, ...] = ()
     "Names by which it may be called, besides localhost and addresses."
     keys: tuple[OperatorKey, ...] = ()
+    tls: TlsFiles | None = None
+    public_url: str = ""
+    "How browsers call it; empty: by its address."
+    login: Login | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -931,8 +931,8 @@ def for_workers(snapshot: Snapshot, away: Iterable[str], numbers: Sequence[int] 
         )
         snapshot = replace(snapshot, instances=instances, identities=())
     gateway = snapshot.gateway
-    if gateway.admin.keys or gateway.telemetry.alerts:
-        admin, telemetry = replace(gateway.admin, keys=()), replace(gateway.telemetry, alerts=())
+    if gateway.admin.keys or gateway.admin.login or gateway.telemetry.alerts:
+        admin, telemetry = replace(gateway.admin, keys=(), login=None), replace(gateway.telemetry, alerts=())
         snapshot = replace(snapshot, gateway=replace(gateway, admin=admin, telemetry=telemetry))
     return drained.without(snapshot, away)
 

@@ -21,14 +21,14 @@ from sluicegate.spec.book import families, window
 from sluicegate.spec.capacity import BoundarySpec, DeploymentSpec, InstanceSpec
 from sluicegate.spec.forms import Use
 from sluicegate.spec.front import Files, front
-from sluicegate.spec.issuers import check, issuer
+from sluicegate.spec.issuers import Guid, check, issuer
 from sluicegate.spec.kinds import Context, closest, quoted
 from sluicegate.spec.language import Document
 from sluicegate.spec.offered import LATER, has, offered, problem
 from sluicegate.spec.pools import Offers
 from sluicegate.spec.prices import price
 from sluicegate.spec.problems import Path, Severity
-from sluicegate.spec.process import AdminSpec, GatewaySpec, TelemetrySpec
+from sluicegate.spec.process import AdminSpec, GatewaySpec, TelemetrySpec, WhoSpec
 from sluicegate.spec.reach import ModelSpec, TimeoutsSpec
 from sluicegate.spec.references import Wrong
 from sluicegate.spec.regions import answers_from
@@ -152,9 +152,62 @@ class Compiler:
             spec.address.port,
             spec.hosts,
             tuple(settings.OperatorKey(name, o.role, o.key.value, o.tenant) for name, o in spec.keys.items()),
+            self.admin_tls(spec),
+            spec.public_url or "",
+            self.login(spec),
         )
 
-    def tenant_of(self, at: Path, role: str, tenant: str) -> None:
+    def admin_tls(self, spec: AdminSpec) -> settings.TlsFiles | None:
+        if spec.tls is None:
+            return None
+        tls = settings.TlsFiles(self.path(spec.tls.certificate), self.path(spec.tls.key))
+        self.check_certificate(tls, ("gateway", "admin", "tls"))
+        return tls
+
+    def login(self, spec: AdminSpec) -> settings.Login | None:
+        """Passwords and sessions never cross a network in the clear."""
+        at: Path = ("gateway", "admin", "login")
+        login = spec.login
+        if login is None:
+            return None
+        issuers = self.document.issuers
+        declared = issuers.get(login.issuer)
+        if declared is None and not self.cx.problems.damaged(("issuers",)):
+            here: Path = (*at, "issuer")
+            what = f"no issuer is called {self.cx.shown(here, login.issuer)}{closest(login.issuer, issuers)}"
+            self.cx.say(here, what, f"declared: {', '.join(issuers)}" if issuers else "declare it under issuers:")
+        elif declared is not None and declared.jwks is not None:
+            what = f"{quoted(login.issuer)} names its keys itself, so nobody knows where its people log in"
+            self.cx.say((*at, "issuer"), what, f"remove issuers.{login.issuer}.jwks: its discovery document says both")
+        rules: list[settings.LoginRule] = []
+        for role, who in (("owner", login.owners), ("operator", login.operators), ("auditor", login.auditors)):
+            rules += rules_of(role, who)
+        for tenant, who in login.tenant_admins.items():
+            self.tenant_of((*at, "tenant_admins", tenant), "tenant_admin", tenant, key=True)
+            rules += rules_of("tenant_admin", who, tenant)
+        rules += rules_of("viewer", login.viewers)
+        if not rules and not self.cx.problems.damaged(at):
+            self.cx.say(
+                at, "lets nobody in", "write owners: {groups: [...]}, or operators, auditors, viewers", key=True
+            )
+        if spec.public_url is not None:
+            host = spec.public_url.partition("://")[2].partition("/")[0]
+            near = host.startswith(("127.0.0.1", "localhost", "[::1]"))
+            if not spec.public_url.startswith("https://") and not near:
+                self.cx.say(("gateway", "admin", "public_url"), "is not https://", "log in by https:// only")
+            if "/" in spec.public_url.partition("://")[2]:
+                what = "has a path: the management API has none before its own"
+                self.cx.say(("gateway", "admin", "public_url"), what, "write only its address")
+        elif spec.address.host not in ("127.0.0.1", "::1", "localhost"):
+            what = "others reach this address, and it is not said how browsers call it"
+            self.cx.say(at, what, "write gateway.admin.public_url: https://admin.contoso.example", key=True)
+        client = login.client_id
+        if not client and declared is not None:
+            ids = [a for a in declared.audience if re.fullmatch(Guid.pattern, a)]
+            client = (ids or list(declared.audience))[0]
+        return settings.Login(login.issuer, client, tuple(rules), login.client_secret)
+
+    def tenant_of(self, at: Path, role: str, tenant: str, key: bool = False) -> None:
         """Who speaks for a tenant names it, and nobody else does."""
         tenants = self.document.tenants
         if role == "tenant_admin" and not tenant:
@@ -163,9 +216,9 @@ class Compiler:
             what = f"has no effect on the role {role}"
             self.cx.say((*at, "tenant"), what, "remove it, or write role: tenant_admin", key=True)
         elif tenant and tenants and tenant not in tenants:
-            here: Path = (*at, "tenant")
-            what = f"no tenant is called {self.cx.shown(here, tenant)}{closest(tenant, tenants)}"
-            self.cx.say(here, what, f"declared: {', '.join(tenants)}")
+            where: Path = at if key else (*at, "tenant")
+            what = f"no tenant is called {self.cx.shown(where, tenant)}{closest(tenant, tenants)}"
+            self.cx.say(where, what, f"declared: {', '.join(tenants)}", key=key)
 
     def check_certificate(self, tls: settings.TlsFiles, at: Path) -> None:
         if self.readable(tls.certificate, (*at, "certificate")) and self.readable(tls.key, (*at, "key")):
@@ -519,6 +572,14 @@ def bounds(name: str, spec: BoundarySpec) -> Boundary:
     """As the Snapshot has it."""
     regions = tuple("*" if region == "*" else plain(region) for region in spec.regions)
     return Boundary(name, regions, Endpoint().write(spec.url) if spec.url else "")
+
+
+def rules_of(role: str, who: WhoSpec | None, tenant: str = "") -> list[settings.LoginRule]:
+    """What claims of somebody must hold for this role."""
+    if who is None:
+        return []
+    given = (("groups", who.groups), ("roles", who.roles), ("users", who.users))
+    return [settings.LoginRule(role, claim, values, tenant) for claim, values in given if values]
 
 
 def merged(own: TimeoutsSpec, defaults: TimeoutsSpec) -> settings.Timeouts:

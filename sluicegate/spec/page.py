@@ -55,6 +55,7 @@ def _section(name: str, section: Section, shown: dict[type, str]) -> Iterator[st
     yield "| key | value | default | what |"
     yield "|---|---|---|---|"
     inner: list[tuple[str, Section]] = []
+    soon: dict[type, str] = {}
     for key, (kind, field) in section.fields.items():
         start = key if name == "(top)" else f"{name}.{key}"
         below = [(start + deeper, found) for deeper, found in kind.below() if isinstance(found, Section)]
@@ -64,7 +65,7 @@ def _section(name: str, section: Section, shown: dict[type, str]) -> Iterator[st
         state = "required" if key in section.required else state
         value = _short(kind)
         if below:
-            there = _anchor(shown.get(below[0][1].cls, below[0][0]))
+            there = _anchor(shown.get(below[0][1].cls) or soon.setdefault(below[0][1].cls, below[0][0]))
             word = "section" if isinstance(kind, Section | Named) else value
             value = f"[{word}](#{there})" if word == "section" else f"{word}; [map](#{there})"
         yield f"| `{key}` | {value} | {state} | {docs[field.name]} |".replace("\n", " ")

@@ -121,10 +121,53 @@ class OperatorSpec:
 
 
 @dataclass(frozen=True, slots=True)
+class AdminTls:
+    """Certificate and key of the management API."""
+
+    certificate: Annotated[str, Text("a path to a PEM file", 4096)]
+    "PEM file with the certificate and its chain."
+    key: Annotated[str, Text("a path to a PEM file", 4096)]
+    "PEM file with the private key, without passphrase."
+
+
+@dataclass(frozen=True, slots=True)
+class WhoSpec:
+    """Who of those that the issuer knows: one of these is enough."""
+
+    groups: Annotated[tuple[str, ...], Listing(Text("an id of a group", 256))] = ()
+    "Of the claim `groups`: ids, which do not change, rather than names."
+    roles: Annotated[tuple[str, ...], Listing(Text("a role of an application", 256))] = ()
+    "Of the claim `roles`."
+    users: Annotated[tuple[str, ...], Listing(Text("an id of somebody", 256))] = ()
+    "Of the claims `oid` and `sub`: ids, never names or addresses, which others may get later."
+
+
+@dataclass(frozen=True, slots=True)
+class LoginSpec:
+    """Who may use the management API as whom an issuer says they are: people by a page, programs by a token."""
+
+    issuer: Annotated[str, Name()]
+    "One of `issuers`, of which its discovery document is known."
+    client_id: Annotated[str, Text("an id of an application", 256)] = ""
+    """What this gateway is called there: tokens of people who log in are made for it. Left out: the audience of the
+    issuer, an id of an application if it has one."""
+    client_secret: Annotated[Secret, Hidden("the secret of that application")] | None = None
+    "A reference to its secret; left out: it has none (PKCE is used either way)."
+    owners: WhoSpec | None = None
+    "They may everything."
+    operators: WhoSpec | None = None
+    "They change what runs."
+    auditors: WhoSpec | None = None
+    "They see, and read who changed what."
+    viewers: WhoSpec | None = None
+    "They see."
+    tenant_admins: Annotated[Mapping[str, WhoSpec], Keys("tenant")] = field(default_factory=dict)
+    "By tenant, who sees and changes its consumers."
+
+
+@dataclass(frozen=True, slots=True)
 class AdminSpec:
     """Where metrics and the management API listen."""
-
-    later: ClassVar = ("login",)
 
     address: Annotated[Bind, Address()] = Bind(_G.admin.host, _G.admin.port)
     "Host and port. Metrics need no credential while it is on loopback; everything else needs one of `keys`."
@@ -132,6 +175,12 @@ class AdminSpec:
     "Names by which it is called. Addresses and localhost always work; requests for any other name are refused."
     keys: Annotated[Mapping[str, OperatorSpec], Keys("operator")] = field(default_factory=dict)
     "Who may use the management API from elsewhere. The Unix socket in `data` needs no key: it is its owner's alone."
+    tls: AdminTls | None = None
+    "Certificate and key; without it the listener speaks plain HTTP."
+    public_url: Annotated[str, PublicUrl()] | None = None
+    "How browsers call it, for the way back from a login: https://admin.contoso.example. Left out: by its address."
+    login: LoginSpec | None = None
+    "People by an issuer of tokens, and programs, too."
 
 
 @dataclass(frozen=True, slots=True)

@@ -80,19 +80,21 @@ async def fetch(
     within_s: float = WITHIN_S,
     link_local: bool = False,
     contexts: Contexts | None = None,
+    ca: str | None = None,
 ) -> Answer:
     """The answer, whatever its status. `link_local`: such addresses are allowed, because this is where tokens are
-    handed out. Raises Unreachable."""
+    handed out. `ca`: PEM file with the authorities of its certificate, None: the system's. Raises Unreachable."""
     try:
         async with asyncio.timeout(within_s):
-            return await _fetch(method, url, headers or {}, body, link_local, contexts or Contexts())
+            return await _fetch(method, url, headers or {}, body, link_local, contexts or Contexts(), ca)
     except TimeoutError:
         raise Unreachable(f"no answer within {within_s:g} s") from None
 
 
 async def _fetch(
-    method: str, url: str, headers: Mapping[str, str], body: bytes, link_local: bool, contexts: Contexts
-) -> Answer:
+    method: str, url: str, headers: Mapping[str, str], body: bytes, link_local: bool, contexts: Contexts,
+    ca: str | None,
+) -> Answer:  # fmt: skip
     parts = urlsplit(url)
     host = parts.hostname or ""
     try:
@@ -115,7 +117,7 @@ async def _fetch(
     tls = None
     if parts.scheme == "https":
         try:
-            tls = contexts.get(None)
+            tls = contexts.get(ca)
         except ssl.SSLError:
             raise Unreachable("this machine has no authorities to check its certificate") from None
     reader, writer = await _connected(host, port, tls, link_local)

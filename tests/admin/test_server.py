@@ -159,7 +159,7 @@ def test_every_change_is_written_down_with_who_and_what_became_of_it(tmp_path: P
         log=lambda who, route, path, status, error: said.append((who, route.id, path, status, error)),
         complaints=complaints,
     )
-    assert {who for who, *_ in said} == {Who(f"uid {os.getuid()}", "owner")}
+    assert {who for who, *_ in said} == {Who(f"uid {os.getuid()}", "owner", kind="uid")}
     assert [(what, path, status) for _, what, path, status, _ in said] == [
         ("do", "/things/weu/gpt-4o/do", 200), ("refuses", "/refuses", 409), ("breaks", "/breaks", 500),
         ("tell", "/things/a/tell", 400),

@@ -51,7 +51,7 @@ def test_every_edge_says_in_words_what_it_is():
     assert all(edge.says and set(edge.carries) <= set(LABELS) for edge in checked(EDGES))
 
 
-OTHER = {"boundaries.NAME.url", "gateway.public_url"}
+OTHER = {"boundaries.NAME.url", "gateway.public_url", "gateway.admin.public_url"}
 """Told to clients, never called."""
 
 PLACES = ("region", "url", "endpoint", "to", "data", "host", "authority")

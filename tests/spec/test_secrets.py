@@ -111,7 +111,7 @@ def test_every_field_that_holds_a_secret_is_hidden():
                 names.append(key)
         return names
 
-    assert walk(Section(Document)) == ["key", "keys", "secrets", "to"]
+    assert sorted(walk(Section(Document))) == ["client_secret", "key", "keys", "secrets", "to"]
 
 
 SINK = "telemetry: {alerts: [{to: '%s'}]}\n"
