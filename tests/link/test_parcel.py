@@ -117,7 +117,8 @@ def test_ten_thousand_consumers_travel_quickly_enough_to_be_compiled_beside_traf
     packed = pack(SNAPSHOT, Directory(DIRECTORY.secrets, many))
     assert len(packed) < 1_500_000
     who = Callers(unpack(packed)[1])
-    assert isinstance(next(iter(who._by_digest.values())), Consumer)
+    found = who.owner((7).to_bytes(16, "big"))
+    assert isinstance(found, Consumer) and (found.number, found.name) == (7, entry.name)
 
 
 def test_what_many_say_travels_once_and_is_one_object_when_it_arrives():
@@ -176,7 +177,9 @@ def test_a_change_leads_where_the_whole_directory_would(moves: list[tuple[str, i
     after_ = Directory(DIRECTORY.secrets, tuple(now.values()))
 
     def seen(callers: Callers) -> object:
-        keyed = {d: (c.number, c.models, c.everything) for d, c in callers._by_digest.items()}
+        found = {d: callers.owner(d) for d in callers._by_digest}
+        keyed = {d: (c.number, c.name, c.models, c.everything) for d, c in found.items() if c is not None}
+        assert len(keyed) == len(found)
         hits = [[sorted(r.consumer.name for r in callers._rules.hits(who, rank)) for who in WHO] for rank in (1, 2)]
         return keyed, hits, sorted((r.consumer.number, r.consumer.models) for r in callers._rules.all())
 

@@ -1,0 +1,82 @@
+"""Many consumers that say the same: held as what is their own, and each is itself when it asks."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+
+from sluicegate.core import caller as caller_module
+from sluicegate.core.caller import Callers, digest
+from sluicegate.core.limits.base import LimitSpec
+from sluicegate.core.secret import Secret
+from sluicegate.core.snapshot import Change, ConsumerEntry, Directory, TenantEntry
+
+SECRET = Secret("s" * 64)
+LIMIT = (LimitSpec("concurrency", 3),)
+TENANT = TenantEntry(1, "retail", LIMIT, labels=(("area", "shops"),), boundary="eu")
+
+
+def key(n: int) -> bytes:
+    return b"key %d" % n
+
+
+def entries(count: int) -> tuple[ConsumerEntry, ...]:
+    """Two kinds, in turn; half of their fields equal and not the same objects, as a directory might have them."""
+    found = []
+    for n in range(count):
+        tenant, models = ("retail", ("chat",)) if n % 2 else ("default", tuple(sorted({"chat", "embed"})))
+        found.append(ConsumerEntry(n + 1, f"app-{n}", tenant, models, (digest(key(n), SECRET),), labels=(("k", "v"),)))
+    return tuple(found)
+
+
+def callers(count: int = 100) -> Callers:
+    return Callers(Directory((SECRET,), entries(count), (TENANT,)), "westeurope")
+
+
+def test_each_is_itself_and_says_what_all_of_its_kind_say():
+    table = callers()
+    alone = {
+        n: Callers(Directory((SECRET,), (e,), (TENANT,)), "westeurope").find(key(n)) for n, e in enumerate(entries(100))
+    }
+    for n in range(100):
+        found, wanted = table.find(key(n)), alone[n]
+        assert found is not None and wanted is not None
+        for name in ("number", "name", "tenant", "models", "boundary", "ruled", "limits", "everything"):
+            assert getattr(found, name) == getattr(wanted, name), name
+        assert (found.context.boundary, found.context.labels, found.context.region) == (
+            wanted.context.boundary, wanted.context.labels, wanted.context.region)  # fmt: skip
+        assert table.owner(digest(key(n), SECRET)) is found and table.called(f"app-{n}") is found
+        assert table.name(n + 1) == f"app-{n}"
+    assert table.find(b"nobody") is None and table.name(1000) is None and table.called("nobody") is None
+    assert len({id(held.like) for held in table._by_digest.values()}) == 2
+
+
+def test_two_of_them_are_two_however_many_asked_in_between(monkeypatch: pytest.MonkeyPatch):
+    """Who asked of late is kept, and forgotten: nobody is taken for another, nor for two."""
+    monkeypatch.setattr(caller_module, "LIVE", 2)
+    table = callers()
+    for n in range(50):
+        same, other = table.who([key(n), key(n)]), table.who([key(n), key(n + 1)])
+        assert not isinstance(same, str) and same.name == f"app-{n}"
+        assert other == "credential.ambiguous"
+        two = Callers(
+            Directory((SECRET,), (replace(entries(1)[0], digests=(digest(b"a", SECRET), digest(b"b", SECRET))),))
+        )
+        found = two.who([b"a", b"b"])
+        assert not isinstance(found, str) and found.number == 1, "two keys of one consumer"
+    assert len(table._bound) <= 2
+
+
+def test_a_change_touches_whom_it_names_and_a_move_everybody():
+    before = callers()
+    one = before.find(key(7))
+    changed = replace(entries(100)[7], models=("other",))
+    after = before.altered(Change((), (changed,)))
+    found, neighbour = after.find(key(7)), after.find(key(9))
+    assert one is not None and found is not None and neighbour is not None
+    assert found.models == {"other"} and one.models == {"chat"} and neighbour.models == {"chat"}
+    gone = after.altered(Change((digest(key(7), SECRET),), ()))
+    assert gone.find(key(7)) is None and after.find(key(7)) is found
+    after.move("swedencentral")
+    assert {after.find(key(n)).context.region for n in range(100)} == {"swedencentral"}  # type: ignore[union-attr]
