@@ -214,6 +214,9 @@ def _full(r: dict[str, Any]) -> str:
             f"  attempt {n}     {a['deployment']}: {what}{status}, after {_ms(a['after_us'])} ms, "
             f"{_ms(a['took_us'])} ms, charged to {a['charged_to']}"
         )
+        places = (("declared", "declared"), ("its answer names", "region"))
+        where = ", ".join(f"{word} {a[key]}" for word, key in places if a.get(key))
+        say("", where)
     for decision in r["trail"]:
         say("decided", decision)
     return "\n".join(lines)

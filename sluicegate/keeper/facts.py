@@ -7,6 +7,7 @@ import time
 from collections.abc import Mapping, Sequence
 
 from sluicegate import __version__
+from sluicegate.core.alerts import KINDS
 from sluicegate.keeper.backlog import backlog
 from sluicegate.keeper.keeper import Keeper
 from sluicegate.keeper.mover import Moving
@@ -38,6 +39,8 @@ def facts(keeper: Keeper, moving: Moving) -> list[Fact]:
          [({"state": state}, number) for state, number in sorted(keeper.reloads.items())]),
         ("sluicegate_deployments_drained", "gauge", "Deployments an operator took out of their pools.",
          [({}, len(keeper.drained))]),
+        ("sluicegate_alerts", "gauge", "What is the matter now, by kind of alert.",
+         [({"kind": kind}, sum(k == kind for k, _ in keeper.alerts.matters)) for kind in KINDS]),
         ("sluicegate_access_log_dropped_total", "counter", "Lines of the access log that found no room or no file.",
          [({}, keeper.log.dropped if keeper.log else 0)]),
         ("sluicegate_resident_bytes", "gauge", "Resident memory, by process.",

@@ -122,7 +122,7 @@ def _fallback(ground: Ground, boundary: str) -> Iterator[End]:
 
 
 def _records(ground: Ground, boundary: str) -> Iterator[End]:
-    yield ground.here("journal and ledger in gateway.data")
+    yield ground.here("journal, ledger, directory and audit log in gateway.data")
 
 
 def _access_log(ground: Ground, boundary: str) -> Iterator[End]:
@@ -183,7 +183,7 @@ EDGES: tuple[Edge, ...] = (
     Edge("platform", (PROMPT,), "to another deployment by Azure's own spillover", _platform),
     Edge("rollout", (PROMPT,), "to the other arm of a rollout", _rollout, ("models.NAME.rollout.to",)),
     Edge("fallback", (PROMPT,), "to another model", _fallback),
-    Edge("records", (METADATA,), "into the journal and the ledger", _records),
+    Edge("records", (METADATA,), "into what is kept: journal, ledger, directory, audit log", _records),
     Edge("access_log", (METADATA,), "into the access log", _access_log, ("telemetry.access_log",)),
     Edge("metrics", (COUNTERS,), "to who reads the metrics", _metrics),
     Edge("admin", (METADATA,), "to operators", _admin),

@@ -20,7 +20,7 @@ from sluicegate.spec.language import Document
 from sluicegate.spec.matching import Matches, looked_at, misspelt
 from sluicegate.spec.problems import Path, Severity
 from sluicegate.spec.regions import areas
-from sluicegate.spec.skus import PROVISIONED
+from sluicegate.spec.skus import LEVELS, PROVISIONED, SKUS
 from sluicegate.spec.units import Duration
 from sluicegate.spec.values import Url
 
@@ -312,6 +312,32 @@ def overrides(sight: Sight) -> Iterator[Finding]:
                     yield Finding(at, "note", f"overrides what follows from {declared.sku}")
 
 
+def claimed(sight: Sight) -> Iterator[Finding]:
+    """Prompts that are said to stay nearer than the kind of deployment keeps them, where a boundary relies on it."""
+    if not sight.document.boundaries:
+        return
+    for d in sight.snapshot.deployments:
+        given = sight.document.instances[sight.instance(d).name].deployments[d.name].processing
+        if given is not None and LEVELS.index(given) < LEVELS.index(SKUS[d.sku].processing):
+            what = f"{d.sku} is processed {SKUS[d.sku].processing}, and boundaries take it for {given} (F7)"
+            hint = "remove it, unless Azure promises you that in writing; the proof of residency names it as assumed"
+            yield Finding((*sight.path(d), "processing"), "warning", what, hint)
+
+
+def global_pool(sight: Sight) -> Iterator[Finding]:
+    """Global or data zone deployments of several regions: each of them is balanced over the same machines already."""
+    for model in sight.snapshot.models:
+        for kind in ("GlobalStandard", "DataZoneStandard"):
+            same = [d for d in sight.members(model) if d.sku == kind and sight.instance(d).provider in AZURES]
+            regions = {sight.instance(d).region for d in same}
+            zones = {areas().get(r) for r in regions}
+            if len(regions) > 1 and (kind == "GlobalStandard" or len(zones) == 1):
+                labels = " and ".join(sight.label(d) for d in same[:2])
+                what = f"{labels} are {kind}: Azure balances each over the same capacity already (B20, L3)"
+                hint = "several of them add quota and survive a region, not capacity or nearness"
+                yield Finding(("models", model.name, "use"), "note", what, hint)
+
+
 def twins(sight: Sight) -> Iterator[Finding]:
     """Two names for one place: usually a line that was copied and not changed."""
     seen: dict[Url, str] = {}
@@ -417,7 +443,8 @@ def lone_family(sight: Sight) -> Iterator[Finding]:
 
 RULES = (
     plain_http, shown_upstream, keys_in_urls, believed_certificates, lonely, no_burst, one_quota, one_subscription,
-    over_areas, by_the_platform, one_gateway_region, unpinned, mixed, nowhere, hasty, overrides, twins, unused,
+    over_areas, by_the_platform, one_gateway_region, unpinned, mixed, nowhere, hasty, overrides, claimed,
+    global_pool, twins, unused,
     short_keys, changing, by_headers, misspelt_claims, capitals, many_expressions, lone_family,
 )  # fmt: skip
 

@@ -122,6 +122,32 @@ def test_a_pool_that_a_boundary_cuts_to_one_is_said_and_an_instance_of_no_region
     assert "(L2)" not in warnings
 
 
+def test_a_deployment_that_is_said_to_keep_prompts_nearer_than_its_kind_does_is_warned_of():
+    text = world("region: westeurope, " + one("GlobalStandard", ", processing: regional"), more=BOUNDED).replace(
+        "gateway: {", "gateway: {region: westeurope, "
+    ).replace("a: {key", "a: {tenant: hr, key")  # fmt: skip
+    assert found(text) == []
+    says = "GlobalStandard is processed global, and boundaries take it for regional (F7)"
+    assert any(says in line for line in found(text, "warning"))
+    assert not any(
+        says in line for line in found(text.replace("processing: regional", "processing: global"), "warning")
+    )
+
+
+@pytest.mark.parametrize(
+    ("kind", "other", "said"),
+    [
+        ("GlobalStandard", "eastus", True),
+        ("DataZoneStandard", "swedencentral", True),
+        ("DataZoneStandard", "eastus", False),
+    ],
+)
+def test_B20_deployments_that_azure_balances_already_gain_nothing_from_a_pool(kind: str, other: str, said: bool):
+    text = world("region: westeurope, " + one(kind), f"region: {other}, " + one(kind))
+    says = f"i0/d and i1/d are {kind}: Azure balances each over the same capacity already (B20, L3)"
+    assert any(says in line for line in found(text, "note")) is said
+
+
 def test_two_regions_of_one_file_are_no_single_gateway():
     text = world("region: westeurope, " + one(), "region: swedencentral, " + one())
     text = text.replace("gateway: {", "gateway: {region: '${env:REGION|westeurope}', ")
