@@ -215,6 +215,44 @@ def test_abuse_35_a_key_signs_by_its_own_kind_only(ground: Ground):
     refused(ground, der, "credential.token.signature")
 
 
+def test_abuse_35_a_signature_is_written_in_one_way_only(ground: Ground):
+    """Bits beyond the end of base64, and zeros beside the halves of an ES256, are the same numbers: other bytes."""
+    letters = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_"
+    for kid in ("rsa", "ec"):
+        token = ground.oidc.token(kid)
+        end = letters.index(token[-1])
+        same = [
+            token[:-1] + letter for letter in letters if letters.index(letter) >> 4 == end >> 4 and letter != token[-1]
+        ]
+        assert len(same) == 15
+        for other in same:
+            assert urlsafe_b64decode(other.rpartition(".")[2] + "==") == urlsafe_b64decode(
+                token.rpartition(".")[2] + "=="
+            )
+            refused(ground, other, "credential.token.malformed")
+    ec = ground.oidc.keys["ec"][1]
+    for split in (lambda s: s[:32] + b"\0" + s[32:], lambda s: b"\0" + s[:32] + b"\0" + s[32:], lambda s: s + b"\0"):
+        key = ground.oidc.keys["ec"][1]
+        token = joined(
+            {"alg": "ES256", "kid": "ec"}, claims(), lambda signed, split=split: split(signature(key, "ES256", signed))
+        )
+        refused(ground, token, "credential.token.signature")
+
+
+def test_abuse_35_a_key_that_names_its_algorithm_signs_by_no_other(ground: Ground):
+    jwks = ground.oidc.set()
+    for key in jwks["keys"]:
+        if key["kid"] == "rsa":
+            key["alg"] = "RS256"
+    said = keyset("oidc", json.dumps(jwks).encode(), 1e11)
+    ground.gateway.call(lambda: ground.gateway.worker.take_keys([said]))
+    try:
+        assert ground.show(ground.oidc.token("rsa", "RS256")).status == 200
+        refused(ground, ground.oidc.token("rsa", "PS256"), "credential.token.algorithm")
+    finally:
+        ground.publish()
+
+
 @pytest.mark.parametrize(
     "kid",
     [
