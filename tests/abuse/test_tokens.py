@@ -232,9 +232,8 @@ def test_abuse_35_a_signature_is_written_in_one_way_only(ground: Ground):
             refused(ground, other, "credential.token.malformed")
     ec = ground.oidc.keys["ec"][1]
     for split in (lambda s: s[:32] + b"\0" + s[32:], lambda s: b"\0" + s[:32] + b"\0" + s[32:], lambda s: s + b"\0"):
-        key = ground.oidc.keys["ec"][1]
         token = joined(
-            {"alg": "ES256", "kid": "ec"}, claims(), lambda signed, split=split: split(signature(key, "ES256", signed))
+            {"alg": "ES256", "kid": "ec"}, claims(), lambda signed, split=split: split(signature(ec, "ES256", signed))
         )
         refused(ground, token, "credential.token.signature")
 
