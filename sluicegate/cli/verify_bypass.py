@@ -83,7 +83,7 @@ def command(
 
     Exit status: 0 no way around was found, 1 one was, or an answer leaves it open, 2 nothing could be tried.
     """
-    instances, doors = declared(config) if not endpoints else (addresses(endpoints), True)
+    instances, doors, public = declared(config) if not endpoints else (addresses(endpoints), True, "")
     keys = {}
     for name in names:
         if not os.environ.get(name):
@@ -99,6 +99,8 @@ def command(
         if not doors:
             raise click.UsageError("--gateway: the configuration has no gateway.front_door_ids, so it has no door")
         probes += past_the_door(gateway, keys, timeout)
+        if public:
+            probes.append(by_the_door(public, timeout))
     bad = [probe for probe in probes if probe.outcome in (OPEN, UNCLEAR)]
     if as_json:
         click.echo(json.dumps({"bypass": bool(bad), "probes": [asdict(probe) for probe in probes]}))
@@ -109,15 +111,16 @@ def command(
         raise SystemExit(1)
 
 
-def declared(config: tuple[str, ...]) -> tuple[Sequence[Instance], bool]:
-    """The instances of a configuration, and whether it has a front door."""
+def declared(config: tuple[str, ...]) -> tuple[Sequence[Instance], bool, str]:
+    """The instances of a configuration, whether it has a front door, and the address before that."""
     if not config and not os.path.exists(DEFAULT):
         raise click.UsageError(f"there is no {DEFAULT} here. Name your configuration, -c FILE, or the endpoints to try")
     loaded = load_all(config or (DEFAULT,), NoSecrets(os.environ), tuple(APIS), False)
     if loaded.snapshot is None:
         click.echo(render(loaded.problems, "or name the endpoints: sluicegate verify-bypass https://..."), err=True)
         raise SystemExit(2)
-    return loaded.snapshot.instances, bool(loaded.snapshot.gateway.front.doors)
+    gateway = loaded.snapshot.gateway
+    return loaded.snapshot.instances, bool(gateway.front.doors), gateway.public_url
 
 
 def addresses(endpoints: Sequence[str]) -> list[Instance]:
@@ -162,6 +165,18 @@ def past_the_door(gateway: str, keys: Mapping[str, str], timeout: float) -> Iter
             yield Probe("gateway", gateway, f"{door}, {shown}", outcome, detail)
 
 
+def by_the_door(url: str, timeout: float) -> Probe:
+    """The way that clients take: a gateway that is shut to them, too, has no way around and is no use."""
+    parts = urlsplit(url)
+    port = parts.port or {"http": 80, "https": 443}[parts.scheme]
+    path = parts.path.rstrip("/") + "/v1/models"
+    status, said = _get(parts.scheme, parts.hostname or "", port, path, {}, timeout, _trust(None))
+    outcome, detail = judged(status, said)
+    if "front.door" in said:
+        outcome, detail = UNCLEAR, f"{status}: refused as front.door: the id in the configuration is of another door"
+    return Probe("front door", url, "no credential", outcome, detail)
+
+
 NO_DOOR = "00000000-0000-0000-0000-000000000000"
 
 
@@ -194,6 +209,9 @@ def told(probes: Sequence[Probe], bad: Sequence[Probe]) -> Iterator[str]:
     if "gateway" in names:
         yield "the gateway answers around its front door: let only the service tag AzureFrontDoor.Backend reach it"
         names.remove("gateway")
+    if "front door" in names:
+        yield "nobody comes in by the front door: look at gateway.front_door_ids and gateway.public_url"
+        names.remove("front door")
     for name in names:
         found = [probe for probe in bad if probe.where == name]
         if all(probe.outcome == UNCLEAR for probe in found):

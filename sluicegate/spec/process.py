@@ -235,7 +235,7 @@ class GatewaySpec:
     listen: ListenSpec = ListenSpec()
     "Where clients connect."
     public_url: Annotated[str, PublicUrl()] | None = None
-    "By which address clients call this gateway, where it has to name itself."
+    "By which address clients call this gateway: `sluicegate verify-bypass` looks whether it is answered there."
     trusted_proxies: Annotated[tuple[str, ...], Listing(Network())] = ()
     "Networks of those in front who may say for whom they ask. What anybody else says of that is not read."
     client_address: Annotated[str, Choice(CLIENT_ADDRESS)] = _F.client_address

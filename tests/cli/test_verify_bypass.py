@@ -120,6 +120,21 @@ def test_row_F4_the_gateway_itself_around_its_front_door(tmp_path: Path):
             assert "AzureFrontDoor.Backend" in done.output
 
 
+def test_row_F4_a_door_that_is_shut_to_everybody_is_said(tmp_path: Path):
+    with Upstream() as upstream:
+        upstream.answer = REFUSES
+        plain = snapshot([instance(1, upstream.port)])
+        shut = replace(plain, gateway=replace(plain.gateway, front=Front(doors=(DOOR,))))
+        with GatewayThread(shut) as gateway, GatewayThread(plain) as behind:
+            for public, code, said in (
+                (gateway.url, 1, "nobody comes in by the front door"),
+                (behind.url, 0, "front door"),
+            ):
+                file = config(tmp_path, upstream.port, f", front_door_ids: [{DOOR}], public_url: '{public}/'")
+                done = run("-c", file, "--gateway", gateway.url)
+                assert done.exit_code == code and said in done.output, done.output
+
+
 @pytest.mark.parametrize(
     ("args", "said"),
     [(["--key-env", "NOWHERE"], "NOWHERE is not set"), (["--gateway", "10.0.0.4"], "--gateway is an address"),
