@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
-from sluicegate.core.caller import Callers, Consumer, digest
+from collections.abc import Callable
+
+import pytest
+
+from sluicegate.core.caller import LIVE, Callers, Consumer, digest
 from sluicegate.core.door import Door
 from sluicegate.core.events import Facts
 from sluicegate.core.limits.base import LimitSpec, reserve
 from sluicegate.core.policy import KEEP_S, Policies, Policy
 from sluicegate.core.pool import Member, Pool
+from sluicegate.core.principal import Principal
 from sluicegate.core.route import Route
 from sluicegate.core.secret import Secret
-from sluicegate.core.snapshot import ConsumerEntry, Deployment, Directory, Instance, Model, TenantEntry
+from sluicegate.core.snapshot import ConsumerEntry, Deployment, Directory, Instance, Match, Model, TenantEntry
 
 SECRET = Secret("s")
 INSTANCE = Instance(1, "i", "azure_openai", "http", "h", 80, "")
@@ -196,4 +201,80 @@ def test_end_users_who_left_make_room():
     policies._look(later + 10_000.0)
     for _ in range(100):
         policies._look(later + 20_000.0)
+    assert not len(policies) and not policies._crowd and not policies._crowd_all and not policies._whose
+
+
+# ---------------------------------------------------------------- members of families
+
+
+def members(*limits: LimitSpec, tenant: tuple[LimitSpec, ...] = ()) -> Callable[[str], Consumer]:
+    rule = Match("partner", each="azp")
+    entries = (ConsumerEntry(1, "family", "t", ("*",), (), limits, match=rule),)
+    callers = Callers(Directory((SECRET,), entries, (TenantEntry(7, "t", tenant),)))
+
+    def member(value: str) -> Consumer:
+        found = callers.match(Principal("partner", {"azp": value}, b"", 0.0))
+        assert isinstance(found, Consumer)
+        return found
+
+    return member
+
+
+def mine(policies: Policies, member: Consumer, now: float = 0.0, user: str = "") -> Policy:
+    policy = policies.find(member, CHAT, "chat_completions", member.mark, now, user)
+    assert policy is not None
+    return policy
+
+
+@pytest.mark.parametrize("each", ["", "consumer", "model", "key"])
+def test_each_member_of_a_family_has_limits_of_its_own(each: str):
+    policies = Policies()
+    member = members(LimitSpec("token_rate", 1000, each=each))
+    assert use(mine(policies, member("a")), 1000)
+    assert not use(mine(policies, member("a")), 1)
+    assert use(mine(policies, member("b")), 1000)
+
+
+@pytest.mark.parametrize(
+    ("limits", "tenant"),
+    [((LimitSpec("token_rate", 1000, each="tenant"),), ()), ((), (LimitSpec("token_rate", 1000),))],
+)
+def test_what_counts_the_tenant_counts_all_members_together(
+    limits: tuple[LimitSpec, ...], tenant: tuple[LimitSpec, ...]
+):
+    policies = Policies()
+    member = members(*limits, tenant=tenant)
+    assert use(mine(policies, member("a")), 600)
+    assert not use(mine(policies, member("b")), 600)
+    assert use(mine(policies, member("b")), 400)
+
+
+def test_a_tenants_limit_for_each_consumer_is_for_each_member():
+    policies = Policies()
+    member = members(tenant=(LimitSpec("token_rate", 1000, each="consumer"),))
+    assert use(mine(policies, member("a")), 1000) and use(mine(policies, member("b")), 1000)
+    assert not use(mine(policies, member("a")), 1)
+
+
+def test_a_member_that_was_forgotten_has_the_limits_that_it_had():
+    policies = Policies()
+    member = members(LimitSpec("token_rate", 1000))
+    assert use(mine(policies, member("a")), 1000)
+    for n in range(LIVE + 1):
+        member(f"n{n}")
+    again = member("a")
+    assert not use(mine(policies, again), 1)
+
+
+def test_ever_new_members_take_no_more_memory_and_escape_no_limit():
+    policies = Policies(crowd=400)
+    member = members(LimitSpec("token_rate", 1000), LimitSpec("token_rate", 100, each="end_user"))
+    admitted = sum(use(mine(policies, member(f"m{n}"), n * 1e-6), 1000) for n in range(2000))
+    assert admitted == 0, "the smaller limit, of nobody's end user, is in the way"
+    policies = Policies(crowd=400)
+    member = members(LimitSpec("token_rate", 1000))
+    admitted = sum(use(mine(policies, member(f"m{n}"), n * 1e-6), 1000) for n in range(5000))
+    assert len(policies) <= 402 and admitted <= 201
+    for _ in range(3000):
+        policies._look(100_000.0)
     assert not len(policies) and not policies._crowd and not policies._crowd_all and not policies._whose
