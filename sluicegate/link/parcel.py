@@ -9,16 +9,17 @@ And of a directory that was known before, only the change is packed.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, fields, replace
-from typing import Any, NamedTuple
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, field, fields, replace
+from operator import attrgetter
+from typing import Any
 
 import msgspec
 
 from sluicegate.core.secret import Secret
 from sluicegate.core.snapshot import Change, ConsumerEntry, Directory, Match, Snapshot, TenantEntry
 
-FORMAT = 5
+FORMAT = 6
 """Both ends come from one installation, but a rolling restart may pair two: a worker refuses what it cannot read."""
 
 OWN = ("number", "name", "digests", "match")
@@ -26,20 +27,26 @@ OWN = ("number", "name", "digests", "match")
 
 SHARED = tuple(f.name for f in fields(ConsumerEntry) if f.name not in OWN)
 _FIELDS = tuple(f.name for f in fields(ConsumerEntry))
+_SHARED: Callable[[ConsumerEntry], tuple[Any, ...]] = attrgetter(*SHARED)
 
 
 class Unreadable(Exception):
     """These bytes are not a parcel of this format. Never quotes them: they hold secrets."""
 
 
-class Row(NamedTuple):
-    """One consumer: what is its own, and the number of its shape."""
+@dataclass(frozen=True, slots=True)
+class Rows:
+    """Consumers, a column for each thing that is their own: what a worker keeps of a million lies side by side in its
+    memory then, and what it does not keep leaves no holes (100 bytes for each consumer)."""
 
-    number: int
-    name: str
-    digests: tuple[bytes, ...]
-    match: Match | None
-    shape: int
+    numbers: tuple[int, ...] = ()
+    names: tuple[str, ...] = ()
+    shapes: tuple[int, ...] = ()
+    digests: tuple[bytes, ...] = ()
+    "One for each, in order, where `keys` does not say how many."
+    keys: dict[int, int] = field(default_factory=dict)
+    matches: dict[int, Match] = field(default_factory=dict)
+    "Of the few that have one."
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,7 +57,7 @@ class People:
     secrets: tuple[Secret, ...]
     tenants: tuple[TenantEntry, ...]
     shapes: tuple[ConsumerEntry, ...]
-    rows: tuple[Row, ...]
+    rows: Rows
     dropped: tuple[bytes, ...] = ()
     gone: tuple[int, ...] = ()
 
@@ -106,30 +113,47 @@ def changed(before: Directory, now: Directory) -> Directory | Change | None:
     return Change(tuple(dropped), entries, tuple(old))
 
 
-def _shaped(entries: Iterable[ConsumerEntry]) -> tuple[tuple[ConsumerEntry, ...], tuple[Row, ...]]:
+def _shaped(entries: Sequence[ConsumerEntry]) -> tuple[tuple[ConsumerEntry, ...], Rows]:
     shapes: dict[ConsumerEntry, int] = {}
     known: dict[tuple[int, ...], int] = {}
     "By what the fields are, not what they say: looked at first because it is quick."
-    rows = []
+    of = []
     for e in entries:
-        same = tuple(id(getattr(e, name)) for name in SHARED)
+        same = tuple(map(id, _SHARED(e)))
         number = known.get(same)
         if number is None:
             number = known[same] = shapes.setdefault(replace(e, number=0, name="", digests=(), match=None), len(shapes))
-        rows.append(Row(e.number, e.name, e.digests, e.match, number))
-    return tuple(shapes), tuple(rows)
+        of.append(number)
+    rows = Rows(
+        tuple([e.number for e in entries]),
+        tuple([e.name for e in entries]),
+        tuple(of),
+        tuple([d for e in entries for d in e.digests]),
+        {n: len(e.digests) for n, e in enumerate(entries) if len(e.digests) != 1},
+        {n: e.match for n, e in enumerate(entries) if e.match is not None},
+    )
+    return tuple(shapes), rows
 
 
 def _entries(people: People) -> Iterable[ConsumerEntry]:
     at = {name: _FIELDS.index(name) for name in OWN}
     shapes: Sequence[list[Any]] = [[getattr(shape, name) for name in _FIELDS] for shape in people.shapes]
-    for row in people.rows:
-        if not 0 <= row.shape < len(shapes):
-            raise Unreadable("a consumer of a shape that is not there")
-        values = shapes[row.shape]
-        values[at["number"]], values[at["name"]], values[at["digests"]] = row.number, row.name, row.digests
-        values[at["match"]] = row.match
-        yield ConsumerEntry(*values)
+    rows = people.rows
+    first = 0
+    try:
+        for n, (number, name, shape) in enumerate(zip(rows.numbers, rows.names, rows.shapes, strict=True)):
+            if not 0 <= shape < len(shapes):
+                raise Unreadable("a consumer of a shape that is not there")
+            last = first + rows.keys.get(n, 1)
+            values = shapes[shape]
+            values[at["number"]], values[at["name"]] = number, name
+            values[at["digests"]], values[at["match"]] = rows.digests[first:last], rows.matches.get(n)
+            first = last
+            yield ConsumerEntry(*values)
+    except ValueError:
+        raise Unreadable("columns of consumers that differ in length") from None
+    if first != len(rows.digests):
+        raise Unreadable("keys of nobody")
 
 
 def _encode(value: Any) -> Any:
