@@ -44,6 +44,8 @@ VERBS = {
     "apply": "Put a configuration in force on a running gateway.",
     "verify-bypass": "Is there a way around the gateway?",
     "key": "Make, list and revoke keys.",
+    "consumer": "Consumers and keys that are made while the gateway runs.",
+    "audit": "Who changed what, and whether the log of it is whole.",
     "config": "What is in force; a file of an older version, rewritten.",
     "status": "How the running gateway is.",
     "pools": "Which deployments serve which model, and how they are.",
@@ -304,6 +306,17 @@ class Live:
             return kept_in(os.path.join(data, DIRECTORY))
         except Unusable as e:
             raise Wrong(f"holds consumers that cannot be read: {e}", "restore it from a backup") from None
+
+    def audit_verify(self, file: str | None, data: str | None, anchors: Sequence[tuple[int, str]]) -> dict[str, Any]:
+        """Whether an audit log is whole: a copy, or that of a gateway with this data. Raises OSError."""
+        from sluicegate.keeper.audit import FILE, Head, kept_head, verify
+
+        heads = [Head(seq, hash_) for seq, hash_ in anchors]
+        kept = kept_head(data) if data is not None else None
+        with open(file or os.path.join(data or "", FILE), "rb") as f:
+            head, flaws = verify(f, [*heads, *([kept] if kept is not None else [])])
+        told = [{"line": flaw.line, "what": flaw.what} for flaw in flaws]
+        return {"whole": not told, "seq": head.seq, "hash": head.hash, "flaws": told}
 
     def admin_page(self) -> str:
         """The reference page of the management API."""

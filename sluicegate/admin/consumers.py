@@ -6,8 +6,9 @@ from typing import Any
 
 from sluicegate.admin import shapes
 from sluicegate.admin.base import Asked, Gateway, People, Reply, Route, Wrong, said
-from sluicegate.core.kept import Kept, Refused
+from sluicegate.core.kept import Kept, KeptKey, Refused
 from sluicegate.spec.made import parsed
+from sluicegate.spec.values import Digest, write_digest
 
 MOST = 1000
 BODY = 64 * 1024
@@ -30,6 +31,14 @@ def routes(gateway: Gateway) -> list[Route]:
     async def consumers(asked: Asked) -> Any:
         found, more = await gateway.consumers(asked.query.after, most(asked.query.most), asked.who.tenant)
         return {"consumers": found, "more": more}
+
+    async def export(asked: Asked) -> Any:
+        found = []
+        for kept in await people_of(gateway).every():
+            if asked.who.sees(kept.tenant) and not kept.disabled:
+                keys = [written(k) for k in kept.keys if not k.disabled]
+                found.append({"name": kept.name, **parsed(kept.fields.encode()), **({"keys": keys} if keys else {})})
+        return {"consumers": found}
 
     async def one(asked: Asked) -> Any:
         return await shown(gateway, asked, asked.path[0])
@@ -73,6 +82,9 @@ def routes(gateway: Gateway) -> list[Route]:
               "Make a consumer: the fields and rules of one in a file, and its name. In force on all workers, or on "
               "none; across restarts.", takes=shapes.NewConsumer, answers=shapes.Consumer, most=BODY, status=201,
               errors={k: CHANGES[k] for k in (409, 503)}, writes=True, notes=True, id="consumer_new"),
+        Route("GET", "/v1/consumers/export", "people", export,
+              "Consumers that no file declares, as a `directory` file has them: their keys as digests. For a backup.",
+              answers=shapes.ConsumersExport, errors={503: CHANGES[503]}, id="consumers_export"),
         Route("GET", "/v1/consumers/{name}", "tenant", one, "One consumer; `etag` is its version.",
               answers=shapes.Consumer, errors={404: CHANGES[404]}, id="consumer"),
         Route("PUT", "/v1/consumers/{name}", "people", change,
@@ -115,6 +127,12 @@ def made(kept: Kept) -> dict[str, Any]:
         "changed_by": kept.changed_by,
         "keys": [key_of(k.id, k.made, k.by, shapes.moment(k.expires), k.disabled) for k in kept.keys],
     }  # fmt: skip
+
+
+def written(key: KeptKey) -> Any:
+    """A key as a file has it."""
+    digest = write_digest(Digest(key.id, key.digest))
+    return {"key": digest, "expires": shapes.moment(key.expires)} if key.expires else digest
 
 
 def key_of(key: str, made: str = "", by: str = "", expires: str = "", disabled: bool = False) -> dict[str, Any]:

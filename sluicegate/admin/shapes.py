@@ -331,6 +331,12 @@ class Consumer(msgspec.Struct):
     changed_by: str
 
 
+class ConsumersExport(msgspec.Struct):
+    """Each as a line of a `directory` file."""
+
+    consumers: list[dict[str, Any]]
+
+
 class Removed(msgspec.Struct):
     """It is gone."""
 

@@ -70,11 +70,14 @@ def running(f: Callable[..., Any]) -> Callable[..., Any]:
 json_option = click.option("--json", "as_json", is_flag=True, help="As JSON.")
 
 
-def ask(method: str, path: str, at: At, value: Any = None, query: Mapping[str, Any] | None = None) -> Any:
+def ask(
+    method: str, path: str, at: At, value: Any = None, query: Mapping[str, Any] | None = None,
+    headers: Mapping[str, str] | None = None,
+) -> Any:  # fmt: skip
     """The gateway's answer, or exit status 1 with what is wrong. `value`: sent as the body, JSON."""
     body = None if value is None else json.dumps(value).encode()
     with _errors(at):
-        connection, answer = _sent(method, _with(path, query), at, body)
+        connection, answer = _sent(method, _with(path, query), at, body, headers)
         try:
             status, found = answer.status, json.loads(answer.read())
         finally:
@@ -150,10 +153,10 @@ def _fail(status: int, message: str, at: At) -> NoReturn:
 
 
 def _sent(
-    method: str, path: str, at: At, body: bytes | None
+    method: str, path: str, at: At, body: bytes | None, more: Mapping[str, str] | None = None
 ) -> tuple[http.client.HTTPConnection, http.client.HTTPResponse]:
     """The connection and the head of the answer."""
-    headers = {"content-type": "application/json"} if body is not None else {}
+    headers = {**({"content-type": "application/json"} if body is not None else {}), **(more or {})}
     if at.admin:
         connection = _there(at.admin)
         key = os.environ.get(at.key_env, "")

@@ -73,13 +73,13 @@ def _csv(found: list[dict[str, Any]], by: tuple[str, ...]) -> None:
         counts = [*(s[c] for c in COUNTS), *(s["tokens"][t] for t in TOKENS)]
         nothing = {"": {"amount": "", "overhead": ""}}
         for currency, paid in (s["cost"] or nothing).items():
-            out.writerow((*(_cell(str(s[k])) for k in by), *counts, currency, paid["amount"], paid["overhead"]))
+            out.writerow((*(cell(str(s[k])) for k in by), *counts, currency, paid["amount"], paid["overhead"]))
             counts = [0] * len(counts)
 
 
-def _cell(text: str) -> str:
+def cell(text: str) -> str:
     """A spreadsheet takes what begins like this for a formula."""
-    return "'" + text if text[:1] in ("=", "+", "-", "@") else text
+    return "'" + text if text[:1] in ("=", "+", "-", "@", "\t", "\r", "\n") else text
 
 
 def _table(found: list[dict[str, Any]], by: tuple[str, ...]) -> str:

@@ -78,7 +78,7 @@ class ConsumerSpec:
     key: Annotated[Key, KEY] | None = None
     "A reference to the key that it shows, or a digest of it: `sgk1:...`."
     keys: Annotated[tuple[Key, ...], Listing(KEY)] | None = None
-    "Several keys, all valid, for rotation. Either this or `key`."
+    "Several keys, all valid, for rotation. Either this or `key`. `{key: sgk1:..., expires: 2026-12-31}` has an end."
     match: Annotated[Match, MatchForm()] | None = None
     """Which tokens and certificates are its own: a map of what must be equal, or an expression. Beside keys, or instead
     of them."""

@@ -6,12 +6,13 @@ import base64
 import ipaddress
 import re
 from binascii import a2b_base64
+from datetime import UTC, datetime
 from typing import Any, NamedTuple
 
 from sluicegate.core.params import UNTOUCHABLE
 from sluicegate.core.secret import Secret
-from sluicegate.spec.kinds import MISSING, Context, Word
-from sluicegate.spec.nodes import WORDS, Node, Scalar
+from sluicegate.spec.kinds import MISSING, Context, Word, quoted
+from sluicegate.spec.nodes import WORDS, Mapping, Node, Scalar
 from sluicegate.spec.problems import Path
 from sluicegate.spec.references import ASK, PENDING, Wrong
 from sluicegate.spec.units import Duration
@@ -417,6 +418,24 @@ class LogTarget(Word):
         return value or "none"
 
 
+class Moment(Word):
+    """`2026-12-31`, or `2026-12-31T18:00:00Z`: UTC unless it says otherwise."""
+
+    pattern = r"[0-9]{4}-[0-9]{2}-[0-9]{2}(T[0-9:.]{5,15}(Z|[+-][0-9:]{4,5})?)?"
+
+    def says(self) -> str:
+        return "a date or a time such as 2026-12-31"
+
+    def parse(self, text: str) -> float:
+        try:
+            if not re.fullmatch(self.pattern, text):
+                raise ValueError
+            found = datetime.fromisoformat(text)
+            return (found if found.tzinfo else found.replace(tzinfo=UTC)).timestamp()
+        except (ValueError, OverflowError):
+            raise Wrong("is no time", f"write {self.says()}, or 2026-12-31T18:00:00Z") from None
+
+
 class Hidden(Word):
     """A secret: a reference to it, never itself. Nothing that stands or is found there is ever shown."""
 
@@ -432,13 +451,22 @@ class Hidden(Word):
         return f"a reference to {self._what}: ${{env:NAME}} or ${{file:/path}}"
 
     def schema(self) -> dict[str, Any]:
-        digest = rf"|{DIGEST}" if self._digests else ""
-        return {"type": "string", "pattern": rf"^({self.pattern}{digest})$"}
+        if not self._digests:
+            return {"type": "string", "pattern": rf"^({self.pattern})$"}
+        ending = {"key": {"type": "string", "pattern": rf"^({DIGEST})$"}, "expires": Moment().schema()}
+        return {
+            "anyOf": [
+                {"type": "string", "pattern": rf"^({self.pattern}|{DIGEST})$"},
+                {"type": "object", "properties": ending, "required": [*ending], "additionalProperties": False},
+            ]
+        }
 
     def write(self, value: Any) -> str:
         return f"{PREFIX}{value.id}:***" if isinstance(value, Digest) else "***"
 
     def read(self, cx: Context, node: Node, path: Path) -> Any:
+        if self._digests and isinstance(node, Mapping):
+            return self._expiring(cx, node, path)
         if not isinstance(node, Scalar):
             cx.say(path, f"is {WORDS[type(node)]}, not {self.says()}")
             return MISSING
@@ -462,6 +490,24 @@ class Hidden(Word):
             cx.say(path, e.what, e.hint)
             return MISSING
         return secret
+
+    def _expiring(self, cx: Context, node: Mapping, path: Path) -> Any:
+        """`{key: sgk1:..., expires: 2026-12-31}`."""
+        for name in node.items:
+            if name not in ("key", "expires"):
+                cx.problems.add(node.keys[name], path, f"unknown key {quoted(name)}", "known here: key, expires")
+        digest, until = node.items.get("key"), node.items.get("expires")
+        if digest is None or until is None:
+            cx.say(path, "needs key and expires", "write {key: sgk1:..., expires: 2026-12-31}")
+            return MISSING
+        cx.values[*path, "key"], cx.values[*path, "expires"] = digest.place, until.place
+        found = self.read(cx, digest, (*path, "key")) if isinstance(digest, Scalar) else MISSING
+        moment = Moment().read(cx, until, (*path, "expires"))
+        if isinstance(found, Secret):
+            what = "is a reference, and only a key of which there is the digest has an end"
+            cx.say((*path, "key"), what, "make one: sluicegate key new NAME")
+            return MISSING
+        return found._replace(expires=moment) if isinstance(found, Digest) and moment is not MISSING else MISSING
 
     def check(self, text: str) -> None:
         """Whether it can be sent in a header and used as it is. Raises Wrong, which says nothing of the text."""
