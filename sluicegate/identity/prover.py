@@ -27,7 +27,7 @@ PROVED: Final = 20_000
 PROVED_BYTES: Final = 32 * 1024 * 1024
 """What is remembered of tokens that were proved: about so much memory, estimated as HELD times their size."""
 
-HELD: Final = 4
+HELD: Final = 3
 REFUSED: Final = 20_000
 REFUSED_BYTES: Final = 4 * 1024 * 1024
 REFUSED_EACH: Final = 200
@@ -190,8 +190,10 @@ class Prover:
         if not fitting:
             return _Refused("credential.token.algorithm")
         signed = token[: len(parts[0]) + 1 + len(parts[1])]
-        key = next((key for key in fitting if key.checks(algorithm, signature, signed)), None)
-        if key is None:
+        for key in fitting:
+            if key.checks(algorithm, signature, signed):
+                break
+        else:
             return _Refused("credential.token.signature")
         refused = _claims(claims, issuer, says, wall)
         if refused is not None:
