@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 
-from sluicegate.core.caller import digest
+from sluicegate.core.caller import Callers, digest
 from sluicegate.core.expr.parse import parse
 from sluicegate.core.settings import DigestedFile, ForwardedCertificate, Front, Listen, TlsFiles
 from sluicegate.core.snapshot import ConsumerEntry, Directory, Match, Snapshot
@@ -361,3 +361,29 @@ def test_of_anybody_else_no_header_decides(pki: Authority, shop: Leaf):
             got = said(gateway, pki, shop, request(b"X-Tenant: retail", key=None), request(b"X-Team: ops", key=None))
             assert [a.reason for a in got] == ["identity.unmatched"] * 2
             assert upstream.requests == []
+
+
+def test_rules_that_come_to_read_a_header_find_it_on_connections_that_are_open(pki: Authority, shop: Leaf):
+    thumbprint = ("thumbprint", (shop.thumbprint,))
+
+    def directory(*wanted: tuple[str, tuple[str, ...]]) -> Directory:
+        return Directory(
+            (SECRET,), (ConsumerEntry(1, "shop", "default", ("chat",), (), match=Match("", (), (thumbprint,), wanted)),)
+        )
+
+    with Upstream() as upstream:
+        spec = configured(upstream, pki, True, {"proxies": ("127.0.0.1/32",)})
+        with GatewayThread(spec, directory()) as gateway, Secure(gateway.port, pki, shop) as client:
+
+            def asked() -> Any:
+                client.send(request(b"X-Tenant: retail", key=None))
+                return client.answer()
+
+            assert [asked().status for _ in range(3)] == [200] * 3
+            worker = gateway.worker
+            now = Callers(directory(("x-tenant", ("retail",))))
+            gateway.call(lambda: worker.adopt(worker.snapshot, now, worker.server.tls))
+            assert [asked().status for _ in range(3)] == [200] * 3
+            other = Callers(directory(("x-tenant", ("hr",))))
+            gateway.call(lambda: worker.adopt(worker.snapshot, other, worker.server.tls))
+            is_refusal(asked(), "identity.unmatched")
