@@ -8,14 +8,14 @@ gateway whose configuration asks nothing of this has no Front, and pays for none
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from hmac import compare_digest
 from math import inf
 from typing import TYPE_CHECKING, Final
 from urllib.parse import unquote_to_bytes
 
 from sluicegate.core import settings
-from sluicegate.core.caller import Shown
+from sluicegate.core.caller import Callers, Shown
 from sluicegate.core.ports import Certificates
 from sluicegate.core.refusals import status_of
 from sluicegate.edge.failures import Failures
@@ -31,6 +31,16 @@ Lines = Sequence[tuple[bytes, bytes]]
 """Header fields of a request, names in lower case, repeated ones as often as they came."""
 
 DOOR: Final = b"x-azure-fdid"
+ORIGIN: Final = b"origin"
+ASKS_METHOD: Final = b"access-control-request-method"
+ASKS_HEADERS: Final = b"access-control-request-headers"
+
+NAMES_MOST: Final = 512
+NAMES_BYTES: Final = 4096
+SAID_MOST: Final = 4096
+SAID_BYTES: Final = 256
+"""Clients choose what is kept: it is bounded in number and size."""
+
 OPEN: Final = (b"/health/live", b"/health/ready", b"/health/region", b"/status-0123456789abcdef")
 """Answered to whoever reaches us: routers ask here, and they come by no door. Nothing is told but states."""
 
@@ -56,8 +66,8 @@ class Front:
     """Of one worker, for one configuration. `failures`: those that went before, which outlive it."""
 
     __slots__ = (
-        "_allow", "_certificate", "_cors", "_doors", "_header", "_paths", "_proxies", "certificates", "expires",
-        "failures", "spec",
+        "_allow", "_callers", "_certificate", "_cors", "_doors", "_header", "_own", "_paths", "_picked", "_proxies",
+        "_reads", "_said", "certificates", "expires", "failures", "spec",
     )  # fmt: skip
 
     def __init__(
@@ -69,6 +79,14 @@ class Front:
         "Header in which proxies say it."
         self.expires = inf
         "Wall time at which the first certificate is over that was let in."
+        self._own = {DOOR, spec.client_address.encode(), self._certificate, ORIGIN, ASKS_METHOD, ASKS_HEADERS}
+        self._callers: Callers | None = None
+        self._reads: set[bytes] = set()
+        "Names of header fields that are looked at: our own, and those that the rules of these callers read."
+        self._picked: dict[tuple[bytes, ...], list[tuple[bytes, bytes]]] = {}
+        "By the names of a head: which of them are looked at, in lower case and as they are spelled."
+        self._said: dict[bytes, str] = {}
+        "Who asks, by what a proxy said, where it said it once."
         self._doors = tuple(door.encode() for door in spec.doors)
         self._proxies = Networks(spec.proxies)
         self._allow = Networks(spec.allow)
@@ -103,6 +121,23 @@ class Front:
 
     # ------------------------------------------------------------------ requests
 
+    def pick(self, fields: Mapping[bytes, bytes], callers: Callers) -> Lines:
+        """Of header fields that stand once each, those that are looked at here. Which these are is kept by their names,
+        as clients repeat them: behind a front door no head is like the one before, its ids differ."""
+        if callers is not self._callers:
+            self._callers = callers
+            self._reads = {name.encode() for name in callers.headers} | self._own
+            self._picked.clear()
+        names = tuple(fields)
+        picked = self._picked.get(names)
+        if picked is None:
+            picked = [(name.lower(), name) for name in names if name.lower() in self._reads]
+            if sum(map(len, names)) <= NAMES_BYTES:
+                if len(self._picked) >= NAMES_MOST:
+                    self._picked.clear()
+                self._picked[names] = picked
+        return [(lower, fields[name].strip(b" \t")) for lower, name in picked]
+
     def rewrite(self, conn: Connection, request: Request) -> None:
         """Before its line is looked at: cut off what stands before the path, take a key out of the query, know the
         page that asks."""
@@ -114,7 +149,7 @@ class Front:
         if self.spec.query_keys and b"?" in url:
             self._take_keys(request, url)
         if self._cors:
-            request.extra = self._cors.get(_only(conn.lines, b"origin"), b"")
+            request.extra = self._cors.get(_only(conn.lines, ORIGIN), b"")
             if request.extra:
                 request.extra += b"access-control-expose-headers: " + _EXPOSED + b"\r\n"
 
@@ -135,12 +170,12 @@ class Front:
     def lets(self, conn: Connection, request: Request) -> bool:
         """Whether it may go on. False: it was answered."""
         lines = conn.lines
-        conn.lines = []
+        conn.lines = ()
         conn.peer = conn.direct
         if conn.trusted:
-            values = [value.decode("latin-1") for name, value in lines if name == self._header]
+            values = [value for name, value in lines if name == self._header]
             if values:
-                conn.peer = client_of(conn.direct, values, self.spec.client_address, self._proxies)
+                conn.peer = self._client(conn.direct, values)
         if conn.server.tells:
             conn.told = conn.peer
         path = request.url.partition(b"?")[0]
@@ -157,11 +192,24 @@ class Front:
         if self.spec.cors is not None:
             if request.extra:
                 conn.like = None  # the next page may be another
-            if request.method == "OPTIONS" and _only(lines, b"access-control-request-method"):
-                return self._preflight(conn, request, _only(lines, b"access-control-request-headers"))
+            if request.method == "OPTIONS" and _only(lines, ASKS_METHOD):
+                return self._preflight(conn, request, _only(lines, ASKS_HEADERS))
         if self.failures is not None and request.credentials.keys:
             return self._credible(conn, request, self.failures)
         return True
+
+    def _client(self, direct: str, values: Sequence[bytes]) -> str:
+        header, proxies = self.spec.client_address, self._proxies
+        if len(values) > 1:
+            return client_of(direct, [value.decode("latin-1") for value in values], header, proxies)
+        known = self._said.get(values[0])
+        if known is None:
+            known = client_of("", [values[0].decode("latin-1")], header, proxies)
+            if len(values[0]) <= SAID_BYTES:
+                if len(self._said) >= SAID_MOST:
+                    self._said.clear()
+                self._said[values[0]] = known
+        return known or direct
 
     def _came_in(self, lines: Lines) -> bool:
         """All ids are compared, each in constant time: how long it takes tells nothing."""

@@ -11,6 +11,7 @@ from __future__ import annotations
 import asyncio
 import re
 import select
+from collections.abc import Sequence
 from math import inf
 from random import random
 from typing import TYPE_CHECKING, Any, Final, cast
@@ -100,8 +101,8 @@ class Connection:
         self.paused_since = 0.0
         self.since = 0.0
         self.last = 0.0
-        self.lines: list[tuple[bytes, bytes]] = []
-        "All header fields of the head that is being looked at, for the front, where there is one."
+        self.lines: Sequence[tuple[bytes, bytes]] = ()
+        "Header fields of the head that is being looked at, for the front, where there is one."
         self.peer = ""
         "Who asks: the address that is connected, or for whom a trusted proxy says that it asks."
         self.told = ""
@@ -388,7 +389,10 @@ class Connection:
                     forward.append((name, value))
         front = self.server.front
         if front is not None:
-            self.lines = read_lines(raw[:end])
+            if meaning is not None:
+                self.lines = front.pick(fields, self.server.bound.world.callers)
+            else:
+                self.lines = read_lines(raw[:end])
             front.rewrite(self, request)
         version = self.parser.get_http_version()
         if version != "1.1":
