@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from difflib import get_close_matches
-from itertools import islice
+from itertools import combinations, islice
 from typing import Final
 
 from sluicegate.core.claims import EARLIER, LISTS, NUMBERS, SAME, TEXTS
@@ -22,6 +22,9 @@ Matches = Mapping[str, tuple[Match, ConsumerSpec]]
 
 _ORDER: Final = (THUMBPRINT, *FIXING)
 _KNOWN: Final = sorted(TEXTS | LISTS | NUMBERS)
+MOST_CONDITIONS: Final = 6
+"""Of one map, whose parts are looked for among all others."""
+
 COMPARED: Final = 100
 """Rules with one value that are compared with each other."""
 
@@ -178,6 +181,43 @@ class Matching:
                 there = self.cx.place(("consumers", first, "match"))
                 what = f"says what the match of consumers.{first} says ({there}): a caller of both is refused"
                 self.cx.say(("consumers", name, "match"), what, "keep one of them, or tell them apart")
+        self._check_inside()
+
+    def _check_inside(self) -> None:
+        """Maps of rank 2 that want all that another one wants, and more: whoever meets them meets both, always."""
+        held: dict[tuple[str, frozenset[object]], str] = {}
+        wants: dict[str, tuple[str, frozenset[object]]] = {}
+        for name, (match, _) in self.matches.items():
+            if rank_of(match) == 2:
+                wants[name] = (match.issuer or self._alone(match), _conditions(match))
+                held.setdefault(wants[name], name)
+        said = 0
+        for name, (issuer, conditions) in wants.items():
+            if len(conditions) > MOST_CONDITIONS or bare(self.matches[name][0]):
+                continue
+            for less in range(len(conditions)):
+                for some in combinations(conditions, less):
+                    first = held.get((issuer, frozenset(some)))
+                    if first is None or bare(self.matches[first][0]):
+                        continue
+                    there = self.cx.place(("consumers", first, "match"))
+                    what = f"lets in nobody: who meets it meets the match of consumers.{first} too ({there})"
+                    hint = "ask for less here, or for more there: two matches in one rank are ambiguous"
+                    self.cx.say(("consumers", name, "match"), what, hint)
+                    said += 1
+                    if said > MOST:
+                        return
+
+    def _alone(self, match: Match) -> str:
+        return self.issuers[0] if match.claims and len(self.issuers) == 1 else ""
+
+
+def _conditions(match: Match) -> frozenset[object]:
+    return frozenset(
+        (place, SAME.get(name, name) if not place else name, tuple(sorted(set(values))))
+        for place, wanted in (("", match.claims), ("certificate", match.certificate), ("headers", match.headers))
+        for name, values in wanted
+    )
 
 
 def _canonical(match: Match) -> object:

@@ -271,6 +271,30 @@ def test_two_rules_that_say_the_same_are_refused(first: str, second: str) -> Non
     assert said.startswith("consumers.b.match: says what the match of consumers.a says (g.yaml:")
 
 
+@pytest.mark.parametrize(
+    ("first", "second", "inside"),
+    [
+        ("{issuer: contoso}", "{issuer: contoso, roles: a}", "b"),
+        ("{issuer: contoso, roles: a, tid: t}", "{issuer: contoso, tid: t}", "a"),
+        ("{issuer: contoso, roles: [a, b]}", "{issuer: contoso, roles: [b, a], groups: g, tid: t}", "b"),
+        ("{issuer: contoso, roles: a}", "{issuer: contoso, roles: b, tid: t}", ""),
+        ("{issuer: contoso}", "{issuer: partner, roles: a}", ""),
+        ("{issuer: contoso, azp: x}", "{issuer: contoso}", ""),
+        ("{issuer: contoso, roles: a}", "{issuer: contoso, roles: [a, b], tid: t}", ""),
+    ],
+)
+def test_a_rule_whose_callers_are_all_anothers_too_is_refused(first: str, second: str, inside: str) -> None:
+    said = pair(first, second)
+    if inside:
+        other = "b" if inside == "a" else "a"
+        (only,) = said
+        assert only.startswith(
+            f"consumers.{inside}.match: lets in nobody: who meets it meets the match of consumers.{other} too (g.yaml:"
+        )
+    else:
+        assert said == []
+
+
 # ---------------------------------------------------------------- each, end users, lints
 
 
