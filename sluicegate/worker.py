@@ -299,7 +299,7 @@ class Worker:
     def supply(self, token: Token) -> None:
         """What is shown upstream for an identity, from now on."""
         if token.text:
-            self.world.supply(token.number, Shown(Secret(token.text), token.version, token.ends))
+            self.world.supply(token.number, Shown(Secret(token.text), token.version, token.ends, time.monotonic()))
         else:
             self.world.withdraw(token.number)
         self.bound.adopted()

@@ -18,10 +18,12 @@ STAND_IN: Final = "stands-in-for-a-token"
 class Token:
     """One token, and until when it may be shown."""
 
-    __slots__ = ("ends", "secret", "version")
+    __slots__ = ("ends", "secret", "since", "version")
 
-    def __init__(self, secret: Secret, version: int, ends: float) -> None:
+    def __init__(self, secret: Secret, version: int, ends: float, since: float = 0.0) -> None:
         self.secret = secret
+        self.since = since
+        "When it was first shown, monotonic: what was sent before showed another one."
         self.version = version
         "Counts the tokens of its identity: a refusal of an older one is no news."
         self.ends = ends
@@ -47,7 +49,10 @@ class Tokens:
         """It came. Whether it is another one than before."""
         before = self._held.get(number)
         self._held[number] = token
-        return before is None or before.secret != token.secret
+        if before is not None and before.secret == token.secret:
+            token.since = before.since
+            return False
+        return True
 
     def drop(self, number: int) -> bool:
         """It is not to be shown any more. Whether there was one."""

@@ -237,12 +237,18 @@ def exchange(world: World) -> Exchange:
     door: Door | None = None
     ticket = 0
     admitted = False
+    again: Member | None = None
+    "Asked once more, since what it refused is not what it is shown now."
+    renewed = False
     relay = route.relay_stream if facts.stream else route.relay
     if not head.retries:
         world.retries.asked(now)
     try:
         while faults < most:
-            member = route.pool.pick(tried, now, head.chance, facts.estimate, record.trail, world.why)
+            if again is None:
+                member = route.pool.pick(tried, now, head.chance, facts.estimate, record.trail, world.why)
+            else:
+                member, again = again, None
             if not admitted:
                 admitted = True
                 if member is not None:
@@ -387,12 +393,17 @@ def exchange(world: World) -> Exchange:
                         route.throttle,
                     )  # fmt: skip
                 elif held is None:
-                    faults += 1
-                    retry = True
-                    if cause != "timeout.total" or len(record.attempts) == 1:  # else others used up its time
-                        door.failed(ticket, sent_at, now, cause, route.breaker)
-                    if cause == REJECTED:
-                        world.rejected(member, attempt.status)
+                    if cause == REJECTED and not renewed:
+                        again = world.renewed(member, sent_at)
+                    if again is not None:
+                        renewed = True
+                    else:
+                        faults += 1
+                        retry = True
+                        if cause != "timeout.total" or len(record.attempts) == 1:  # else others used up its time
+                            door.failed(ticket, sent_at, now, cause, route.breaker)
+                        if cause == REJECTED:
+                            world.rejected(member, attempt.status)
                 door.leave(ticket, sent_at, tokens, now)
                 door = None
                 record.trail.append(f"{member.label}: {cause}")

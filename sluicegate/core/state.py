@@ -178,6 +178,23 @@ class World:
             self.withdraw(number)
         return bool(ended)
 
+    def renewed(self, member: Member, sent_at: float) -> Member | None:
+        """A member refused the credential that it was shown, by what was sent then. The member as it is now, if it is
+        shown another one by now: that refusal says nothing of it. A key comes with a configuration, of which nothing
+        else about the member may be another; a token comes by itself."""
+        now = self.members.get(member.deployment.number)
+        if now is None:
+            return None
+        old, new = member.instance, now.instance
+        if old is not new and old.auth != new.auth:
+            same = (old.number, old.scheme, old.host, old.port, old.base_path, old.region) == (
+                new.number, new.scheme, new.host, new.port, new.base_path, new.region
+            )  # fmt: skip
+            ready = not new.auth.identity or self.tokens.get(new.auth.identity) is not None
+            return now if same and ready and member.deployment == now.deployment else None
+        token = self.tokens.get(new.auth.identity) if new.auth.identity else None
+        return now if token is not None and token.since > sent_at else None
+
     def rejected(self, member: Member, status: int) -> None:
         """It does not take the credential that we show."""
         if self.on_rejected is not None:

@@ -90,14 +90,15 @@ class Bound:
         """How requests of this operation reach this deployment."""
         key = (member.deployment.number, api.name, api_version)
         plan = self._plans.get(key)
-        if plan is None:
-            instance = member.instance
+        instance = member.instance
+        if plan is None or plan.instance is not instance:
             auth = instance.auth
             token = self.world.tokens.get(auth.identity) if auth.identity else None
             plan = self.providers[instance.provider].plan(
                 api, member.deployment, instance, api_version, None if token is None else token.secret
             )
             plan.passes = auth.kind == "passthrough"
+            plan.instance = instance
             if len(self._plans) >= PLANS:
                 self._plans.clear()
             self._plans[key] = plan

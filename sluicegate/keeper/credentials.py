@@ -167,6 +167,8 @@ class Credentials:
         self._chance = chance
         self.tell: Callable[[Token], None] = lambda token: None
         "Told of every token, and of every end of one."
+        self.forget: Callable[[int], object] = lambda number: None
+        "Told of numbers that nothing shows any more but what began before, which may until the token ends."
         self.alarm: Callable[[str, str], None] = lambda subject, detail: None
         "Told when an identity has no token, or no new one, and why; empty: there is one again."
         self._numbers: dict[Identity, int] = {}
@@ -218,8 +220,7 @@ class Credentials:
         for number, lease in list(self._leases.items()):
             if lease.identity not in wanted:
                 del self._leases[number]
-                lease.secret = None
-                self._say(lease)
+                self.forget(number)
 
     def rejected(self, number: int, version: int) -> None:
         """An instance refused this version of the token."""

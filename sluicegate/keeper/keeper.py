@@ -209,6 +209,7 @@ class Keeper:
         self.credentials = credentials
         if credentials is not None:
             credentials.tell = self.supervisor.supply
+            credentials.forget = lambda number: self.supervisor.tokens.pop(number, None)
             credentials.alarm = self._no_token
             self.supervisor.on_rejected = self._rejected
         self.on_refused: list[Callable[[Sequence[Entry]], None]] = []

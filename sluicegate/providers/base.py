@@ -16,13 +16,15 @@ MODELS: Final = "models/"
 class Plan:
     """How requests of one operation reach one deployment: computed once, used for every request."""
 
-    __slots__ = ("head", "model", "passes", "usage")
+    __slots__ = ("head", "instance", "model", "passes", "usage")
 
     def __init__(self, head: bytes, model: str | None, usage: bool) -> None:
         self.head = head
         "Request line and our fixed headers (host, credential, user-agent, accept-encoding: identity), each line ended."
         self.model = model
         "Name to write into the body's `model`; None: the path says it, the body stays as it is."
+        self.instance: Instance | None = None
+        "As it was when this was made: after another configuration both are asked for, by exchanges of each."
         self.passes = False
         "The client's own bearer goes up with it (`auth: passthrough`)."
         self.usage = usage

@@ -8,7 +8,11 @@ from __future__ import annotations
 
 import http.client
 import json
+import socket
+import threading
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -19,6 +23,7 @@ from sluicegate.core.secret import Secret
 from sluicegate.core.snapshot import Auth, ConsumerEntry, Directory, Match
 from sluicegate.link.channel import Token
 from sluicegate.sim.fleet import FleetThread
+from tests.abuse.outside import Seen, Upstream, answer
 from tests.gateway import KEY, SECRET, UPSTREAM_KEY, GatewayThread, instance, snapshot
 
 JWT = "eyJhbGciOiJSUzI1NiJ9.eyJhenAiOiJhcHAifQ.c2lnbmF0dXJlLW9mLXRoZS1jbGllbnQ"
@@ -203,3 +208,70 @@ def test_a_token_that_ended_is_not_shown_though_no_keeper_says_so(fleet: FleetTh
     assert (told["state"], told["cause"], told["until"]) == ("open", "upstream.credential", 0.0)
     gateway.call(lambda: gateway.worker.supply(Token(1, 2, OURS[0], 9e12)))
     assert ask(gateway, {"api-key": KEY})[0] == 200, "and at once when there is one again"
+
+
+# ---------------------------------------------------------------- a credential that is renewed while it is being refused
+
+
+class Rotating:
+    """An instance on which the old credential is refused, later: answers to it wait until they may go."""
+
+    def __init__(self, old: bytes) -> None:
+        self.old = old
+        self.asked = threading.Event()
+        self.let_go = threading.Event()
+
+    def __call__(self, seen: Seen, s: socket.socket) -> bool:
+        if self.old in seen.head:
+            self.asked.set()
+            assert self.let_go.wait(10)
+            s.sendall(answer(b'{"error":{"code":"401","message":"old key"}}', b"401 Unauthorized"))
+        else:
+            s.sendall(answer())
+        return True
+
+
+@pytest.mark.parametrize("kind", ["key", "one"])
+def test_E12_a_request_that_met_the_old_credential_is_asked_again_with_the_new_one(kind: str):
+    """One member only. The refusal says nothing of the new credential, so the door stays open for others, too."""
+    new = "another-key-of-the-upstream-0001"
+    with Upstream() as upstream:
+        old = UPSTREAM_KEY if kind == "key" else OURS[0]
+        upstream.answer = rotating = Rotating(old.encode())
+        instances = [instance(1, upstream.port, name="only", auth=KINDS[kind])]
+        with GatewayThread(snapshot(instances), people()) as gateway, ThreadPoolExecutor(1) as pool:
+            gateway.call(lambda: gateway.worker.supply(Token(1, 1, OURS[0], 9e12)))
+            asked = pool.submit(ask, gateway, {"api-key": KEY})
+            assert rotating.asked.wait(10)
+
+            def rotate() -> None:
+                worker = gateway.worker
+                if kind == "key":
+                    other = replace(instances[0], auth=Auth("key", Secret(new)))
+                    worker.adopt(replace(worker.snapshot, instances=(other,)), worker.world.callers, None)
+                else:
+                    worker.supply(Token(1, 2, new, 9e12))
+
+            gateway.call(rotate)
+            rotating.let_go.set()
+            assert asked.result()[0] == 200
+            assert [ask(gateway, {"api-key": KEY})[0] for _ in range(3)] == [200] * 3
+            told = gateway.call(lambda: gateway.worker.pools())["only/gpt-4o-1"]
+            assert (told["state"], told["cause"]) == ("closed", "")
+            record = next(r for r in gateway.journal.recent if len(r.attempts) == 2)
+            assert [a.status for a in record.attempts] == [401, 200] and record.state == "settled"
+        heads = [seen.head for seen in upstream.requests]
+        assert old.encode() in heads[0] and all(new.encode() in head for head in heads[1:])
+
+
+def test_E12_a_refusal_of_what_is_still_shown_is_asked_again_by_nobody():
+    with Upstream() as upstream:
+        upstream.answer = rotating = Rotating(OURS[0].encode())
+        rotating.let_go.set()
+        instances = [instance(1, upstream.port, name="only", auth=KINDS["one"])]
+        with GatewayThread(snapshot(instances), people()) as gateway:
+            gateway.call(lambda: gateway.worker.supply(Token(1, 1, OURS[0], 9e12)))
+            assert ask(gateway, {"api-key": KEY})[0] == 503
+            gateway.call(lambda: gateway.worker.supply(Token(1, 2, OURS[0], 9.1e12)))  # the same one, longer
+            assert ask(gateway, {"api-key": KEY})[0] == 503
+        assert len(upstream.requests) == 1

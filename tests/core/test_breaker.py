@@ -1,8 +1,10 @@
 """The breaker by hand: what opens it, who looks again, what closes it."""
 
+from math import inf
+
 import pytest
 
-from sluicegate.core.breaker import OURS_S, SILENCE_S, Breaker, BreakerSpec
+from sluicegate.core.breaker import OURS_S, REJECTED, SILENCE_S, Breaker, BreakerSpec
 
 SPEC = BreakerSpec(faults=5, share=0.5, within=30.0, open=3.0)
 
@@ -153,3 +155,49 @@ def test_what_is_our_own_trouble_opens_it_at_once_and_for_longer(cause: str) -> 
     breaker.look_now()
     breaker.answered(enter(breaker, 31.0), 31.0, SPEC)
     assert breaker.closed
+
+
+# ---------------------------------------------------------------- nothing to show
+
+
+def test_without_a_credential_nothing_goes_in_ever_and_with_one_at_once() -> None:
+    breaker = Breaker()
+    breaker.withhold(REJECTED)
+    for now in (0.0, 1e3, 1e9):
+        assert breaker.ready(now) == inf
+    breaker.look_now()
+    assert breaker.ready(1e9) == inf, "another configuration brings no credential"
+    breaker.supply()
+    assert breaker.closed and breaker.ready(5.0) == 5.0 and not breaker.cause
+
+
+def test_news_of_before_a_credential_ended_opens_and_closes_nothing() -> None:
+    spec = BreakerSpec()
+    breaker = Breaker()
+    ticket = breaker.enter(0.0)
+    breaker.withhold(REJECTED)
+    assert breaker.answered(ticket, 1.0, spec) == ticket and not breaker.closed
+    breaker.failed(ticket, 1.0, 1.0, REJECTED, spec)
+    breaker.whole(ticket)
+    breaker.give_back(ticket, 1.0)
+    assert breaker.ready(1e9) == inf
+    breaker.supply()
+    breaker.failed(ticket, 2.0, 2.0, REJECTED, spec)
+    assert breaker.closed, "it was shown the one before"
+
+
+def test_another_credential_is_looked_at_at_once_by_one_and_only_where_the_old_one_was_refused() -> None:
+    spec = BreakerSpec()
+    breaker = Breaker()
+    breaker.failed(breaker.enter(0.0), 0.0, 0.0, REJECTED, spec)
+    assert breaker.ready(1.0) == OURS_S
+    breaker.supply()
+    assert breaker.ready(1.0) == 1.0
+    breaker.enter(1.0)
+    assert breaker.half_open and breaker.ready(1.0) > 1.0
+    other = Breaker()
+    for _ in range(spec.faults):
+        other.failed(other.enter(0.0), 0.0, 0.0, "upstream.status_5xx", spec)
+    before = other.ready(0.0)
+    other.supply()
+    assert other.ready(0.0) == before > 0.0, "a broken server is not mended by a token"

@@ -19,6 +19,7 @@ from sluicegate.core.secret import Secret
 from sluicegate.core.settings import Identity
 from sluicegate.upstream.credentials.token import Failed, Fetched, refused
 from sluicegate.upstream.fetch import Unreachable, fetch
+from sluicegate.upstream.tls import Contexts
 
 READ_AGAIN_S = 900.0
 FRESH_S = 2.0
@@ -81,6 +82,7 @@ class Vault:
         self._token = token
         self._now = now
         self._address = address
+        self._contexts = Contexts()
         self._held: dict[str, Held] = {}
         self._shown: tuple[Secret, float] | None = None
         "The token, and until when it is good."
@@ -138,7 +140,8 @@ class Vault:
         url = f"{address}/secrets/{secret}/{version}?api-version={VERSION}"
         for last in (False, True):
             shown = await self._show(renew=last)
-            answer = await fetch("GET", url, {"authorization": f"Bearer {shown.reveal()}"}, within_s=WITHIN_S)
+            headers = {"authorization": f"Bearer {shown.reveal()}"}
+            answer = await fetch("GET", url, headers, within_s=WITHIN_S, contexts=self._contexts)
             if answer.status != 401:
                 break
         if answer.status != 200:
