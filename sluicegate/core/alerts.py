@@ -22,7 +22,9 @@ class AlertKind:
 
 KINDS: Final[dict[str, AlertKind]] = {
     "breaker.open": AlertKind("Faults of a deployment opened its breaker: it gets no calls but the one that looks."),
-    "upstream.credential": AlertKind("A deployment refuses the credential that the gateway shows."),
+    "upstream.credential": AlertKind(
+        "A deployment refuses the credential that the gateway shows, or there is none to show."
+    ),
     "upstream.deployment": AlertKind("A deployment is not there: its instance says so."),
     "region.mismatch": AlertKind("A deployment answers from a region that contradicts what is declared of it."),
     "issuer.keys": AlertKind("The keys of an issuer of tokens cannot be fetched, or are none."),

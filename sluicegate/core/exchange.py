@@ -13,6 +13,7 @@ from typing import Any, Final
 
 from sluicegate.core.actions import Action, Ask, Cut, Read, Relay, Reply, Send
 from sluicegate.core.breaker import REJECTED
+from sluicegate.core.caller import Shown
 from sluicegate.core.door import Door
 from sluicegate.core.end_user import end_user, mark
 from sluicegate.core.events import Ended, Facts, Failed, Gone, Head, Refused, Responded, Usage
@@ -415,7 +416,7 @@ def exchange(world: World) -> Exchange:
                 if now >= deadline:
                     break
 
-        reason, wait = _exhausted(seen, faults, now, facts.estimate, short)
+        reason, wait = _exhausted(seen, faults, now, facts.estimate, short, head.credentials)
         if special is not None and special.once:
             reason, wait = "pool.body_passed", None
         record.state = "settled"
@@ -579,14 +580,15 @@ def _learn(door: Door, ticket: int, sent_at: float, e: Ended, route: Route, dead
 
 
 def _exhausted(
-    seen: Sequence[Route], faults: int, now: float, estimate: int, short: Sequence[Door]
+    seen: Sequence[Route], faults: int, now: float, estimate: int, short: Sequence[Door], credentials: Shown
 ) -> tuple[str, float | None]:
     """Why no member served, and the seconds until one may: the truth of the soonest."""
     soonest = inf
     kinds = set()
     whose = "pool"
     for route in seen:
-        kind, wait = route.pool.outlook(now, estimate, short)
+        never = route.passes if route.passes and not credentials.bearer() else ()
+        kind, wait = route.pool.outlook(now, estimate, short, never)
         kinds.add(kind)
         soonest = min(soonest, wait)
         if route.cut:

@@ -136,11 +136,16 @@ class Pool:
                 return taken
         return None
 
-    def outlook(self, now: float, estimate: int, short: Sequence[Door]) -> tuple[str, float]:
+    def outlook(
+        self, now: float, estimate: int, short: Sequence[Door], never: Sequence[Door] = ()
+    ) -> tuple[str, float]:
         """Why nobody can be asked, and the seconds until somebody can: `throttled` (all that could take it are),
-        `failed` (one at least is broken), `prompt` (too long for all), `empty`. `short`: see no_larger."""
+        `failed` (one at least is broken), `prompt` (too long for all), `empty`. `short`: see no_larger; `never`:
+        whoever this caller cannot have."""
         kind, soonest = "empty", inf
         for member in self.members:
+            if member.door in never:
+                continue
             if estimate > member.max_input or member.door in short:
                 if kind == "empty":
                     kind = "prompt"

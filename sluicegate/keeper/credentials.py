@@ -42,7 +42,12 @@ AGAIN_MOST_S = 600.0
 HURRY_S = 60.0
 """An instance that refuses our token makes us ask for another one so often at most."""
 
+FAILURES = 5
+"""So many in a row are worth a word while the last token still holds: one is not, metadata services have their days."""
+
 TICK_S = 0.25
+IDLE_S = 1.0
+"""Where nobody shows a token."""
 
 
 class Got(Protocol):
@@ -249,7 +254,7 @@ class Credentials:
     async def run(self) -> None:
         """For as long as the keeper lives."""
         while True:
-            await asyncio.sleep(TICK_S)
+            await asyncio.sleep(TICK_S if self._leases else IDLE_S)
             self.tick()
 
     def stop(self) -> None:
@@ -275,9 +280,8 @@ class Credentials:
         except Exception as bug:
             what = f"a bug: {type(bug).__name__}"
         if what:
-            first = not lease.failures
             lease.failed(what, again_s, self._now(), self._chance())
-            if first and lease.version and lease.number in self._leases:
+            if lease.failures == FAILURES and lease.secret is not None and lease.number in self._leases:
                 self.alarm(str(lease.identity), what)
         self._came.set()
 

@@ -93,10 +93,10 @@ def gateways(fleet: FleetThread) -> Iterator[Any]:
         gateway.__exit__()
 
 
-def ask(gateway: GatewayThread, headers: dict[str, str]) -> tuple[int, dict[str, str], Any]:
+def ask(gateway: GatewayThread, headers: dict[str, str], body: str = BODY) -> tuple[int, dict[str, str], Any]:
     connection = http.client.HTTPConnection("127.0.0.1", gateway.port, timeout=20)
     try:
-        connection.request("POST", CHAT, BODY, {"content-type": "application/json", **headers})
+        connection.request("POST", CHAT, body, {"content-type": "application/json", **headers})
         answer = connection.getresponse()
         return answer.status, dict(answer.getheaders()), json.loads(answer.read())
     finally:
@@ -151,11 +151,28 @@ def test_E9_grants_hold_where_tokens_are_passed_on(fleet: FleetThread, gateways:
     assert status == 401 and len(fleet.ledger.of("a", None)) == before
 
 
+def test_E9_a_long_prompt_goes_up_with_the_clients_token(fleet: FleetThread, gateways: Any):
+    gateway = gateways("passthrough")
+    long = json.dumps({"messages": [{"role": "user", "content": "hello " * 400_000}]})
+    assert ask(gateway, SHOWN["token"], long)[0] == 200
+    head = fleet.ledger.of("a", None)[-1].head
+    assert head.count(f"authorization: Bearer {JWT}".encode()) == 1
+
+
 def test_E9_a_key_is_served_by_members_that_are_shown_ours(fleet: FleetThread, gateways: Any):
     gateway = gateways("passthrough", "one")
     before = len(fleet.ledger.of("a", None)), len(fleet.ledger.of("b", None))
     assert [ask(gateway, {"api-key": KEY})[0] for _ in range(5)] == [200] * 5
     assert (len(fleet.ledger.of("a", None)) - before[0], len(fleet.ledger.of("b", None)) - before[1]) == (0, 5)
+
+
+def test_E9_who_shows_a_key_is_told_of_the_time_of_those_that_it_may_have(fleet: FleetThread, gateways: Any):
+    gateway = gateways("passthrough", "one")
+    fleet.fault("throttle", instance="b", wait_s=30, times=1)
+    assert ask(gateway, {"api-key": KEY})[0] == 429
+    status, headers, _ = ask(gateway, {"api-key": KEY})
+    assert status == 429 and 25 < int(headers["retry-after"]) <= 30
+    assert ask(gateway, SHOWN["token"])[0] == 200
 
 
 def test_E9_a_refusal_of_the_clients_own_token_is_its_own_business(fleet: FleetThread, gateways: Any):

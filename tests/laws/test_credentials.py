@@ -223,7 +223,7 @@ def test_two_identities_never_share_a_token_and_one_secret_that_changes_keeps_wh
         world = World(lambda identity, n: Answer(0.1, 600) if identity == one else Answer(0.1, None))
         held = Credentials(world.fetch, Failed, loop.time, lambda: 0.5)
         held.tell = world.told
-        held.forget = world.shown.pop
+        held.forget = lambda number: world.shown.pop(number, None)
         await held.take([one, two])
         assert held.number(one) != held.number(two) and list(world.shown) == [held.number(one)]
         held.retire([one])
