@@ -232,6 +232,29 @@ def test_arc_s_key_is_read_where_its_agent_keeps_them_and_nowhere_else(tmp_path:
             managed_identity._arc_key(str(path), str(folder))
 
 
+def test_arc_asks_for_the_key_that_only_its_group_may_read(
+    cloud: Cloud, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    key = tmp_path / "a.key"
+    key.write_text("the-key")
+    monkeypatch.setattr(managed_identity, "ARC_KEYS", str(tmp_path))
+    environ = {
+        "IDENTITY_ENDPOINT": cloud["imds"].origin + "/metadata/identity/oauth2/token",
+        "IMDS_ENDPOINT": cloud["imds"].origin,
+    }  # fmt: skip
+    challenge = says(401)
+    challenge.headers.append((b"WWW-Authenticate", f"Basic realm={key}".encode()))
+    cloud.issuer.answers.append(challenge)
+    assert ask(SYSTEM, environ).token.reveal() in cloud.issuer.made
+    first, second = cloud.issuer.heads[-2:]
+    assert b"authorization" not in first and b"authorization: Basic the-key\r\n" in second
+    elsewhere = says(401)
+    elsewhere.headers.append((b"WWW-Authenticate", b"Basic realm=/etc/ssl/private/a.key"))
+    cloud.issuer.answers.append(elsewhere)
+    assert why(SYSTEM, environ).what == "Azure Arc names a file that is not its own"
+    assert "no other identity" in why(Identity("managed_identity", SCOPE, CLIENT), environ).what
+
+
 # ---------------------------------------------------------------- answers that are none
 
 

@@ -54,6 +54,8 @@ class Issuer:
         "Secrets of the vault, by name: versions, oldest first."
         self.asked: Counter[str] = Counter()
         "Requests by desk."
+        self.heads: list[bytes] = []
+        "Of all requests, as they came."
         self.wrong: list[str] = []
         "What was asked wrongly."
         self.answers: list[Answer | str] = []
@@ -106,6 +108,7 @@ class Desk:
     def answer(self, request: Request, entry: Entry, now: float, wall: float) -> Answer:
         issuer = self.issuer
         issuer.asked[self.name] += 1
+        issuer.heads.append(request.head)
         if issuer.answers:
             told = issuer.answers.pop(0)
             if isinstance(told, Answer):

@@ -76,11 +76,11 @@ async def _arc(endpoint: str, resource: str, identity: Identity) -> Answer:
     if first.status != 401:
         return first
     realm = first.headers.get("www-authenticate", "").partition("realm=")[2].strip().strip('"')
-    key = _arc_key(realm)
+    key = _arc_key(realm, ARC_KEYS)
     return await _get(endpoint, query, {"metadata": "true", "authorization": f"Basic {key}"})
 
 
-def _arc_key(path: str, folder: str = ARC_KEYS) -> str:
+def _arc_key(path: str, folder: str) -> str:
     """What stands in the file, which must be where the agent keeps them: whoever answers must not choose the file."""
     if os.path.dirname(path) != folder or not path.endswith(".key"):
         raise Failed("Azure Arc names a file that is not its own", LATER_S)
