@@ -13,6 +13,7 @@ from math import inf
 from typing import TYPE_CHECKING, Final
 from urllib.parse import parse_qs, unquote
 
+from sluicegate.core.exchange import unknown
 from sluicegate.core.pool import Member
 from sluicegate.core.route import Route
 from sluicegate.wire.refusal import refusal
@@ -120,7 +121,7 @@ class Health:
         world = self.server.bound.world
         consumer = request.credentials.who(world.callers)
         if isinstance(consumer, str):
-            _refuse(request, consumer, "Show a key of this gateway that may use this model.")
+            _refuse(request, consumer, unknown(consumer))
             return
         route = world.routes.inside(consumer.boundary, name)
         if route is None or not consumer.may(name):

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Final
 
 from sluicegate.apis.models import ANTHROPIC, asked, described, listed
 from sluicegate.core.caller import Callers, Consumer
-from sluicegate.core.exchange import elsewhere
+from sluicegate.core.exchange import elsewhere, unknown
 from sluicegate.core.route import Routes
 from sluicegate.core.snapshot import Model
 
@@ -45,7 +45,7 @@ class Listing:
             return found, ""
         consumer = request.credentials.who(self.server.bound.world.callers)
         if isinstance(consumer, str):
-            return consumer, "Access denied: send a key of this gateway to see the models that it may use."
+            return consumer, unknown(consumer)
         world = self.server.bound.world
         if consumer.boundary and not world.routes.serves(consumer.boundary):
             return "boundary.mismatch", elsewhere(world, consumer.boundary)[1]

@@ -644,6 +644,21 @@ def test_every_route_refuses_every_bad_credential_and_asks_no_upstream(ground: G
     assert ask(ground.gateway.port, request(path=PATH)).status == 200
 
 
+def test_a_token_is_told_the_same_on_every_route(ground: Ground):
+    for token, words in ((ground.oidc.token(exp=1), "invalid token"), (ground.oidc.token(iss="https://lost.example"), "cannot be checked"),
+                         (ground.oidc.token(sub="nobody"), "belongs to no consumer")):  # fmt: skip
+        for method, path, body in (
+            (b"GET", b"/v1/models", b""),
+            (b"GET", b"/health/models/chat", b""),
+            (b"POST", PATH, CHAT),
+        ):
+            got = ask(
+                ground.gateway.port,
+                request(b"api-key: " + token.encode(), method=method, path=path, key=None, body=body),
+            )
+            assert words in got.json["error"]["message"], (path, got)
+
+
 def routes(api: Any) -> list[str]:
     found = [base + api.model_path for base, _ in api.bases] if api.model_path else []
     if api.deployment_path:
