@@ -23,6 +23,7 @@ NAV = (
     ("Topologies", ("how-to/topologies/",)),
     ("How to", (
         "how-to/topologies.md", "how-to/applications.md", "how-to/spillover.md", "how-to/limits.md", "how-to/keys.md",
+        "how-to/consumers-at-run-time.md", "how-to/operators.md",
         "how-to/keyless.md", "how-to/tokens.md", "how-to/callers.md",
         "how-to/install.md", "how-to/behind-a-proxy.md",
         "how-to/client-certificates.md", "how-to/close-the-side-door.md", "how-to/update.md",

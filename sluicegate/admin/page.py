@@ -24,7 +24,9 @@ Every path, made from the code by `sluicegate schema --admin-page`. The same as 
 | | where | credential |
 |---|---|---|
 | Unix socket | `control.sock` in `gateway.data` (mode 0600) | none: whoever can open it is the owner |
-| TCP | `gateway.admin.address`, 127.0.0.1:8081 | `authorization: Bearer sga_...`, a key of `gateway.admin.keys` |
+| TCP | `gateway.admin.address`, 127.0.0.1:8081 | `authorization: Bearer sga_...`, a key of `gateway.admin.keys`; or \
+a token of the issuer of `gateway.admin.login` |
+| a browser | the same, `/login` | a session, see [People and roles](../how-to/operators.md) |
 
 ```yaml
 version: 1
@@ -46,12 +48,19 @@ consumers:
   my-app: {key: "${env:MY_APP_KEY}", models: [chat]}
 ```
 
-A `viewer` sees; an `operator` changes what runs, too; the owner is not asked. An operator may load any configuration, \
-and with it any secret that the gateway's process can read: give the role as you would give a login on the machine. \
-Keys of consumers are no credential here (401). Changes of `keys` and `hosts` take effect with a reload.
+Each path says which roles may: [what they are](../how-to/operators.md). An `operator` may load any configuration, and \
+with it any secret that the gateway's process can read: give the role as you would give a login on the machine. \
+Keys of consumers are no credential here (401); somebody who is known and has no role for a path gets 403. A \
+`tenant_admin` meets what belongs to other tenants as if it were not there. Changes of `keys`, `login` and `hosts` \
+take effect with a reload.
 
-The listener speaks plain HTTP: on another address than loopback, put TLS in front of it, or a tunnel. Requests \
-whose Host header is neither an address nor `localhost` nor listed in `gateway.admin.hosts` are refused (421), so that \
+A change by a browser that is logged in needs the header `x-csrf-token`, which `GET /v1/whoami` says. Changes of one \
+consumer take `If-Match` with the `etag` of GET. Every change is written into the audit log before it takes effect; if \
+that cannot be, it is refused (503).
+
+Without `gateway.admin.tls` the listener speaks plain HTTP: on another address than loopback, put TLS in front of it, \
+or a tunnel. Requests whose Host header is neither an address nor `localhost` nor listed in `gateway.admin.hosts` (nor \
+the host of `public_url`) are refused (421), so that \
 no page in a browser can have its own name lead here; no CORS header is ever sent. Ten wrong keys from one address, \
 then one every 6 s. One request a connection; heads up to 8 KiB within 10 s; 64 connections, 32 from one \
 address, 16 live tails. Every change is a line on stderr: who, with which role, what, with which outcome; so is a \

@@ -475,7 +475,7 @@ class Keeper:
         if loaded.problems.fatal or loaded.snapshot is None or loaded.directory is None:
             end = f"the running configuration ({self.snapshot.hash}) stays in force"
             return Outcome("refused", self.snapshot.hash, render(loaded.problems, end))
-        snapshot, waiting = self._live(loaded.snapshot, loaded.directory)
+        snapshot, waiting = self._live(loaded.snapshot, loaded.directory, loaded.expires)
         report = render(loaded.problems)
         for name in waiting:
             report += f"\n{name} changed: it takes effect at the next start; the rest does now"
@@ -528,10 +528,10 @@ class Keeper:
         """Other consumers, all else as it is; the caller holds `alone`. Empty when all workers have them, else why none
         has."""
         snapshot = self.snapshot
-        snapshot = replace(snapshot, hash=await self.aside.do(fingerprint, snapshot, directory))
         told = tuple(keys)
         expires = {d: at for d, at in self.expires.items() if all(d != k.digest for k in told)}
         expires |= {k.digest: k.expires for k in told if k.expires}
+        snapshot = replace(snapshot, hash=await self.aside.do(fingerprint, snapshot, directory, expires))
         effective = self._for_workers(snapshot, self.drained)
         now = unexpired(directory, expires, time.time())
         parts = await self.aside.do(parcels, effective, self.directory, now)
@@ -561,7 +561,9 @@ class Keeper:
             for name, d in gone:
                 say("key.expired", consumer=name, key=self._key_names.get(d) or d[:4].hex())
 
-    def _live(self, new: Snapshot, directory: Directory) -> tuple[Snapshot, tuple[str, ...]]:
+    def _live(
+        self, new: Snapshot, directory: Directory, expires: Mapping[bytes, float]
+    ) -> tuple[Snapshot, tuple[str, ...]]:
         """The new configuration with what needs a restart left as it is, and the names of that."""
         running = self.snapshot.gateway
         waiting = tuple(name for name, part in RESTART.items() if part(new.gateway) != part(running))
@@ -571,7 +573,7 @@ class Keeper:
         gateway = replace(new.gateway, listen=running.listen, admin=admin, workers=running.workers, data=running.data,
                           core_dumps=running.core_dumps)  # fmt: skip
         effective = replace(new, gateway=gateway)
-        return replace(effective, hash=fingerprint(effective, directory)), waiting
+        return replace(effective, hash=fingerprint(effective, directory, expires)), waiting
 
     # ------------------------------------------------------------------ told from outside
 

@@ -7,6 +7,7 @@ hash tells nothing about the key.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import fields, replace
 from hashlib import blake2b
 from operator import attrgetter
@@ -19,12 +20,13 @@ from sluicegate.core.secret import Secret
 from sluicegate.core.snapshot import ConsumerEntry, Directory, Snapshot, TenantEntry
 
 BYTES = 6
+_NEVER: Mapping[bytes, float] = {}
 
 Cuts = tuple[tuple[str, tuple[int, ...]], ...]
 
 
-def fingerprint(snapshot: Snapshot, directory: Directory) -> str:
-    """Twelve hex digits."""
+def fingerprint(snapshot: Snapshot, directory: Directory, expires: Mapping[bytes, float] = _NEVER) -> str:
+    """Twelve hex digits. `expires`: until when keys hold, by digest."""
     key = directory.secrets[0]
 
     def hidden(value: Any) -> bytes:
@@ -37,6 +39,8 @@ def fingerprint(snapshot: Snapshot, directory: Directory) -> str:
     made.update(encoder.encode(directory.secrets))
     for entries, of in ((directory.tenants, _TENANT), (directory.consumers, _CONSUMER)):
         made.update(encoder.encode(sorted(map(of, entries), key=lambda entry: entry[0])))
+    if expires:
+        made.update(encoder.encode(sorted(expires.items())))
     return made.hexdigest()
 
 

@@ -186,6 +186,7 @@ def _load(
     grants.check()
     if problems.fatal:
         return Loaded(problems, files=files)
+    until = {k.value: k.expires for _, _, keys in people for k in keys if type(k) is Digest and k.expires}
     try:
         secrets = _secrets(document.gateway, snapshot.gateway.data, cx, start)
         grants.check_digests(secrets)
@@ -194,7 +195,7 @@ def _load(
         if not problems.fatal:
             lint(Sight(document, snapshot, people, cx, matches))
             directory = grants.directory(secrets, held.of)
-            snapshot = numbered(replace(snapshot, hash=fingerprint(snapshot, directory)), held)
+            snapshot = numbered(replace(snapshot, hash=fingerprint(snapshot, directory, until)), held)
             if start:
                 held.write(snapshot.gateway.data)
     except Wrong as e:
@@ -205,7 +206,6 @@ def _load(
         return Loaded(problems, files=files)
     names = {k.value: k.id for _, _, keys in people for k in keys if type(k) is Digest}
     ground = Ground(document, snapshot.models, base, operations, secrets, matches)
-    until = {k.value: k.expires for _, _, keys in people for k in keys if type(k) is Digest and k.expires}
     return Loaded(
         problems, snapshot, directory, document, files, key_names=names, ground=ground, made=takes_part, expires=until
     )

@@ -23,7 +23,7 @@ from sluicegate.sim.fleet import FleetThread
 from sluicegate.sim.tls import Certificates, certificates
 from sluicegate.spec.keys import checksum, new_key, whole
 from sluicegate.spec.values import Digest, write_digest
-from tests.keeper.running import ENV, Gateway, until
+from tests.keeper.running import ENV, Gateway
 from tests.keeper.test_admin import SECRET, SMALL, chat, run, text_of
 from tests.keeper.test_people import everywhere
 
@@ -123,19 +123,26 @@ def test_abuse_58_no_export_holds_a_formula(own: Gateway):
 
 def test_E3_a_key_of_a_file_has_an_end(fleet: FleetThread, tmp_path: Path):
     called, key = new_key()
-    until_ = datetime.fromtimestamp(int(time.time()) + 4, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
     sealed = write_digest(Digest(called, digest(key.encode(), SECRET)))
-    more = f'  ends: {{keys: [{{key: "{sealed}", expires: "{until_}"}}], models: [chat]}}\n'
+
+    def more(until_: str) -> str:
+        return f'  ends: {{keys: [{{key: "{sealed}", expires: "{until_}"}}], models: [chat]}}\n'
+
     text = text_of(tmp_path, fleet["a"].origin)
-    with Gateway(tmp_path, text + more) as gateway:
+    with Gateway(tmp_path, text + more("2999-01-01")) as gateway:
         assert everywhere(gateway, key, 200)
+        until_ = datetime.fromtimestamp(int(time.time()) + 6, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+        gateway.file.write_text(text + more(until_))
+        gateway.event("config.adopted")
+        assert chat(gateway, key) == 200
         (row,) = [k for k in json.loads(typed(gateway, "key", "list", "--json").stdout) if k["consumer"] == "ends"]
         assert row["expires"] == until_
-        until(lambda: everywhere(gateway, key, 401), 8)
         assert gateway.event("key.expired")["consumer"] == "ends"
+        assert everywhere(gateway, key, 401)
         gateway.hang_up_until("config.adopted")
         assert everywhere(gateway, key, 401), "nor does a reload bring it back"
-    with Gateway(tmp_path, text + more) as gateway:
+        now = gateway.file.read_text()
+    with Gateway(tmp_path, now) as gateway:
         assert everywhere(gateway, key, 401), "nor a restart"
 
 

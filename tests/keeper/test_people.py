@@ -127,7 +127,7 @@ def test_one_name_belongs_to_one_of_file_and_api(own: Gateway):
     own.file.write_text(text)
 
 
-def test_fields_are_judged_as_those_of_a_file_and_errors_point_at_them(shared: Gateway):
+def test_abuse_48_fields_are_judged_as_those_of_a_file_and_errors_point_at_them(shared: Gateway):
     cases: list[tuple[Any, str, str]] = [
         ({"models": ["chta"]}, "/models/0", "did you mean"),
         ({"models": ["chat"], "limits": ["60k tokens/minute", "20 bananas"]}, "/limits/1", ""),
@@ -194,10 +194,10 @@ def test_E3_two_keys_one_rests_one_is_removed_one_expires(own: Gateway):
     assert everywhere(own, third["text"], 401)
     assert ask(own, "PATCH", f"{where}/{name}", {"disabled": False})[0] == 200
     assert everywhere(own, first, 200)
-    soon = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(time.time() + 2.5))
+    soon = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(time.time() + 6))
     assert ask(own, "PATCH", f"{where}/{name}", {"expires": soon})[1]["expires"] == soon
-    assert everywhere(own, first, 200)
-    until(lambda: everywhere(own, first, 401), 6)
+    assert chat(own, first) == 200
+    until(lambda: everywhere(own, first, 401), 20)
     assert everywhere(own, second, 200)
     assert ask(own, "PATCH", f"{where}/{name}", {"expires": ""})[0] == 200
     assert everywhere(own, first, 200)
