@@ -431,3 +431,40 @@ def test_a_body_behind_a_refusal_of_the_front_does_not_become_the_next_request()
 )  # fmt: skip
 def test_abuse_44_what_counts_as_a_guess(reason: str, counts: bool):
     assert guessed(reason) is counts
+
+
+def test_abuse_16_pipelined_requests_are_each_asked_for_themselves():
+    """All in one write: the door, the client that the proxy names, the key in the URL, the page."""
+    door = b"X-Azure-FDID: " + DOOR.encode()
+    mine, other = b"X-Forwarded-For: 203.0.113.7", b"X-Forwarded-For: 198.51.100.1"
+    messages = [
+        request(door, mine), request(mine), request(door, other), request(door, mine, PAGE), request(door, mine),
+        request(door, mine, key=None, path=PATH + b"?api-key=" + OTHER.encode()), request(door, mine, key=None),
+        request(door, mine, key="nobody"), request(door, mine), request(door), request(door, mine),
+    ]  # fmt: skip
+    expected = [
+        "",
+        "front.door",
+        "front.address",
+        "",
+        "",
+        "",
+        "credential.missing",
+        "credential.unknown",
+        "",
+        "front.address",
+        "",
+    ]
+    front: dict[str, Any] = {**TRUST, "doors": (DOOR,), "allow": ("203.0.113.0/24",), "cors": ORIGINS, "query_keys": True,
+                             "failures": 5, "base_paths": ("/llm",)}  # fmt: skip
+    with fronted(**front) as (gateway, upstream):
+        for pieces in ([b"".join(messages)], [bytes((byte,)) for byte in b"".join(messages)]):
+            with From(gateway.port, PROXY) as client:
+                client.send(*pieces)
+                got = [client.answer() for _ in messages]
+            assert [a.reason for a in got] == expected
+            shown = [a.header("access-control-allow-origin") is not None for a in got]
+            assert shown == [n == 3 for n in range(len(messages))]
+        served = [record.consumer for record in gateway.journal.recent]
+        assert served == [1, 1, 1, 2, 1, 1] * 2
+        assert len(upstream.requests) == 12
