@@ -14,6 +14,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from sluicegate.core.caller import LIVE, Callers, Consumer
+from sluicegate.core.expr.parse import parse
 from sluicegate.core.match import rank_of
 from sluicegate.core.principal import Principal
 from sluicegate.core.secret import Secret
@@ -101,6 +102,40 @@ def test_E5_the_trail_names_the_rule_and_no_claim() -> None:
     both = table.matched(who({"oid": "user-1", "azp": "app-4"}))
     assert both.trail == "match: rank 1: consumers.alice, consumers.recommender"
     assert table.matched(who({})).trail == "match: no rule"
+
+
+def headed(headers: dict[str, str], principal: Principal | None = None) -> Principal:
+    if principal is None:
+        return Principal("", {}, b"", 1e12, None, headers)
+    return Principal(principal.issuer, principal.claims, b"m" * 16, 1e12, principal.certificate, headers)
+
+
+def expressed(text: str) -> Match:
+    return Match(tree=parse(text), text=text)
+
+
+def test_A5_headers_alone_speak_where_nothing_else_does_and_nothing_else_speaks_there() -> None:
+    mapped, said = Match(headers=(("x-tenant", ("a",)),)), expressed('headers["x-tenant"] == "b"')
+    table = callers(mapped=mapped, said=said, others=expressed('issuer != "partner" || size(claims) == 0'))
+    assert name(table.match(headed({"x-tenant": "a"}))) == "mapped"
+    assert name(table.match(headed({"x-tenant": "b"}))) == "said"
+    assert name(table.match(headed({"x-tenant": "c"}))) == "identity.unmatched", "who shows nothing meets no other rule"
+    for tenant in "abc":
+        assert name(table.match(headed({"x-tenant": tenant}, who({"azp": "x"})))) == "others"
+        assert name(table.match(headed({"x-tenant": tenant}, who({}, "", dns=["y"])))) == "others"
+        assert name(table.match(headed({"x-tenant": tenant}, who({"azp": "x"}, "partner")))) == "identity.unmatched"
+
+
+def test_a_header_beside_claims_narrows() -> None:
+    table = callers(
+        mapped=Match(C, (("azp", ("x",)),), headers=(("x-zone", ("a", "b")),)),
+        said=replace(expressed('issuer == "contoso" && azp == "y" && headers["x-zone"] == "a"'), issuer=C),
+    )
+    for azp, consumer in (("x", "mapped"), ("y", "said")):
+        assert name(table.match(headed({"x-zone": "a"}, who({"azp": azp})))) == consumer
+        assert name(table.match(headed({"x-zone": "z"}, who({"azp": azp})))) == "identity.unmatched"
+        assert name(table.match(headed({}, who({"azp": azp})))) == "identity.unmatched"
+        assert name(table.match(headed({"x-zone": "a"}))) == "identity.unmatched"
 
 
 CLAIMS = ("oid", "azp", "tid", "roles")
