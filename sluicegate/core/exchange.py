@@ -250,6 +250,11 @@ def exchange(world: World) -> Exchange:
                 member = route.pool.pick(tried, now, head.chance, facts.estimate, record.trail, world.why)
             else:
                 member, again = again, None
+            if world.routes is not routes and consumer.boundary:  # it may have moved since
+                while member is not None and not _still_inside(world, route, member, consumer.boundary):
+                    tried.append(member.door)
+                    record.trail.append(f"boundary.moved: {member.label}")
+                    member = route.pool.pick(tried, now, head.chance, facts.estimate, record.trail, world.why)
             if not admitted:
                 admitted = True
                 if member is not None:
@@ -447,6 +452,17 @@ def _refuse(
     record.status = refusal.status if refusal else 0
     world.journal.refuse(record)
     return Reply(reason, message, wait, headers)
+
+
+def _still_inside(world: World, route: Route, member: Member, boundary: str) -> bool:
+    """Whether the configuration in force has this member in the boundary, too, for the model that is asked."""
+    found = world.routes.inside(boundary, route.name)
+    if found is None:
+        return False
+    number = member.deployment.number
+    if any(m.deployment.number == number for m in found.pool.members):
+        return True
+    return found.arm is not None and any(m.deployment.number == number for m in found.arm.pool.members)
 
 
 def _elsewhere(world: World, record: UsageRecord, now: float, boundary: str) -> Reply:

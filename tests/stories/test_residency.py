@@ -257,6 +257,23 @@ def test_a_boundary_that_moves_while_requests_are_under_way_holds_for_who_begins
     assert [c.status for c in running] == [200] * 3
 
 
+@pytest.mark.parametrize("stream", [False, True])
+def test_a_request_that_began_under_a_wider_boundary_fails_over_to_nobody_outside_the_new_one(stream: bool):
+    """It hangs at a member while the boundary shrinks; whoever would be next is outside by the time it is asked."""
+    there, _ = stage()
+    there.upstream.fault("hang", instance="weu")
+    waiting = [there.ask(consumer="shop", stream=stream) for _ in range(4)]
+    there.clock.run_for(1.0)
+    assert calls(there, "weu") == 4
+    there.adopt(stamps(STAMPS.replace("eu: {regions: [westeurope, swedencentral]", "eu: {regions: [westeurope]"))[0])
+    there.settle()
+    assert not there.bugs and not calls(there, "sdc", *US)
+    assert {(c.status, reason(c)) for c in waiting} == {(503, "boundary.failed")}
+    wider, _ = stage()
+    wider.upstream.fault("hang", instance="weu")
+    assert asked(wider, "shop").status == 200, "else it does fail over"
+
+
 def test_a_world_of_mutants_a_route_that_is_not_cut_is_seen():
     """The stories above look at something: a World that forgets to cut sends to the members outside."""
     snapshot, directory = stamps()
