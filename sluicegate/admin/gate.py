@@ -106,7 +106,9 @@ class Gate:
         return self._may(who, role)
 
     def guess(self, peer: str) -> None:
-        """One more. Raises Denied where there were too many."""
+        """One more login begun, or one that failed. Raises Denied where there were too many. They are counted apart
+        from keys, so that nobody who tries to log in shuts out a program behind the same proxy."""
+        peer = f"{peer} (login)"
         wait = self._wait(peer)
         if wait:
             raise Denied(429, f"too many attempts from {peer}: wait {wait} s", ("retry-after", str(wait)))

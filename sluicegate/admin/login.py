@@ -49,6 +49,7 @@ class Door:
         url: Callable[[], str],
         audit: Audit | None,
         say: Callable[..., None],
+        rarely: Callable[[], bool] = lambda: True,
     ) -> None:
         self.provider = provider
         self.sessions = sessions
@@ -57,6 +58,8 @@ class Door:
         "How browsers call us, without a slash at its end."
         self.audit = audit
         self.say = say
+        self.rarely = rarely
+        "Whether one more attempt that failed is written down."
 
     async def note(self, peer: str, outcome: str, **facts: Any) -> None:
         """A login, or an attempt of one. Raises Wrong where it cannot be written down."""
@@ -167,8 +170,9 @@ def routes(door: Door | None) -> list[Route]:
 
 async def refused(door: Door, asked: Asked, why: str) -> None:
     """Written down, as far as that can be."""
-    with contextlib.suppress(Wrong):
-        await door.note(asked.peer, "refused", error=why)
+    if door.rarely():
+        with contextlib.suppress(Wrong):
+            await door.note(asked.peer, "refused", error=why)
     door.say("admin.denied", peer=asked.peer, what="login", status=403, error=why)
 
 

@@ -153,9 +153,11 @@ class Plane:
 
         keeper.on_adopted.append(adopted)
         adopted()
+        rarely = Rarely()
         return Door(
-            provider, Sessions(time.monotonic), lambda: keeper.settings.admin.login, url, self._beside.audit, keeper.say
-        )
+            provider, Sessions(time.monotonic), lambda: keeper.settings.admin.login, url, self._beside.audit,
+            keeper.say, lambda: rarely(time.monotonic()),
+        )  # fmt: skip
 
     async def _listen(self, keeper: Keeper, where: Admin, made: Callable[[], Server]) -> None:
         told = False

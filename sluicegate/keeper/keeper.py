@@ -608,10 +608,12 @@ class Keeper:
         }  # fmt: skip
 
     async def declared(self) -> bytes:
-        """The configuration in force as `sluicegate diff` compares it. No secret is in it."""
-        document, directory, config = self._document, self.directory, self.snapshot.hash
+        """The configuration in force as `sluicegate diff` compares it with files: without consumers that no file
+        declares. No secret is in it."""
+        document, whole, config, made = self._document, self.whole, self.snapshot.hash, self.made
         assert document is not None
-        return await self.aside.do(lambda: pack_told(told(document, directory, config)))
+        of_files = replace(whole, consumers=tuple(c for c in whole.consumers if c.name not in made)) if made else whole
+        return await self.aside.do(lambda: pack_told(told(document, of_files, config)))
 
     async def residency(self) -> dict[str, Any]:
         """The proof that nothing leaves its boundary, of what is in force."""

@@ -78,6 +78,22 @@ def test_a_consumer_is_made_changed_and_removed_by_the_command_line(own: Gateway
     assert len(who) == 1 and who.pop().startswith("uid ")
 
 
+def test_what_was_made_at_run_time_is_no_difference_to_the_files(own: Gateway):
+    typed(own, "consumer", "new", "web-shop", "--model", "chat")
+    typed(own, "consumer", "key", "web-shop")
+    env = {**ENV}
+    same = run("diff", "-c", str(own.file), env=env)
+    assert same.exit_code == 0 and "no change" in same.stdout, same.output
+    assert run("check", "-c", str(own.file), env=env).exit_code == 0
+    applied = run("apply", "-c", str(own.file), "--yes", env=env)
+    assert applied.exit_code == 0, applied.output
+    assert "web-shop" in typed(own, "consumer", "list").stdout, "and a configuration that is applied takes it along"
+    both = own.file.read_text() + '  web-shop: {key: "${env:APP_KEY}", models: [chat]}\n'
+    (own.folder / "other.yaml").write_text(both)
+    refused = run("check", "-c", str(own.folder / "other.yaml"), env=env)
+    assert refused.exit_code == 2 and "was made through the management API, too" in refused.output
+
+
 def test_what_was_exported_is_a_directory_of_another_gateway(own: Gateway, fleet: FleetThread, tmp_path: Path):
     typed(own, "consumer", "new", "web-shop", "--model", "chat")
     key = json.loads(typed(own, "consumer", "key", "web-shop", "--json").stdout)["text"]
