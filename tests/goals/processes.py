@@ -109,7 +109,7 @@ def gateway(
     tls = f", tls: {{certificate: {files.certificate}, key: {files.key}}}" if files and client_tls else ""
     lines = [
         "version: 1",
-        f"gateway: {{data: {folder}/data, drain: 1s, secrets: ['${{env:SECRET}}'],",
+        f"gateway: {{data: {folder}/data, drain: 1s, core_dumps: true, secrets: ['${{env:SECRET}}'],",
         f"          listen: {{address: '127.0.0.1:0'{tls}{', ' + listen if listen else ''}}}}}",
         "instances:",
     ]

@@ -22,11 +22,13 @@ ROOT = Path(__file__).resolve().parents[2]
 KEY = "key-of-my-app-0000000001"
 ENV = {"APP_KEY": KEY, "SECRET": "s" * 64, "UPSTREAM_KEY": "u" * 32}
 
+# core_dumps: tests look into these processes, and not all who run them may look into sealed ones.
 CONFIG = """\
 version: 1
 gateway:
   data: {folder}/data
   drain: {drain}
+  core_dumps: true
   workers: {workers}
   admin: {{address: '127.0.0.1:0'}}
   secrets: ["${{env:SECRET}}"]
