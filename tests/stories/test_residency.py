@@ -10,9 +10,12 @@ from typing import Any
 
 import pytest
 
+from sluicegate import drive as drive_module
+from sluicegate.core import exchange as exchange_module
 from sluicegate.core.snapshot import Directory, Snapshot
 from sluicegate.core.state import World
 from sluicegate.sim.stage import Client, Stage
+from tests.laws.mutants import mutant
 from tests.spec.reading import compiled
 from tests.stories.test_records import Booked
 
@@ -284,3 +287,35 @@ def test_a_world_of_mutants_a_route_that_is_not_cut_is_seen():
     assert asked(there, "shop").status == 200
     assert calls(there, *US) == 1
     assert isinstance(there.world, World)
+
+
+MUTANTS = {
+    "does not bar who answers from outside": (
+        "    if outside:\n        member.door.bar()\n",
+        "    if outside:\n",
+        test_all_members_inside_that_answer_from_outside_leave_nobody_and_no_time_to_come_back,
+    ),
+    "does not look where an answer comes from": (
+        "if attempt.region != member.seen:",
+        "if False:",
+        test_a_contradiction_inside_the_boundary_is_told_and_nothing_more,
+    ),
+    "goes by the boundary that it began with": (
+        "while member is not None and not _still_inside(",
+        "while member is not None and False and not _still_inside(",
+        lambda: test_a_request_that_began_under_a_wider_boundary_fails_over_to_nobody_outside_the_new_one(False),
+    ),
+    "reads the body first": (
+        "if consumer.boundary and not routes.serves(consumer.boundary):  # before",
+        "if False:  # before",
+        test_a_consumer_of_another_boundary_is_refused_before_its_body_is_read,
+    ),
+}
+
+
+@pytest.mark.parametrize("name", MUTANTS)
+def test_a_mutant_that_forgets_the_boundary_once_is_caught(name: str, monkeypatch: pytest.MonkeyPatch):
+    old, new, story = MUTANTS[name]
+    monkeypatch.setattr(drive_module, "exchange", mutant(exchange_module, old, new).exchange)
+    with pytest.raises(AssertionError):
+        story()
