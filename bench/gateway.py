@@ -59,7 +59,8 @@ def config(place: Place, bare: bool = False) -> str:
     listen = f"address: 127.0.0.1:{place.port}"
     if setup.client_tls:
         listen += f", tls: {{certificate: {files.certificate}, key: {files.key}}}"
-    lines = ["version: 1", f"gateway: {{listen: {{{listen}}}, data: {place.folder}/data, core_dumps: true}}", "instances:"]
+    process = f"{{listen: {{{listen}}}, data: {place.folder}/data, core_dumps: true}}"
+    lines = ["version: 1", f"gateway: {process}", "instances:"]
     for number, (name, port) in enumerate(zip(NAMES, place.upstreams, strict=False), 1):
         endpoint = f"https://localhost:{port}" if setup.upstream_tls else f"http://127.0.0.1:{port}"
         lines += [f"  {name}:", f'    endpoint: "{endpoint}"', f'    auth: {{key: "${{env:{UPSTREAM_KEY}}}"}}']

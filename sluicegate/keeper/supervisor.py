@@ -28,6 +28,9 @@ START_S = 30.0
 """A worker that is not ready by then is replaced."""
 
 PREPARE_S = 20.0
+SLOWEST = 256 * 1024
+"""Bytes of a configuration a second that a worker on a busy machine reads at least: a million consumers are 36 MB."""
+
 ADOPT_S = 5.0
 """A worker that prepared and does not adopt in this time hangs: it is replaced, by one that starts with the new
 configuration."""
@@ -61,6 +64,8 @@ class Supervisor:
         self.version = 0
         self.config = ""
         "Hash of the configuration that is in force."
+        self._size = 0
+        "Bytes of what workers start with."
         self._kept = 0
         "Which parcel workers start with now. The hash does not say: drained deployments are no part of it."
         self.stopping = False
@@ -99,7 +104,7 @@ class Supervisor:
         """All workers, ready. Raises CannotStart; then none is left."""
         self._keep(parcel, config)
         workers = [await self._seat(seat) for seat in self.seats]
-        for taken in await asyncio.gather(*(w.took(0, START_S) for w in workers)):
+        for taken in await asyncio.gather(*(w.took(0, self._patience(START_S)) for w in workers)):
             if taken.state == "refused":
                 self.stopping = True
                 await self._end_all()
@@ -107,9 +112,14 @@ class Supervisor:
         for worker in workers:
             worker.state = "ready"
 
+    def _patience(self, least_s: float) -> float:
+        """Seconds that a worker has to read what it starts with."""
+        return least_s + self._size / SLOWEST
+
     def _keep(self, parcel: bytes, config: str) -> None:
         """What workers start with from now on."""
         before = self._parcel
+        self._size = len(parcel)
         self._kept += 1
         self._parcel = anonymous()
         self._parcel.write(parcel)
@@ -199,7 +209,7 @@ class Supervisor:
             self.say("worker.not_started", error=(e.strerror or "error").lower())
             self._go(self._revive(seat, BACKOFF_S[min(seat.failures, len(BACKOFF_S) - 1)]))
             return
-        taken = await worker.took(0, START_S)
+        taken = await worker.took(0, self._patience(START_S))
         if taken.state == "refused":
             if not self.stopping:
                 self.say("worker.not_ready", pid=worker.pid, error=taken.error)
@@ -216,7 +226,7 @@ class Supervisor:
             parcel = os.pread(self._parcel.fileno(), os.fstat(self._parcel.fileno()).st_size, 0)
             worker.expect(version)
             worker.send(Offer(version, parcel))
-            taken = await worker.took(version, PREPARE_S)
+            taken = await worker.took(version, PREPARE_S + len(parcel) / SLOWEST)
             if taken.state == "prepared":
                 worker.parcel = self._kept
                 worker.send(Adopt(version))
@@ -238,7 +248,7 @@ class Supervisor:
             for worker in workers:
                 worker.expect(version)
                 worker.send_packed(offer)
-            taken = await asyncio.gather(*(w.took(version, PREPARE_S) for w in workers))
+            taken = await asyncio.gather(*(w.took(version, PREPARE_S + len(changed) / SLOWEST) for w in workers))
             errors = [t.error for t in taken if t.state == "refused"]
             if errors or self.stopping:
                 for worker in workers:
@@ -277,7 +287,7 @@ class Supervisor:
                 if old is None or old.state != "ready":
                     continue  # its successor is on its way already
                 new = await self._spawn(seat)
-                taken = await new.took(0, START_S)
+                taken = await new.took(0, self._patience(START_S))
                 if taken.state == "refused" or self.stopping:
                     new.kill()
                     return taken.error or "the gateway is leaving"
