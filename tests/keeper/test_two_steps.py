@@ -12,7 +12,7 @@ import msgspec
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sluicegate.keeper.supervisor import HANG_S, Supervisor, add
+from sluicegate.keeper.supervisor import HANG_S, START_S, Supervisor, add
 from sluicegate.link.channel import Adopt, Down, Forget, Offer, Taken
 
 _reads = msgspec.msgpack.Decoder(Down)
@@ -157,3 +157,16 @@ def test_nothing_of_a_supervisor_is_left_when_no_worker_can_be_started(monkeypat
 
     asyncio.run(run())
     theirs.close()
+
+
+def test_a_worker_has_time_for_what_it_reads():
+    """A million consumers are 36 MB: on a busy machine that is more than half a minute."""
+    supervisor = Supervisor([], lambda *_, **__: None)
+    supervisor._keep(b"x" * 1000, "small")
+    assert START_S <= supervisor._patience(START_S) < START_S + 1
+    supervisor._keep(bytes(36 * 1024 * 1024), "large")
+    assert supervisor._patience(START_S) > START_S + 100
+    supervisor._keep(b"", "small again")
+    assert supervisor._patience(START_S) == START_S
+    assert supervisor._parcel is not None
+    supervisor._parcel.close()
