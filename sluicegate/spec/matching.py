@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import replace
 from difflib import get_close_matches
 from itertools import combinations, islice
@@ -10,12 +10,13 @@ from typing import Final
 
 from sluicegate.core.claims import EARLIER, LISTS, NUMBERS, SAME, TEXTS
 from sluicegate.core.expr.check import UNKNOWN, VARIABLES, compared, names, outcome
-from sluicegate.core.match import FIXING, THUMBPRINT, bare, rank_of
+from sluicegate.core.match import FIXING, THUMBPRINT, bare, rank_of, read_of
 from sluicegate.core.snapshot import Match, Tree
 from sluicegate.spec.kinds import Context, closest, quoted
 from sluicegate.spec.language import Document
 from sluicegate.spec.people import ConsumerSpec
 from sluicegate.spec.problems import MOST, Path
+from sluicegate.wire.headers import CREDENTIAL_HEADERS
 
 Matches = Mapping[str, tuple[Match, ConsumerSpec]]
 """By name of the consumer: its match, and what else is said of it."""
@@ -87,6 +88,7 @@ class Matching:
             self._check_certificates((*at, "certificate"))
         if match.headers:
             self._check_headers((*at, "headers"))
+            self._check_credentials((*at, "headers"), [name for name, _ in match.headers])
 
     def _check_issuer(self, at: Path, issuer: str) -> None:
         if issuer not in self.issuers and not self.damaged:
@@ -98,6 +100,12 @@ class Matching:
         if not self.certificates:
             what = "can never match: no client is asked for a certificate"
             self.cx.say(at, what, "write gateway.listen.tls.client", key=key)
+
+    def _check_credentials(self, at: Path, headers: Iterable[str]) -> None:
+        for name in sorted(headers):
+            if name.encode() in CREDENTIAL_HEADERS:
+                what = f"can never match: {name} is a header of credentials, which rules are not shown"
+                self.cx.say(at, what, "tokens are looked at by their claims, keys stand in key")
 
     def _check_headers(self, at: Path, key: bool = True) -> None:
         if not self.proxies:
@@ -114,6 +122,7 @@ class Matching:
             self._check_certificates(at, False)
         if "headers" in looks:
             self._check_headers(at, False)
+            self._check_credentials(at, read_of(tree, "headers"))
         if self.damaged or self.cx.problems.damaged(at) or looks == {"headers"}:
             return
         said = {name: outcome(tree, name) for name in self.issuers}

@@ -218,6 +218,12 @@ def test_every_character_of_a_scalar_has_its_place(text: str, style: str) -> Non
         assert there.startswith((c, "\\")), (source, n, c, place)
 
 
+@pytest.mark.parametrize("text", ["{headers: {api-key: x}}", "headers['authorization'].startsWith('x')"])
+def test_headers_of_credentials_are_for_no_rule(text: str) -> None:
+    said = [p for p in problems(text) if "trusted" not in p]
+    assert len(said) == 1 and "is a header of credentials, which rules are not shown" in said[0]
+
+
 # ---------------------------------------------------------------- one against the other
 
 

@@ -37,10 +37,30 @@ _LISTS: Final = (LIST, TEXTS_)
 
 
 def check(tree: Tree) -> None:
-    """Raise Mistake where kinds do not fit."""
+    """Raise Mistake where kinds do not fit, or headers are looked at that nobody could name."""
+    _named_headers(tree)
     kind = _kind(tree, {})
     if kind not in (BOOL, ANY):
         raise Mistake(tree.at, f"is {kind}, not a condition", 'write what must be true, such as azp == "..."')
+
+
+def _named_headers(tree: Tree) -> None:
+    """Only those that rules name are kept of a request: what goes through all of them would find none."""
+    for part in tree.parts:
+        _named_headers(part)
+        if part.op != "name" or part.value != "headers":
+            continue
+        name: object = None
+        if tree.op == "field" or tree.op == "has":
+            name = tree.value
+        elif tree.op == "index" and part is tree.parts[0] and tree.parts[1].op == "literal":
+            name = tree.parts[1].value
+        elif tree.op == "in" and part is tree.parts[1] and tree.parts[0].op == "literal":
+            name = tree.parts[0].value
+        if not isinstance(name, str):
+            raise Mistake(part.at, "headers are looked at by their names", 'write headers["x-tenant"]')
+        if name != name.lower():
+            raise Mistake(part.at, "names of headers are in lower case here", f'write headers["{name.lower()}"]')
 
 
 def names(tree: Tree) -> set[str]:

@@ -342,6 +342,11 @@ KINDS = [
     ('certificate.dns == "x"', 16, "compares a list of texts with text: they are never equal"),
     ("certificate.tumbprint == 'x'", 12, "a certificate has no tumbprint"),
     ("has(certificate.x)", 16, "a certificate has no x"),
+    ("size(headers) == 0", 5, "headers are looked at by their names"),
+    ("headers[azp] == 'x'", 0, "headers are looked at by their names"),
+    ("headers.exists(h, h == 'x')", 0, "headers are looked at by their names"),
+    ("azp in headers", 7, "headers are looked at by their names"),
+    ("headers['X-Tenant'] == 'x'", 0, "names of headers are in lower case here"),
     ("null == azp", 5, "compares null with text: they are never equal"),
 ]
 
@@ -351,6 +356,13 @@ def test_kinds_that_do_not_fit_are_found_before_any_token_comes(text: str, at: i
     with pytest.raises(Mistake) as caught:
         check(parse(text))
     assert (caught.value.at, caught.value.what) == (at, what)
+
+
+@pytest.mark.parametrize(
+    "text", ["headers['x-a'] == 'x'", "headers.zone == 'a'", "has(headers.zone)", "'x-a' in headers && azp == 'x'"]
+)
+def test_headers_by_their_names_are_sound(text: str) -> None:
+    check(parse(text))
 
 
 @pytest.mark.parametrize(
