@@ -29,8 +29,15 @@ def routes(gateway: Gateway) -> list[Route]:
     """Resources of this file."""
 
     async def consumers(asked: Asked) -> Any:
-        found, more = await gateway.consumers(asked.query.after, most(asked.query.most), asked.who.tenant)
-        return {"consumers": found, "more": more}
+        after, wanted = asked.query.after, most(asked.query.most)
+        found, more = await gateway.consumers(after, wanted, asked.who.tenant)
+        found = [{**one, "disabled": False} for one in found]
+        for kept in await gateway.people.every() if gateway.people is not None else ():
+            if kept.disabled and kept.name > after and asked.who.sees(kept.tenant):
+                found.append({"name": kept.name, "tenant": kept.tenant, "models": [], "grant": {}, "origin": "api",
+                              "keys": [k.id for k in kept.keys], "disabled": True})  # fmt: skip
+        found.sort(key=lambda one: str(one["name"]))
+        return {"consumers": found[:wanted], "more": more or len(found) > wanted}
 
     async def export(asked: Asked) -> Any:
         found = []
@@ -82,7 +89,7 @@ def routes(gateway: Gateway) -> list[Route]:
               "Make a consumer: the fields and rules of one in a file, and its name. In force on all workers, or on "
               "none; across restarts.", takes=shapes.NewConsumer, answers=shapes.Consumer, most=BODY, status=201,
               errors={k: CHANGES[k] for k in (409, 503)}, writes=True, notes=True, id="consumer_new"),
-        Route("GET", "/v1/consumers/export", "people", export,
+        Route("GET", "/v1/directory", "people", export,
               "Consumers that no file declares, as a `directory` file has them: their keys as digests. For a backup.",
               answers=shapes.ConsumersExport, errors={503: CHANGES[503]}, id="consumers_export"),
         Route("GET", "/v1/consumers/{name}", "tenant", one, "One consumer; `etag` is its version.",

@@ -288,6 +288,7 @@ class ConsumerInfo(msgspec.Struct):
     grant: dict[str, str]
     keys: list[str]
     origin: str
+    disabled: bool
 
 
 class NewConsumer:
@@ -532,7 +533,7 @@ class EvidenceAsked(msgspec.Struct, forbid_unknown_fields=True):
     tenant: list[str] = []
 
 
-class Explained(msgspec.Struct):
+class Explained(msgspec.Struct, omit_defaults=True):
     """What each worker says, and which of them did not answer."""
 
     workers: list[dict[str, Any]]

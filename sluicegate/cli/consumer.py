@@ -60,7 +60,10 @@ def list_(at: At, as_json: bool) -> None:
     if as_json:
         click.echo(json.dumps(found))
         return
-    rows = [(c["name"], c["tenant"], c["origin"], " ".join(c["models"]), " ".join(c["keys"]) or "none") for c in found]
+    rows = [
+        (c["name"], c["tenant"], c["origin"], "disabled" if c["disabled"] else " ".join(c["models"]),
+         " ".join(c["keys"]) or "none") for c in found
+    ]  # fmt: skip
     click.echo(table(rows, ("consumer", "tenant", "origin", "models", "keys")) if rows else "no consumers")
 
 
@@ -166,7 +169,7 @@ def key_delete(at: At, name: str, key: str, as_json: bool) -> None:
 def export(at: At) -> None:
     """Those that no file declares, a line of JSON each, as a `directory` file has them: keys as digests. For a backup,
     or to move them into a file."""
-    for line in ask("GET", "/v1/consumers/export", at)["consumers"]:
+    for line in ask("GET", "/v1/directory", at)["consumers"]:
         click.echo(json.dumps(line))
 
 

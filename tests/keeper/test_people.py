@@ -163,6 +163,13 @@ def test_abuse_48_fields_are_judged_as_those_of_a_file_and_errors_point_at_them(
     assert [c["name"] for c in ask(shared, "GET", "/v1/consumers")[1]["consumers"]] == ["my-app"]
 
 
+def test_any_name_that_is_one_can_be_met(own: Gateway):
+    for name in ("export", "keys", "a.b_c-d", "0"):
+        assert ask(own, "POST", "/v1/consumers", {**APP, "name": name})[0] == 201
+        assert ask(own, "GET", f"/v1/consumers/{name}")[1]["name"] == name
+        assert ask(own, "DELETE", f"/v1/consumers/{name}")[0] == 200
+
+
 def test_whoever_looked_at_another_version_changes_nothing(own: Gateway):
     status, _, headers = ask(own, "POST", "/v1/consumers", APP)
     assert status == 201 and headers["etag"] == '"1"'
@@ -206,6 +213,11 @@ def test_E3_two_keys_one_rests_one_is_removed_one_expires(own: Gateway):
     assert ask(own, "PATCH", f"{where}/00000000", {"disabled": True})[0] == 404
     assert ask(own, "PUT", "/v1/consumers/web-shop", {"models": ["chat"], "disabled": True})[0] == 200
     assert everywhere(own, first, 401) and everywhere(own, second, 401)
+    listed = ask(own, "GET", "/v1/consumers")[1]["consumers"]
+    assert [(c["name"], c["disabled"]) for c in listed] == [("my-app", False), ("web-shop", True)]
+    page = ask(own, "GET", "/v1/consumers?most=1")[1]
+    assert page["more"] and [c["name"] for c in page["consumers"]] == ["my-app"]
+    assert [c["name"] for c in ask(own, "GET", "/v1/consumers?after=my-app")[1]["consumers"]] == ["web-shop"]
     assert ask(own, "PUT", "/v1/consumers/web-shop", {"models": ["chat"]})[0] == 200
     assert everywhere(own, first, 200)
 
