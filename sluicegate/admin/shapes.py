@@ -607,7 +607,7 @@ class Whoami(msgspec.Struct):
     csrf: str
 
 
-class Callback(msgspec.Struct):
+class Callback(msgspec.Struct, forbid_unknown_fields=True):
     """What an issuer sends along; there may be more."""
 
     loose: ClassVar[bool] = True

@@ -65,7 +65,7 @@ def test_shells_learn_verbs_and_options(shell: str):
 
 @pytest.mark.parametrize(
     ("words", "last", "offered"),
-    [("sluicegate ", "1", set(main.VERBS)), ("sluicegate re", "1", {"requests", "reload", "restart"}),
+    [("sluicegate ", "1", set(main.VERBS)), ("sluicegate re", "1", {"requests", "residency", "reload", "restart"}),
      ("sluicegate key ", "2", {"new", "list", "revoke"}), ("sluicegate requests --st", "2", {"--state", "--status"}),
      ("sluicegate schema --op", "2", {"--openapi"})],
 )  # fmt: skip
