@@ -15,7 +15,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from typing import ParamSpec, TypeVar
 
-NICE = 10
+NICE = 5
 """Of what a busy core gives to a thread like all others, such a one gets a tenth. It may hold the interpreter's lock
 meanwhile, so it must get some of it."""
 
