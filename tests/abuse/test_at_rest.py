@@ -53,7 +53,7 @@ def test_abuse_48_no_request_sets_what_it_must_not():
 
 
 ELSEWHERE = {"audit.head", "issuers.json"}
-"""Of what is there in other gateways only: those with issuers, or stopped amid a change."""
+"""What not every gateway has."""
 
 
 def rows() -> set[str]:
