@@ -1,8 +1,8 @@
 """Work that may take its time: a configuration is loaded, compared and packed in a thread that lets others go first.
 
 100,000 consumers are seconds of work for a core that workers need as well: with the priority of everybody else it made
-requests wait (p99 1.5 to 1.7 times that of a quiet gateway on two cores, docs/decisions/0036). Linux gives each thread a
-priority of its own, and takes none back: hence a thread that does nothing else.
+requests wait (p99 1.5 to 1.7 times that of a quiet gateway on two cores, docs/decisions/0036). Linux gives each thread
+a priority of its own, and takes none back: hence a thread that does nothing else.
 """
 
 from __future__ import annotations
