@@ -4,10 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-import pytest
-
-from sluicegate.core import caller as caller_module
-from sluicegate.core.caller import Callers, digest
+from sluicegate.core.caller import LIVE, Callers, digest
 from sluicegate.core.limits.base import LimitSpec
 from sluicegate.core.secret import Secret
 from sluicegate.core.snapshot import Change, ConsumerEntry, Directory, TenantEntry
@@ -52,20 +49,18 @@ def test_each_is_itself_and_says_what_all_of_its_kind_say():
     assert len({id(held.like) for held in table._by_digest.values()}) == 2
 
 
-def test_two_of_them_are_two_however_many_asked_in_between(monkeypatch: pytest.MonkeyPatch):
+def test_two_of_them_are_two_however_many_asked_in_between():
     """Who asked of late is kept, and forgotten: nobody is taken for another, nor for two."""
-    monkeypatch.setattr(caller_module, "LIVE", 2)
-    table = callers()
-    for n in range(50):
+    many = LIVE + 50
+    table = callers(many)
+    for n in range(many - 1):
         same, other = table.who([key(n), key(n)]), table.who([key(n), key(n + 1)])
         assert not isinstance(same, str) and same.name == f"app-{n}"
         assert other == "credential.ambiguous"
-        two = Callers(
-            Directory((SECRET,), (replace(entries(1)[0], digests=(digest(b"a", SECRET), digest(b"b", SECRET))),))
-        )
-        found = two.who([b"a", b"b"])
-        assert not isinstance(found, str) and found.number == 1, "two keys of one consumer"
-    assert len(table._bound) <= 2
+        assert len(table._bound) <= LIVE
+    entry = replace(entries(1)[0], digests=(digest(b"a", SECRET), digest(b"b", SECRET)))
+    found = Callers(Directory((SECRET,), (entry,))).who([b"a", b"b"])
+    assert not isinstance(found, str) and found.number == 1, "two keys of one consumer"
 
 
 def test_a_change_touches_whom_it_names_and_a_move_everybody():
