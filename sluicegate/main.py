@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from sluicegate.core.principal import Principal
     from sluicegate.core.settings import Identity, Issuer, Login
     from sluicegate.core.snapshot import Snapshot
-    from sluicegate.keeper.keeper import Compiled
+    from sluicegate.keeper.parts import Compiled
     from sluicegate.link.counters import Samples
     from sluicegate.link.counting import Counting
     from sluicegate.spec.load import Loaded
