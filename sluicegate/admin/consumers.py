@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from typing import Any
 
 from sluicegate.admin import shapes
@@ -12,6 +13,8 @@ from sluicegate.spec.values import Digest, write_digest
 
 MOST = 1000
 BODY = 64 * 1024
+DEEPEST = 32
+"""Levels of what is sent; no field has that many."""
 
 STATUS = {"invalid": 400, "exists": 409, "file": 409, "keys": 409, "missing": 404, "stale": 412, "full": 503,
           "failed": 503}  # fmt: skip
@@ -157,9 +160,19 @@ def people_of(gateway: Gateway) -> People:
 def sent(asked: Asked) -> dict[str, Any]:
     """The fields. Raises Wrong."""
     try:
-        return parsed(asked.body)
+        fields = parsed(asked.body)
     except Refused as e:
         raise refused(e) from None
+    level: list[Any] = [fields]
+    for _ in range(DEEPEST):
+        level = [c for v in level if isinstance(v, dict | list) for c in (v.values() if isinstance(v, dict) else v)]
+    if level:
+        raise Wrong(400, f"the body does not fit: it is nested deeper than {DEEPEST} levels")
+    try:
+        json.dumps(fields, ensure_ascii=False).encode()
+    except UnicodeEncodeError:
+        raise Wrong(400, "the body does not fit: it holds half of a character (a lone surrogate)") from None
+    return fields
 
 
 def refused(e: Refused) -> Wrong:

@@ -90,7 +90,7 @@ def moment(text: str) -> float:
     try:
         found = datetime.fromisoformat(text)
         found = found if found.tzinfo else found.replace(tzinfo=UTC)
-        return found.timestamp()
+        return max(1.0, found.timestamp())  # 0 would be for ever
     except (ValueError, OverflowError):
         what = "is no time"
         raise refused(

@@ -181,6 +181,8 @@ def routes(read: Callable[[], Any], data: Callable[[], str], tail: Tail) -> list
                 return await handler(asked)
             except Unclear as e:
                 raise Wrong(400, str(e)) from None
+            except OverflowError:
+                raise Wrong(400, "a time or a number is out of range: years from 1970 to 9998") from None
             except Unusable as e:
                 raise Wrong(503, str(e)) from None
 

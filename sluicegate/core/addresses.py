@@ -9,7 +9,14 @@ Address = IPv4Address | IPv6Address
 
 METADATA: Final = tuple(
     ip_network(n)
-    for n in ("169.254.0.0/16", "fe80::/10", "168.63.129.16/32", "100.100.100.200/32", "fd00:ec2::254/128")
+    for n in (
+        "169.254.0.0/16",
+        "fe80::/10",
+        "168.63.129.16/32",
+        "100.100.100.200/32",
+        "192.0.0.192/32",
+        "fd00:ec2::254/128",
+    )
 )
 """Where clouds answer questions about the machine, with credentials among the answers: never called."""
 

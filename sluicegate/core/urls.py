@@ -20,7 +20,8 @@ from sluicegate.core.addresses import inner
 KEYS: Final = ("url", "urls", "uri", "uris", "endpoint", "endpoints", "host", "server")
 """How keys end whose values are addresses."""
 
-NAMES: Final = ("localhost", "local", "internal", "intranet", "lan", "home", "corp", "private", "localdomain")
+NAMES: Final = ("localhost", "local", "internal", "intranet", "lan", "home", "corp", "private", "localdomain",
+                "svc")  # fmt: skip
 """Last labels of names that are nobody's on the public internet."""
 
 _STRING: Final = re.compile(rb'"((?:[^"\\]++|\\.)*+)"(\s*+:)?', re.DOTALL)
@@ -89,7 +90,9 @@ def is_public(text: str) -> bool:
 def _public_host(authority: str) -> bool:
     """With user and port, as they stand before the path."""
     host = unicodedata.normalize("NFKC", unquote(authority.rpartition("@")[2])).lower().rpartition("@")[2]
-    host = re.split(r"[/\\?#]", host, maxsplit=1)[0]
+    host = re.split(r"[/\\?#\x00-\x20]", host, maxsplit=1)[0]
+    if not host.isascii():  # as resolvers have it: other full stops are dots, and what shows nothing is dropped
+        host = "".join(c for c in host.replace("\u3002", ".") if c.isascii() or c.isalnum())
     if host.startswith("["):
         return _public_number(host[1:].partition("]")[0])
     host = host.partition(":")[0].rstrip(".")

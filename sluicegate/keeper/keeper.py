@@ -57,7 +57,6 @@ RESTART: dict[str, Callable[[Gateway], object]] = {
     "gateway.listen": lambda g: g.listen,
     "gateway.admin.address": lambda g: (g.admin.host, g.admin.port),
     "gateway.workers": lambda g: g.workers,
-    "gateway.data": lambda g: g.data,
     "gateway.core_dumps": lambda g: g.core_dumps,
 }
 """What takes effect at the next start only."""
@@ -352,6 +351,11 @@ class Keeper(Questions):
         if loaded.problems.fatal or loaded.snapshot is None or loaded.directory is None:
             end = f"the running configuration ({self.snapshot.hash}) stays in force"
             return Outcome("refused", self.snapshot.hash, render(loaded.problems, end))
+        if loaded.snapshot.gateway.data != self.settings.data:
+            # There is another secret there, other numbers and other people: everybody who is let in now would not be.
+            what = "gateway.data changed: it takes effect at the next start, and nothing of this configuration before"
+            end = f"the running configuration ({self.snapshot.hash}) stays in force"
+            return Outcome("refused", self.snapshot.hash, f"{what}\n{end}")
         snapshot, waiting = self._live(loaded.snapshot, loaded.directory, loaded.expires)
         report = render(loaded.problems)
         for name in waiting:
@@ -447,7 +451,7 @@ class Keeper(Questions):
         if not waiting:
             return new, ()
         admin = replace(new.gateway.admin, host=running.admin.host, port=running.admin.port)
-        gateway = replace(new.gateway, listen=running.listen, admin=admin, workers=running.workers, data=running.data,
+        gateway = replace(new.gateway, listen=running.listen, admin=admin, workers=running.workers,
                           core_dumps=running.core_dumps)  # fmt: skip
         effective = replace(new, gateway=gateway)
         return replace(effective, hash=fingerprint(effective, directory, expires)), waiting

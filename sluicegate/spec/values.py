@@ -431,7 +431,8 @@ class Moment(Word):
             if not re.fullmatch(self.pattern, text):
                 raise ValueError
             found = datetime.fromisoformat(text)
-            return (found if found.tzinfo else found.replace(tzinfo=UTC)).timestamp()
+            found = found if found.tzinfo else found.replace(tzinfo=UTC)
+            return max(1.0, found.timestamp())  # 0 stands for never
         except (ValueError, OverflowError):
             raise Wrong("is no time", f"write {self.says()}, or 2026-12-31T18:00:00Z") from None
 

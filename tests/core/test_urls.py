@@ -27,11 +27,15 @@ PRIVATE = (
     "http://public.example?@10.0.0.1/", "\thttp://10.0.0.1", "ht\ntp://10.0.0.1", "http://１２７.0.0.1/", "http://⑩.0.0.1/",
     "http://%31%30.0.0.1/", "ws://10.0.0.1", "file:///etc/passwd", "ftp://public.example/", "gopher://public.example:70/_",
     "http://[::]/", "http://224.0.0.1/", "http://[2002:a00:1::]/", "http://[::10.0.0.1]/", "http://[nonsense]/",
+    "http://127.0.0.1\u00ad/", "http://\u200b169.254.169.254/", "http://127\u3002" + "0.0.1/", "http://10.0\uff61" + "0.1",
+    "http://127.0.0.1\ufe0f/", "http://loc\u00adal.local\u200dhost/", "http://127.0.0.1%00.contoso.example/",
+    "http://127.0.0.1%20.contoso.example/", "http://127.0.0.1%C2%AD/", "http://kubernetes.default.svc/",
+    "http://192.0.0.192/opc/v1/",
 )  # fmt: skip
 PUBLIC = (
     "https://contoso.example/a.png", "http://8.8.8.8/", "https://[2606:4700::1111]/", "data:image/png;base64,aGVsbG8=",
     "gpt-4o", "", "https://xn--bcher-kva.example/", "https://a.blob.core.windows.net/c/x?sig=1", "note: 10.0.0.1 is mine",
-    "10.0.0.1", "mailto:me@localhost",
+    "10.0.0.1", "mailto:me@localhost", "https://b\u00fccher.example/", "https://\u4f8b\u3048.\u30c6\u30b9\u30c8/",
 )  # fmt: skip
 
 

@@ -244,3 +244,39 @@ def test_every_change_is_in_the_audit_log_with_before_and_after_and_no_key(own: 
     assert key not in json.dumps(found) and OPS not in json.dumps(found)
     head, flaws = verify((own.folder / "data" / FILE).read_bytes().splitlines(keepends=True))
     assert flaws == [] and isinstance(head, Head)
+
+
+def test_an_end_of_long_ago_is_no_key_for_ever(own: Gateway):
+    key = made(own, "web-shop")
+    where = "/v1/consumers/web-shop/keys"
+    for at in ("1970-01-01", "1970-01-01T00:00:00Z", "1960-05-05"):
+        status, body, _ = ask(own, "POST", where, {"expires": at})
+        assert status == 400 and "is over already" in body["error"]["message"], body
+    assert ask(own, "PATCH", f"{where}/{key.split('_')[1]}", {"expires": "1970-01-01"})[0] == 200
+    until(lambda: everywhere(own, key, 401), 20)
+    assert ask(own, "GET", "/v1/consumers/web-shop")[1]["keys"][0]["expires"] == "1970-01-01T00:00:01Z"
+
+
+def test_what_is_no_text_too_deep_or_out_of_range_is_said_to_be_so(shared: Gateway):
+    for body in (
+        b'{"name": "\\ud800", "models": ["chat"]}', b'{"name": "x", "\\ud800": ["chat"]}',
+        b'{"name": "x", "labels": ' + b'{"a":' * 700 + b"1" + b"}" * 700 + b"}",
+        b'{"name": "x", "models": ' + b"[" * 5000 + b"]" * 5000 + b"}",
+    ):  # fmt: skip
+        status, found, _ = ask(shared, "POST", "/v1/consumers", body)
+        assert status == 400 and "does not fit" in found["error"]["message"], found
+    for path in ("/v1/usage?until=9999-12-31T23:59:59", "/v1/requests?status=99999999999999999999",
+                 "/v1/requests?consumer=%23999999999999999999999999"):  # fmt: skip
+        assert ask(shared, "GET", path)[0] == 400, path
+
+
+def test_another_gateway_data_in_the_file_shuts_out_nobody_while_the_gateway_runs(own: Gateway):
+    key = made(own, "web-shop")
+    text = own.file.read_text()
+    own.file.write_text(text.replace("/data\n", "/elsewhere\n", 1))
+    own.event("config.refused")
+    assert any("gateway.data changed" in line for line in own.said)
+    assert everywhere(own, key, 200) and everywhere(own, KEY, 200)
+    own.file.write_text(text)
+    own.hang_up_until("config.adopted")
+    assert everywhere(own, key, 200)

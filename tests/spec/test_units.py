@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from sluicegate.spec.kinds import Flag, Word
 from sluicegate.spec.references import Wrong
 from sluicegate.spec.units import Bytes, Capacity, Count, Duration, Share, Whole
-from sluicegate.spec.values import Leave
+from sluicegate.spec.values import Leave, Moment
 
 
 @pytest.mark.parametrize(
@@ -114,3 +114,8 @@ def test_no_text_whatever_raises_anything_but_wrong(text: str):
         except Wrong as e:
             if len(text) > 3 and any(c.isdigit() for c in text):  # words of ours have none
                 assert text not in e.what
+
+
+def test_an_end_of_long_ago_is_not_for_ever():
+    """0 stands for a key without an end."""
+    assert Moment().parse("1970-01-01") == 1.0 == Moment().parse("1950-01-01T10:00:00Z")
