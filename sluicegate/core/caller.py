@@ -230,7 +230,8 @@ class Shown:
 
     def bearer(self) -> bytes:
         """The token that was shown, once `who` was asked; empty: a key was."""
-        return b"" if self._matched is None else self.keys[0]
+        principal = self.principal
+        return self.keys[0] if principal is not None and principal.issuer else b""
 
     def _beside(self, callers: Callers, found: Consumer | str, certificate: Principal) -> Consumer | str:
         """A certificate beside keys, or alone. Where no rule knows it, it says nothing: whole networks have one for

@@ -19,6 +19,9 @@ from sluicegate.core.snapshot import Model
 MIXED: Final = b"x-sluicegate-warning: mixed_versions\r\n"
 """Header line of every answer of a pool whose members differ in model or version."""
 
+CONTEXTS: Final = 1024
+"""Of callers on an arm that are kept, so that they are packed once."""
+
 
 class Route:
     """A model bound to its pool: what an exchange needs to know after it was let in."""
@@ -82,9 +85,12 @@ class Route:
         return False
 
     def on_arm(self, context: Context) -> Context:
-        """What records say of a caller on this arm. There are as many as callers that differ in what theirs say."""
+        """What records say of a caller on this arm. As many as callers that differ in what theirs say, so bounded: each
+        request brings one of its own where records say the client's address, each member of a family has one."""
         found = self._contexts.get(context)
         if found is None:
+            if len(self._contexts) >= CONTEXTS:
+                self._contexts.clear()
             found = self._contexts[context] = context.but(self.arm_name)
         return found
 

@@ -15,7 +15,7 @@ from hashlib import sha256
 from urllib.parse import unquote_to_bytes
 
 from cryptography import x509
-from cryptography.exceptions import InvalidSignature
+from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
 from cryptography.x509.oid import ExtendedKeyUsageOID, ExtensionOID
 
 from sluicegate.core.principal import Presented, Principal
@@ -33,6 +33,11 @@ XFCC = "x-forwarded-client-cert"
 
 _PEM = re.compile(rb"\s*-----BEGIN CERTIFICATE-----([A-Za-z0-9+/=\s]+)-----END CERTIFICATE-----\s*\Z")
 _UNREAD = Presented(None, CERTIFICATE)
+_UNREADABLE = (
+    ValueError, TypeError, UnsupportedAlgorithm, x509.DuplicateExtension, x509.InvalidVersion,
+    x509.UnsupportedGeneralNameType,
+)  # fmt: skip
+"""What the library says of certificates that are none; not all of it is a ValueError."""
 
 
 class Certificates:
@@ -104,7 +109,7 @@ class Certificates:
                 return _UNREAD
             principal = _principal(read, der)
             refused = REVOKED if read.serial_number in self._revoked.get(read.issuer.public_bytes(), ()) else ""
-        except (ValueError, TypeError, x509.UnsupportedGeneralNameType):
+        except _UNREADABLE:
             return _UNREAD
         return Presented(principal, refused)
 
@@ -124,7 +129,7 @@ class Certificates:
         for authority in self._forwarded:
             try:
                 read.verify_directly_issued_by(authority)
-            except (ValueError, TypeError, InvalidSignature):
+            except (*_UNREADABLE, InvalidSignature):
                 continue
             return authority.not_valid_before_utc.timestamp() <= now < authority.not_valid_after_utc.timestamp()
         return False

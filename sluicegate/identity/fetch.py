@@ -72,7 +72,7 @@ async def get(url: str, ca: str | None = None) -> bytes:
         raise Unreachable(f"TLS failed ({e.reason or 'error'})") from None
     except OSError as e:
         raise Unreachable((e.strerror or type(e).__name__).lower()) from None
-    except (httptools.HttpParserError, ValueError):
+    except (httptools.HttpParserError, httptools.HttpParserUpgrade, ValueError):  # the second is none of the first
         raise Unreachable("its answer is not HTTP") from None
 
 

@@ -63,6 +63,19 @@ def test_a_key_that_looks_like_a_token_is_a_key_where_it_proves_nothing():
     assert name(Shown([odd, TOKEN]).who(callers)) == "credential.ambiguous"
 
 
+def test_only_a_token_that_was_proved_is_passed_on():
+    odd = b"eyJ.looks.like-a-token"
+    entries = (*people().consumers, ConsumerEntry(3, "odd", "t", ("chat",), (digest(odd, SECRET),)))
+    callers = Callers(Directory((SECRET,), entries))
+    callers.prover = proves = Proves()
+    shown = Shown([TOKEN])
+    assert name(shown.who(callers)) == "u" and shown.bearer() == TOKEN
+    proves.says = "credential.token.malformed"
+    key = Shown([odd])
+    assert name(key.who(callers)) == "odd"
+    assert key.bearer() == b"", "a key of ours is nothing to show to an upstream"
+
+
 def test_a_token_is_judged_at_every_request_and_digested_once():
     callers = Callers(people())
     callers.prover = proves = Proves()

@@ -160,3 +160,31 @@ def test_whatever_a_header_holds_nothing_breaks(value: bytes):
     for header in ("client-cert", XFCC):
         assert certificates.forwarded(header, value).principal is None
     assert certificates.look(value).refused == "credential.certificate"
+
+
+@given(at=st.lists(st.tuples(st.floats(0, 1, exclude_max=True), st.integers(0, 255)), min_size=1, max_size=3))
+def test_a_certificate_of_which_some_bytes_are_others_breaks_nothing(
+    at: list[tuple[float, int]], authority: Authority
+) -> None:  # fmt: skip
+    der = bytearray(authority.leaf("bent").der)
+    for where, byte in at:
+        der[int(where * len(der))] = byte
+    for signed in ("", str(authority.file)):
+        Certificates(time.time, forwarded=signed).forwarded("client-cert", base64.b64encode(der))
+
+
+@pytest.mark.parametrize(
+    ("old", "new"),
+    [
+        ("a003020102", "a003020107"),  # version 8
+        ("0603551d25", "0603551d13"),  # two extensions of one kind
+    ],
+)
+def test_what_the_library_calls_no_certificate_in_words_of_its_own_is_none(old: str, new: str, authority: Authority):
+    der = authority.leaf("odd").der
+    assert der.count(bytes.fromhex(old)) == 1
+    bent = base64.b64encode(der.replace(bytes.fromhex(old), bytes.fromhex(new)))
+    for signed in ("", str(authority.file)):  # read before any signature is looked at
+        certificates = Certificates(time.time, forwarded=signed)
+        assert certificates.forwarded("client-cert", bent).refused == "credential.certificate"
+        assert certificates.look(base64.b64decode(bent)).refused == "credential.certificate"
