@@ -24,7 +24,7 @@ from bench.figures import GATEWAY, percentile
 from bench.measure import Bench, Running, Scale
 from bench.plan import Report
 from bench.processes import Processes, Stop, terminable
-from bench.setups import TOKENS
+from bench.setups import MIXED
 from bench.tokens import Tokens, unknown
 
 WINDOW_S = 3.0
@@ -101,7 +101,7 @@ def main(program: str | None) -> int:
         with Processes(Path(folder)) as processes:
             bench = Bench(Path(folder), processes, {GATEWAY: program}, Scale(), core, own_core, say)
             os.sched_setaffinity(0, {own_core})
-            with bench.upstream(TOKENS):
+            with bench.upstream(MIXED):
                 return compare(bench)
 
 
@@ -110,7 +110,7 @@ def compare(bench: Bench) -> int:
     provider = Provider(tokens)
     over, refused = threading.Event(), list[int]()
     bench.tokens = Tokens(tokens.keys, tokens.shown, provider.url)
-    running = bench.start(GATEWAY, TOKENS)
+    running = bench.start(GATEWAY, MIXED)
     annoying = threading.Thread(target=annoy, args=(running.place.port, unknown, over, refused), daemon=True)
     try:
         annoying.start()

@@ -60,9 +60,11 @@ async def connect(run: Run, make: type[Caller] | type[Reader], *args: object) ->
 
 async def closed(run: Run, request: bytes) -> None:
     """All connections, then all at once; they go on by themselves."""
-    turns = cycle(in_turn(run.plan)) if run.plan.tokens else None
-    request = next(turns) if turns is not None else request
-    callers = [await connect(run, Caller, request, None, turns) for _ in range(run.plan.connections)]
+    callers = []
+    tokens = cycle(with_tokens(run.plan)) if run.plan.tokens else None
+    for _ in range(run.plan.connections):
+        first = next(tokens) if tokens is not None else request
+        callers.append(await connect(run, Caller, first, None, tokens if run.plan.in_turn else None))
     for caller in callers:
         if isinstance(caller, Caller):
             run.began()
@@ -71,7 +73,7 @@ async def closed(run: Run, request: bytes) -> None:
 
 async def open_loop(run: Run, request: bytes) -> None:
     """A request every so often, on a connection that is free; a request that finds none waits, and its time runs."""
-    turns = cycle(in_turn(run.plan)) if run.plan.tokens else None
+    turns = cycle(with_tokens(run.plan)) if run.plan.tokens else None
     idle: deque[Caller] = deque()
     for _ in range(run.plan.connections):
         caller = await connect(run, Caller, request, idle, turns)
@@ -108,7 +110,7 @@ async def streams(run: Run, request: bytes) -> None:
     await asyncio.gather(*tasks)
 
 
-def in_turn(plan: Plan) -> list[bytes]:
+def with_tokens(plan: Plan) -> list[bytes]:
     """The request with each token of a file."""
     return [request_of(replace(plan, key=token)) for token in Path(plan.tokens).read_text().split()]
 

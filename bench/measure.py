@@ -229,7 +229,7 @@ class Bench:
         values: dict[str, object] = {
             "port": place.port, "key": self.keys[gateway.CLIENT_KEY], "seconds": self.scale.seconds,
             "warm_s": self.scale.warm_s, "ca": str(place.certificates.ca) if place.setup.client_tls else "",
-            "tokens": str(place.tokens.shown) if place.tokens else "",
+            "tokens": str(place.tokens.shown) if place.tokens else "", "in_turn": place.setup.in_turn,
             "watch": running.process.pid, "watch_core": self.core, "own_core": self.own_core, **more,
         }  # fmt: skip
         return Plan(**values)  # type: ignore[arg-type]

@@ -19,7 +19,8 @@ class Plan:
     ca: str = ""  # speak TLS and trust this
     size: int = 1024  # of a request's body
     ask: Literal["chat", "embedding", "picture"] = "chat"
-    tokens: str = ""  # a file with a token a line, shown in turn instead of the key
+    tokens: str = ""  # a file with a token a line, shown instead of the key: to each connection its own
+    in_turn: bool = False  # another one with each request
     connections: int = 32  # or streams at the same time
     rate: int = 400  # requests a second, mode open
     ramp_s: float = 1.0  # streams begin spread over this

@@ -18,12 +18,15 @@ class Setup:
     upstream_tls: bool = False
     client_tls: bool = False
     tokens: bool = False
-    "Clients show tokens of a hundred callers in turn, instead of one key."
+    "Clients show tokens of a hundred callers, instead of one key."
+    in_turn: bool = False
+    "Another one with each request, as behind a proxy that shares its connections; else each connection keeps one."
 
 
 PLAIN = Setup("plain", "HTTP on both sides")
 TLS = Setup("tls", "TLS to the upstream", upstream_tls=True)
-TOKENS = Setup("tokens", "HTTP on both sides, tokens of 100 callers", tokens=True)
+TOKENS = Setup("tokens", "HTTP on both sides, tokens", tokens=True)
+MIXED = Setup("mixed", "HTTP on both sides, tokens in turn", tokens=True, in_turn=True)
 BOTH = Setup("both", "TLS on both sides", upstream_tls=True, client_tls=True)
 
 

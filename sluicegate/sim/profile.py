@@ -190,9 +190,7 @@ class _Route:
         journal, clock = self.journal, self.clock
         journal.admitted = journal.settled = 0
         self.upstream.sink = None
-        head = Head(
-            self.now, f"{self.asked:032x}", API, self.model, "2024-10-21", Shown([KEY]), [], "127.0.0.1", chance
-        )
+        head = Head(self.now, f"{self.asked:032x}", API, self.model, "2024-10-21", Shown([KEY]), [], "", chance)
         t0 = clock()
         drive.start(head)
         t1 = clock()

@@ -189,7 +189,7 @@ class Stage:
         client.drive.start(
             Head(
                 self.clock.now(), f"{self.asked:032x}", api, path_model, api_version, shown, headers,
-                "127.0.0.1", chance, retries=retry,
+                "", chance, retries=retry,
             )
         )  # fmt: skip
         return client
