@@ -13,7 +13,7 @@ from typing import Any, Final
 
 from sluicegate.core.actions import Action, Ask, Cut, Read, Relay, Reply, Send
 from sluicegate.core.breaker import REJECTED
-from sluicegate.core.caller import Shown
+from sluicegate.core.caller import Consumer, Shown
 from sluicegate.core.door import Door
 from sluicegate.core.end_user import end_user, mark
 from sluicegate.core.events import Ended, Facts, Failed, Gone, Head, Refused, Responded, Usage
@@ -150,6 +150,10 @@ def exchange(world: World) -> Exchange:
             if type(e) is Refused:
                 yield _refuse(world, record, e.at, e.reason, e.message)
                 return
+            reason = "" if world.routes is routes else _changed(world, head, consumer, route)
+            if reason:
+                yield _refuse(world, record, e.at, reason, _ROUTE.get(reason) or unknown(reason))
+                return
             facts = e.facts
             special = facts.special
         user = end_user(e.fields.get(consumer.end_user))
@@ -181,6 +185,10 @@ def exchange(world: World) -> Exchange:
                     return
                 if type(e) is Refused:
                     yield _refuse(world, record, e.at, e.reason, e.message)
+                    return
+                reason = "" if world.routes is routes else _changed(world, head, consumer, route)
+                if reason:
+                    yield _refuse(world, record, e.at, reason, _ROUTE.get(reason) or unknown(reason))
                     return
                 now = began = world.policies.clock(e.at)
                 facts = e.facts
@@ -452,6 +460,18 @@ def _refuse(
     record.status = refusal.status if refusal else 0
     world.journal.refuse(record)
     return Reply(reason, message, wait, headers)
+
+
+def _changed(world: World, head: Head, consumer: Consumer, route: Route) -> str:
+    """Why a request whose form was read to its end may not go on, by the configuration that came in force meanwhile.
+    Empty: it may."""
+    found = head.credentials.who(world.callers)
+    if isinstance(found, str):
+        return found
+    if found.number != consumer.number:
+        return "credential.unknown"
+    may = world.routes.find(found, head.api, route.name)
+    return may if isinstance(may, str) else ""
 
 
 def _still_inside(world: World, route: Route, member: Member, boundary: str) -> bool:

@@ -526,3 +526,21 @@ def test_subtitles_pass_as_text(answer: str):
     assert line.answers()[0].body == said
     record = h.journal.recent[-1]
     assert record.estimated and record.usage.output == len(said) // 4
+
+
+@pytest.mark.parametrize("rules", [[], [ParamSpec("language", "deny")]])
+def test_who_is_taken_out_while_a_form_comes_that_is_read_to_its_end_is_refused(rules: list[ParamSpec]):
+    """The file is here, and the request was let in; what stands behind it is waited for."""
+    for entries, said in (
+        ((), "credential.unknown"),
+        ((ConsumerEntry(1, "app", "default", ("other",), (digest(KEY.encode(), SECRET),)),), "route.model"),
+        ((ConsumerEntry(9, "app", "default", ("chat",), (digest(KEY.encode(), SECRET),)),), "credential.unknown"),
+    ):
+        h = ruled(*rules, end_user="" if rules else "user")
+        line = h.line()
+        line.send(head(V1, len(USUAL)) + USUAL[:-200])
+        assert not h.upstream.calls
+        h.world.adopt(h.snapshot, Directory((SECRET,), entries))
+        h.bound.adopted()
+        line.send(USUAL[-200:])
+        assert not h.upstream.calls and reason(line) == said
