@@ -139,8 +139,16 @@ class Plane:
         if provider is None:
             return None
 
+        sessions = Sessions(time.monotonic)
+        vouches: list[object] = []
+
         def adopted() -> None:
             admin = keeper.settings.admin
+            login = admin.login
+            now = login and (login.client_id, [i for i in keeper.snapshot.issuers if i.name == login.issuer])
+            if vouches != [now]:  # what another issuer said of people is worth nothing here
+                sessions.close_all()
+                vouches[:] = [now]
             provider.adopt(keeper.snapshot.issuers, admin.login)
             if self._tls is not None and admin.tls is not None:
                 with contextlib.suppress(OSError):  # looked at when the configuration was; new connections have it
@@ -155,7 +163,7 @@ class Plane:
         adopted()
         rarely = Rarely()
         return Door(
-            provider, Sessions(time.monotonic), lambda: keeper.settings.admin.login, url, self._beside.audit,
+            provider, sessions, lambda: keeper.settings.admin.login, url, self._beside.audit,
             keeper.say, lambda: rarely(time.monotonic()),
         )  # fmt: skip
 

@@ -95,6 +95,11 @@ class Sessions:
         self._held.move_to_end(mark)
         return session
 
+    def close_all(self) -> None:
+        """Everybody is logged out, and who is about to log in begins anew."""
+        self._held.clear()
+        self._pending.clear()
+
     def close(self, cookie: str) -> None:
         """Logged out."""
         self._held.pop(_mark(cookie), None)

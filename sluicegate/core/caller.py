@@ -256,12 +256,20 @@ class Shown:
     def still(self, callers: Callers, consumer: Consumer) -> bool:
         """Whether it belongs to this consumer yet, of which that was true before. A token that has expired meanwhile
         does: nobody took it back."""
+        return self._now(callers, consumer) is not None
+
+    def boundary(self, callers: Callers, consumer: Consumer) -> str:
+        """The boundary that this consumer has now: its tenant may have been given another one."""
+        found = self._now(callers, consumer)
+        return consumer.boundary if found is None else found.boundary
+
+    def _now(self, callers: Callers, consumer: Consumer) -> Consumer | None:
         principal = self.principal
         if principal is None:
             found: Consumer | str | None = callers.find(self.keys[0]) if self.keys else None
         else:
             found = callers.match(principal)
-        return isinstance(found, Consumer) and found.number == consumer.number
+        return found if isinstance(found, Consumer) and found.number == consumer.number else None
 
     def _match(self, callers: Callers, principal: Principal) -> Consumer | str:
         found = callers.known(principal)

@@ -258,8 +258,9 @@ def exchange(world: World) -> Exchange:
                 member = route.pool.pick(tried, now, head.chance, facts.estimate, record.trail, world.why)
             else:
                 member, again = again, None
-            if world.routes is not routes and consumer.boundary:  # it may have moved since
-                while member is not None and not _still_inside(world, route, member, consumer.boundary):
+            if world.routes is not routes:  # the boundary may have moved since, or its tenant into another one
+                boundary = head.credentials.boundary(world.callers, consumer)
+                while member is not None and not _still_inside(world, route, member, boundary):
                     tried.append(member.door)
                     record.trail.append(f"boundary.moved: {member.label}")
                     member = route.pool.pick(tried, now, head.chance, facts.estimate, record.trail, world.why)
@@ -476,6 +477,8 @@ def _changed(world: World, head: Head, consumer: Consumer, route: Route) -> str:
 
 def _still_inside(world: World, route: Route, member: Member, boundary: str) -> bool:
     """Whether the configuration in force has this member in the boundary, too, for the model that is asked."""
+    if not boundary:
+        return True
     found = world.routes.inside(boundary, route.name)
     if found is None:
         return False

@@ -306,7 +306,8 @@ class Keeper(Questions):
         else:
             self.over("config.refused", "configuration")
         if outcome.report:
-            print(outcome.report, file=sys.stderr)
+            with suppress(OSError):  # nobody reads it any more
+                print(outcome.report, file=sys.stderr)
         say(
             f"config.{outcome.state}",
             config=outcome.config,
@@ -585,12 +586,17 @@ class Keeper(Questions):
         """Once a second: files that changed, children that ended unseen."""
         while True:
             await asyncio.sleep(LOOK_S)
-            self.supervisor.reap()
-            self.alerts.tick()
-            if self.expires and overdue(self.directory, self.expires, time.time()):
-                await self._expire()
-            if self.watched.changed():
-                await self.reload(only_if_new=True, by="its files")
+            try:
+                self.supervisor.reap()
+                self.alerts.tick()
+                if self.expires and overdue(self.directory, self.expires, time.time()):
+                    await self._expire()
+                if self.watched.changed():
+                    await self.reload(only_if_new=True, by="its files")
+            except Exception as bug:  # told; keys have to end, and files to be seen, all the same
+                asyncio.get_running_loop().call_exception_handler(
+                    {"message": "keeper: a look failed", "exception": bug}
+                )
 
     async def _read_vaults(self, vault: Vault) -> None:
         """Secrets of key vaults, read again now and then; another value is another configuration."""

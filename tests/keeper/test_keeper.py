@@ -13,6 +13,7 @@ from pathlib import Path
 
 import pytest
 
+from bench.proc import tree
 from sluicegate.sim.fleet import FleetThread
 from tests.keeper.running import ENV, ROOT, Gateway, Load, config, killed, until
 
@@ -378,3 +379,39 @@ def test_the_memory_of_large_prompts_is_used_again(fleet: FleetThread, tmp_path:
         ask(40)
         assert (faults(worker) - before) / 40 < 20
         connection.close()
+
+
+def test_files_are_looked_at_and_keys_end_when_nobody_reads_stderr_any_more(fleet: FleetThread, tmp_path: Path):
+    file = tmp_path / "gateway.yaml"
+    text = config(tmp_path, fleet["a"].origin)
+    file.write_text(text)
+    here, there = os.pipe()
+    environ = {k: v for k, v in os.environ.items() if not k.startswith("PYTHON")}
+    process = subprocess.Popen(
+        [sys.executable, "-P", "-m", "sluicegate.main", "serve", "-c", str(file)], cwd=tmp_path, stderr=there,
+        stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, env={**environ, **ENV, "PYTHONPATH": str(ROOT)},
+    )  # fmt: skip
+    os.close(there)
+
+    def in_force() -> set[str]:
+        with socket.socket(socket.AF_UNIX) as s:
+            s.connect(str(tmp_path / "data" / "control.sock"))
+            s.sendall(b"GET /v1/status HTTP/1.1\r\nhost: localhost\r\n\r\n")
+            with s.makefile("rb") as f:
+                return {str(json.loads(f.read().partition(b"\r\n\r\n")[2])["config"])}
+
+    try:
+        with os.fdopen(here) as said:
+            for line in said:
+                if "admin.ready" in line:
+                    break
+        seen = in_force()
+        assert len(seen) == 1
+        file.write_text(text + "  app-1: {key: '${env:SECRET}', models: [chat]}\n")
+        until(lambda: in_force() != seen, 20)
+        file.write_text(text)
+        until(lambda: in_force() == seen, 20)
+    finally:
+        for pid in tree(process.pid):
+            os.kill(pid, signal.SIGKILL)
+        process.wait()

@@ -295,3 +295,16 @@ def test_an_issuer_that_is_away_lets_nobody_in_and_says_so(fleet: FleetThread, t
             gone.lie = ""
             assert browser.log_in(gone)[0] == 303
             assert parse_qs(urlsplit(gone.url).query) == {}
+
+
+def test_sessions_end_when_another_issuer_vouches_for_people(own: Gateway, provider: People):
+    """What the one before said of somebody would be read by the rules of the one that is in force."""
+    browser = Browser(own)
+    assert browser.log_in(provider)[0] == 303
+    text = own.file.read_text()
+    own.hang_up_until("config.adopted")
+    assert browser.whoami()["role"] == "owner", "a reload alone logs nobody out"
+    own.file.write_text(text.replace("audience: sluicegate-api", "audience: another-api"))
+    own.event("config.adopted")
+    assert browser.whoami() == {"status": 401}
+    assert browser.log_in(provider)[0] == 303 and browser.whoami()["role"] == "owner"

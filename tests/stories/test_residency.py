@@ -277,6 +277,34 @@ def test_a_request_that_began_under_a_wider_boundary_fails_over_to_nobody_outsid
     assert asked(wider, "shop").status == 200, "else it does fail over"
 
 
+@pytest.mark.parametrize("stream", [False, True])
+@pytest.mark.parametrize("before", ["labs: {boundary: world}", ""])
+def test_a_request_whose_tenant_is_given_another_boundary_fails_over_to_nobody_outside_it(stream: bool, before: str):
+    """It was under way when its tenant could be served anywhere, or there were no boundaries yet."""
+    old = STAMPS
+    if not before:
+        old = "\n".join(
+            line for line in STAMPS.splitlines() if not line.startswith(("  eu:", "  world:", "  uk:", "  ch:"))
+        )
+        old = old.replace("boundaries:\n", "").replace(", boundaries: [eu, world]", "")
+        old = old.replace("tenants: {retail: {boundary: eu}, labs: {boundary: world}, crown: {boundary: uk}, "
+                          "bank: {boundary: ch}}", "tenants: {retail: {}, labs: {}, crown: {}, bank: {}}")  # fmt: skip
+    new = STAMPS.replace("labs: {boundary: world}", "labs: {boundary: eu}")
+    for moves in (False, True):
+        there, _ = stage(old)
+        there.upstream.fault("hang", instance="weu")
+        there.upstream.fault("status", instance="sdc", status=500)
+        waiting = [there.ask(consumer="lab", stream=stream) for _ in range(4)]
+        there.clock.run_for(1.0)
+        assert calls(there, "weu") == 4
+        if moves:
+            there.adopt(*stamps(new))
+        there.settle()
+        assert not there.bugs
+        assert bool(calls(there, *US)) is not moves
+        assert {c.status for c in waiting} == {503 if moves else 200}
+
+
 def test_a_world_of_mutants_a_route_that_is_not_cut_is_seen():
     """The stories above look at something: a World that forgets to cut sends to the members outside."""
     snapshot, directory = stamps()
