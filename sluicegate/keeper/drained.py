@@ -74,3 +74,8 @@ def keep(data: str, drained: Iterable[str]) -> None:
         f.flush()
         os.fsync(f.fileno())
     os.replace(f"{path}.new", path)
+    fd = os.open(data, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        os.fsync(fd)  # else a power cut brings the old one back
+    finally:
+        os.close(fd)

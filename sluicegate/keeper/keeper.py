@@ -56,6 +56,7 @@ WATCH_S = 10.0
 RESTART: dict[str, Callable[[Gateway], object]] = {
     "gateway.listen": lambda g: g.listen,
     "gateway.admin.address": lambda g: (g.admin.host, g.admin.port),
+    "gateway.admin.tls": lambda g: g.admin.tls is None,
     "gateway.workers": lambda g: g.workers,
     "gateway.core_dumps": lambda g: g.core_dumps,
 }
@@ -451,7 +452,8 @@ class Keeper(Questions):
         waiting = tuple(name for name, part in RESTART.items() if part(new.gateway) != part(running))
         if not waiting:
             return new, ()
-        admin = replace(new.gateway.admin, host=running.admin.host, port=running.admin.port)
+        tls = running.admin.tls if "gateway.admin.tls" in waiting else new.gateway.admin.tls
+        admin = replace(new.gateway.admin, host=running.admin.host, port=running.admin.port, tls=tls)
         gateway = replace(new.gateway, listen=running.listen, admin=admin, workers=running.workers,
                           core_dumps=running.core_dumps)  # fmt: skip
         effective = replace(new, gateway=gateway)

@@ -53,6 +53,11 @@ def keep(data: str, revoked: Iterable[Revoked]) -> None:
         f.flush()
         os.fsync(f.fileno())
     os.replace(f"{path}.new", path)
+    fd = os.open(data, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        os.fsync(fd)  # else a power cut brings the old one back
+    finally:
+        os.close(fd)
 
 
 def names(digests: Iterable[bytes], known: Mapping[bytes, str]) -> dict[str, bytes]:

@@ -1,12 +1,15 @@
 """What an operator drained: out of every pool, kept by name, and never a reason not to start."""
 
+import os
+import stat
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from sluicegate.core.settings import Admin, OperatorKey, Rollout
-from sluicegate.keeper import drained
+from sluicegate.keeper import drained, revoked
 from sluicegate.keeper.keeper import for_workers
 from tests.gateway import instance, snapshot
 
@@ -37,3 +40,17 @@ def test_what_is_kept_is_found_again_and_what_is_damaged_says_so(tmp_path: Path)
     (tmp_path / "data" / drained.FILE).write_text('{"a": 1}')
     with pytest.raises(ValueError, match=r"drained\.json is damaged: remove it"):
         drained.load(data)
+
+
+@pytest.mark.parametrize("keep", [lambda data: drained.keep(data, ["a/b"]), lambda data: revoked.keep(data, [])])
+def test_what_is_kept_is_kept_through_a_power_cut(
+    keep: Callable[[str], None], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    """The folder is written, too, after the new file has taken the old one's place: it may be the old one else."""
+    did: list[str] = []
+    replace_, fsync = os.replace, os.fsync
+    monkeypatch.setattr(os, "replace", lambda a, b: (did.append("replace"), replace_(a, b)))
+    kind = lambda fd: "folder" if stat.S_ISDIR(os.fstat(fd).st_mode) else "file"  # noqa: E731
+    monkeypatch.setattr(os, "fsync", lambda fd: (did.append(kind(fd)), fsync(fd)))
+    keep(str(tmp_path))
+    assert did == ["file", "replace", "folder"]

@@ -15,6 +15,7 @@ import pytest
 
 from bench.proc import tree
 from sluicegate.sim.fleet import FleetThread
+from tests.certificates import Authority
 from tests.keeper.running import ENV, ROOT, Gateway, Load, config, killed, until
 
 CHAT = "/openai/deployments/chat/chat/completions?api-version=2024-10-21"
@@ -184,6 +185,19 @@ def test_what_needs_a_restart_says_so_and_the_rest_takes_effect(fleet: FleetThre
         assert adopted["restart"] == ["gateway.listen"]
         assert "gateway.listen changed: it takes effect at the next start; the rest does now" in "".join(gateway.said)
         assert json.loads(gateway.get("/health/ready")[1])["config"] == adopted["config"]
+
+
+def test_a_management_api_that_goes_on_in_clear_says_so(fleet: FleetThread, tmp_path: Path):
+    """TLS begins with the next start; nobody must think that it began with the reload."""
+    leaf = Authority(tmp_path).server()
+    text = config(tmp_path, fleet["a"].origin)
+    tls = f"admin: {{tls: {{certificate: '{leaf.file}', key: '{leaf.key_file}'}}, "
+    with Gateway(tmp_path, text) as gateway:
+        for drain in ("4s", "3s"):
+            gateway.file.write_text(text.replace("admin: {", tls, 1).replace("drain: 5s", f"drain: {drain}"))
+            assert gateway.event("config.adopted")["restart"] == ["gateway.admin.tls"]
+        gateway.file.write_text(text)
+        assert "restart" not in gateway.event("config.adopted")
 
 
 def test_a_worker_that_starts_after_a_reload_has_what_is_in_force(fleet: FleetThread, tmp_path: Path):
