@@ -100,7 +100,10 @@ async def _once(parts: Any, context: ssl.SSLContext | None) -> tuple[int, _Answe
     port = parts.port or (443 if parts.scheme == "https" else 80)
     reader, writer = await asyncio.open_connection(host, port, ssl=context, limit=_READ)
     try:
-        address = ipaddress.ip_address(writer.get_extra_info("peername")[0].partition("%")[0])
+        peer = writer.get_extra_info("peername")
+        if not peer:  # it took the connection and dropped it before anybody could look
+            raise Unreachable("connection reset")
+        address = ipaddress.ip_address(peer[0].partition("%")[0])
         if isinstance(address, ipaddress.IPv6Address) and address.ipv4_mapped is not None:
             address = address.ipv4_mapped
         if any(address in network for network in METADATA):

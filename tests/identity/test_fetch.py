@@ -114,3 +114,18 @@ def test_certificates_are_checked(tmp_path):
     assert asyncio.run(ask(made.ca)) == b"{}"
     with pytest.raises(Unreachable, match="certificate is not trusted"):
         asyncio.run(ask(None))
+
+
+def test_who_is_gone_before_anybody_looks_is_unreachable_and_nothing_else(monkeypatch: pytest.MonkeyPatch):
+    """Then nobody knows any more to which address the connection went."""
+    opened = asyncio.open_connection
+
+    async def open_connection(*where: object, **how: object) -> object:
+        reader, writer = await opened(*where, **how)  # type: ignore[arg-type]
+        monkeypatch.setattr(writer, "get_extra_info", lambda name, default=None: default)
+        return reader, writer
+
+    with Provider() as provider:
+        monkeypatch.setattr(asyncio, "open_connection", open_connection)
+        with pytest.raises(Unreachable, match="reset"):
+            fetched(provider.url + "/keys", 5, monkeypatch)
