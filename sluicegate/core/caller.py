@@ -139,6 +139,10 @@ MEMBER: Final = "member"
 LIVE: Final = 10_000
 """Members of families that are held at most, 1 KB each. Who is forgotten is made again, with the limits it had."""
 
+KNOWN: Final = 1000
+"""Tokens with their claims of which it is kept whose they are, up to 50 KB each: besides those that the prover keeps,
+which are bounded by what they weigh."""
+
 
 class Held:
     """One of however many consumers: what is its own. `like`: a consumer that says all else as it does. A million take
@@ -475,9 +479,13 @@ class Callers:
         callers are in force."""
         found = self._rules.find(principal)
         if found.consumer is not None:
-            each = found.rules[0].match.each
+            rule = found.rules[0]
+            each = rule.match.each
             if each:
-                found.consumer = self._member(found.consumer, texts(principal.claims, each))
+                values = texts(principal.claims, each)
+                if not rule.issuer:  # any issuer's: what one of them calls bob is nobody that another one knows
+                    values = [f"{principal.issuer}/{value}" for value in values if value]
+                found.consumer = self._member(found.consumer, values)
                 if found.consumer is None:
                     found.reason = UNMATCHED
         return found
@@ -488,7 +496,7 @@ class Callers:
         if held is not None and held[0] is principal:
             return held[1]
         found = self.matched(principal)
-        if len(self._known) >= LIVE:
+        if len(self._known) >= KNOWN:
             self._known.clear()
         self._known[principal.mark] = (principal, found)
         return found

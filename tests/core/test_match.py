@@ -13,7 +13,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sluicegate.core.caller import LIVE, Callers, Consumer
+from sluicegate.core.caller import KNOWN, LIVE, Callers, Consumer
 from sluicegate.core.expr.parse import parse
 from sluicegate.core.match import rank_of
 from sluicegate.core.principal import Principal
@@ -335,3 +335,28 @@ def test_a_reload_that_changes_a_rule_changes_who_is_matched() -> None:
     assert [name(after.match(who({"azp": v}))) for v in "xyz"] == ["identity.unmatched", "b", "a"]
     keys_only = after.altered(Change((), (replace(entry, match=None),)))
     assert name(keys_only.match(who({"azp": "z"}))) == "identity.unmatched"
+
+
+def test_what_one_issuer_calls_somebody_is_nobody_that_another_one_knows() -> None:
+    """A partner's provider writes what it likes: its people must not use up the limits of ours, nor be booked as them."""
+    tree = parse('issuer in ["contoso", "partner"] && "llm" in roles')
+    table = callers(app=Match(tree=tree, each="sub"))
+    members = [table.match(who({"sub": sub, "roles": ["llm"]}, issuer))
+               for issuer in (C, "partner") for sub in ("bob", "contoso/bob")]  # fmt: skip
+    assert [name(m) for m in members] == [
+        "app:contoso/bob", "app:contoso/contoso/bob", "app:partner/bob", "app:partner/contoso/bob",
+    ]  # fmt: skip
+    assert len({m.mark for m in members if isinstance(m, Consumer)}) == 4
+    called = table.called("app:partner/bob")
+    assert called is not None and isinstance(members[2], Consumer) and called.mark == members[2].mark
+    alone = callers(app=Match("partner", each="sub"))
+    assert name(alone.match(who({"sub": "bob"}, "partner"))) == "app:bob"
+    assert table.match(who({"sub": "", "roles": ["llm"]})) == "identity.unmatched"
+
+
+def test_tokens_of_which_it_is_kept_whose_they_are_are_bounded() -> None:
+    table = callers(app=Match(C))
+    for n in range(3 * KNOWN):
+        principal = Principal(C, {"sub": str(n)}, b"%16d" % n, 1e12)
+        assert table.known(principal) is table.known(principal)
+    assert len(table._known) <= KNOWN <= 1000
