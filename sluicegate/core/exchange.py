@@ -152,7 +152,7 @@ def exchange(world: World) -> Exchange:
                 return
             reason = "" if world.routes is routes else _changed(world, head, consumer, route)
             if reason:
-                yield _refuse(world, record, e.at, reason, _ROUTE.get(reason) or unknown(reason))
+                yield _refuse(world, record, e.at, reason, _MEANWHILE.get(reason) or unknown(reason))
                 return
             facts = e.facts
             special = facts.special
@@ -188,7 +188,7 @@ def exchange(world: World) -> Exchange:
                     return
                 reason = "" if world.routes is routes else _changed(world, head, consumer, route)
                 if reason:
-                    yield _refuse(world, record, e.at, reason, _ROUTE.get(reason) or unknown(reason))
+                    yield _refuse(world, record, e.at, reason, _MEANWHILE.get(reason) or unknown(reason))
                     return
                 now = began = world.policies.clock(e.at)
                 facts = e.facts
@@ -469,8 +469,8 @@ def _changed(world: World, head: Head, consumer: Consumer, route: Route) -> str:
     found = head.credentials.who(world.callers)
     if isinstance(found, str):
         return found
-    if found.number != consumer.number:
-        return "credential.unknown"
+    if found.number != consumer.number or found.boundary != consumer.boundary:
+        return "gateway.busy"  # whose it is, or where it may go, would have to be asked from the beginning
     may = world.routes.find(found, head.api, route.name)
     return may if isinstance(may, str) else ""
 
@@ -658,6 +658,9 @@ _ROUTE = {
     "grant.operation": "This model does not offer this operation, or you may not use it.",
     "boundary.mismatch": "This gateway does not serve the boundary that your requests must stay in.",
 }
+_MEANWHILE = {
+    **_ROUTE, "gateway.busy": "Another configuration came in force while the request was read. Please send it again.",
+}  # fmt: skip
 _PASSED = {
     "passthrough.no_token": "This model is asked with the token that you show, and you showed a key of the gateway. "
     "Send an Entra token: 'Authorization: Bearer <token>'.",

@@ -3,6 +3,7 @@
 import email
 import email.policy
 import re
+from dataclasses import replace
 
 import pytest
 from hypothesis import given, settings
@@ -10,7 +11,7 @@ from hypothesis import strategies as st
 
 from sluicegate.core.caller import digest
 from sluicegate.core.params import ParamSpec
-from sluicegate.core.snapshot import ConsumerEntry, Directory
+from sluicegate.core.snapshot import ConsumerEntry, Directory, TenantEntry
 from sluicegate.sim.azure.forms import document as documents
 from sluicegate.wire.multipart import MOST_PARTS
 from tests.edge.forms import (
@@ -534,7 +535,7 @@ def test_who_is_taken_out_while_a_form_comes_that_is_read_to_its_end_is_refused(
     for entries, said in (
         ((), "credential.unknown"),
         ((ConsumerEntry(1, "app", "default", ("other",), (digest(KEY.encode(), SECRET),)),), "route.model"),
-        ((ConsumerEntry(9, "app", "default", ("chat",), (digest(KEY.encode(), SECRET),)),), "credential.unknown"),
+        ((ConsumerEntry(9, "app", "default", ("chat",), (digest(KEY.encode(), SECRET),)),), "gateway.busy"),
     ):
         h = ruled(*rules, end_user="" if rules else "user")
         line = h.line()
@@ -544,3 +545,17 @@ def test_who_is_taken_out_while_a_form_comes_that_is_read_to_its_end_is_refused(
         h.bound.adopted()
         line.send(USUAL[-200:])
         assert not h.upstream.calls and reason(line) == said
+
+
+@pytest.mark.parametrize("rules", [[], [ParamSpec("language", "deny")]])
+def test_who_is_moved_into_a_boundary_while_a_form_comes_leaves_it_not_even_then(rules: list[ParamSpec]):
+    h = ruled(*rules, end_user="" if rules else "user")
+    before = h.snapshot
+    inside = replace(before, gateway=replace(before.gateway, boundaries=("eu",)))
+    line = h.line()
+    line.send(head(V1, len(USUAL)) + USUAL[:-200])
+    entry = ConsumerEntry(1, "app", "default", ("chat",), (digest(KEY.encode(), SECRET),))
+    h.world.adopt(inside, Directory((SECRET,), (entry,), (TenantEntry(1, "default", boundary="eu"),)))
+    h.bound.adopted()
+    line.send(USUAL[-200:])
+    assert not h.upstream.calls and reason(line) == "gateway.busy"
