@@ -183,11 +183,12 @@ class Shown:
         "Who proved to be somebody by other means than a key, once `who` was asked."
         self.trail = ""
         "Which rule says whose they are."
-        self._by: Callers | None = None
-        "Who said what was found, where that holds until another configuration does: of keys."
+        self._by: object = None
+        """Edition of those who said what was found, where that holds until another configuration does: of keys. Not
+        they themselves: a stream and an open connection would each keep the table alive that was in force then."""
         self._found: Consumer | str = ""
-        self._matched: Callers | None = None
-        "Who said that it is a token."
+        self._matched: object = None
+        "Edition of those who said that it is a token."
         self._mark = b""
         self._proved: Principal | None = None
         "The token of it, as its prover gave it."
@@ -198,9 +199,9 @@ class Shown:
     def who(self, callers: Callers) -> Consumer | str:
         """As `callers` says; asked again when another configuration is in force. A token is judged again each time:
         it ends between two requests of a connection as anywhere else."""
-        if self._by is callers:
+        if self._by is callers.edition:
             return self._found
-        if self._matched is not callers:
+        if self._matched is not callers.edition:
             self.principal = None
             self._mark = b""
             self._proved = None
@@ -210,10 +211,10 @@ class Shown:
             elif self.headers and found == "credential.missing":
                 found = self._headed(callers, found)
             if found != TOKEN:
-                self._by = callers
+                self._by = callers.edition
                 self._found = found
                 return found
-            self._matched = callers
+            self._matched = callers.edition
         prover = callers.prover
         assert prover is not None
         proved = prover.prove(self.keys[0], self._mark)
@@ -306,10 +307,13 @@ class Callers:
     """The key table."""
 
     __slots__ = (
-        "_bound", "_by_digest", "_contexts", "_directory", "_keys", "_known", "_members", "_rules", "prover", "region",
+        "_bound", "_by_digest", "_contexts", "_directory", "_keys", "_known", "_members", "_rules", "edition", "prover",
+        "region",
     )  # fmt: skip
 
     def __init__(self, directory: Directory, region: str = "") -> None:
+        self.edition = object()
+        "Nobody else's: by it a request knows that it was these whom it asked."
         self.region = region
         "Where the gateway is: it stands in records."
         self.prover: Prover | None = None

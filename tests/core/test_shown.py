@@ -1,6 +1,7 @@
 """What a request shows, as a connection keeps it: a token is judged each time, a key once, and both anew when who
 proves tokens is another."""
 
+import gc
 from collections.abc import Iterable, Sequence
 
 from sluicegate.core.caller import Callers, Consumer, Shown, digest, like_a_token
@@ -124,3 +125,17 @@ def test_limits_that_count_each_key_count_who_bears_a_token():
 def test_what_looks_like_a_token():
     assert like_a_token(b"eyJhbGciOiJub25lIn0.e30.") and like_a_token(b"e30.e30.x.y.z")
     assert not like_a_token(b"sk-proj.a.b") and not like_a_token(b"eyJ.one") and not like_a_token(b"")
+
+
+def test_what_a_request_showed_keeps_no_table_of_callers_alive():
+    """A stream of an hour, or a connection that is open, began under callers of whom there were others since: with a
+    million keys each of these tables is tens of megabytes."""
+    callers = Callers(people())
+    callers.prover = Proves()
+    for shown in (Shown([KEY.encode()]), Shown([TOKEN]), Shown([b"nobody's"]), Shown([])):
+        shown.who(callers)
+        reached = [shown]
+        for _ in range(3):
+            reached += [inner for one in reached for inner in gc.get_referents(one) if not isinstance(inner, type)]
+        assert all(one is not callers for one in reached)
+        assert shown.who(callers) is shown.who(callers)
