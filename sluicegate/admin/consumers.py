@@ -16,13 +16,13 @@ BODY = 64 * 1024
 DEEPEST = 32
 """Levels of what is sent; no field has that many."""
 
-STATUS = {"invalid": 400, "exists": 409, "file": 409, "keys": 409, "missing": 404, "stale": 412, "full": 503,
-          "failed": 503}  # fmt: skip
+STATUS = {"invalid": 400, "exists": 409, "file": 409, "keys": 409, "last": 409, "missing": 404, "stale": 412,
+          "full": 503, "failed": 503}  # fmt: skip
 """By why a change is refused."""
 
 CHANGES = {
     404: "no such consumer, or none that you may see",
-    409: "it is declared in a file, or the name is taken",
+    409: "it is declared in a file, the name is taken, or the gateway could not start without it",
     412: "it is not in the version of If-Match",
     503: "it cannot be kept, or a worker could not take it: everything is as it was",
 }

@@ -48,7 +48,8 @@ class Stale(Exception):
 
 
 class Refused(Exception):
-    """A change that is not made. `why`: invalid, exists, missing, stale, file, full, keys or failed."""
+    """A change that is not made. `why`: invalid, exists, missing, stale, file, full, keys, last or
+    failed."""
 
     def __init__(self, why: str, message: str, problems: tuple[tuple[str, str, str], ...] = ()) -> None:
         super().__init__(message)

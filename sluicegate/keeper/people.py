@@ -174,10 +174,11 @@ class People:
         entry = None
         if after is not None:
             entry = await asyncio.to_thread(self._entry, self.gateway.ground, after)
-        await note(told(before), told(after))
         directory = others(self.gateway.whole, name)
         if entry is not None and after is not None and not after.disabled:
             directory = joined(directory, entry, partial(self._number, "tenant"))
+        self.gateway.ground.together(directory.consumers)
+        await note(told(before), told(after))
         made = self.gateway.made - {name} if after is None or after.disabled else self.gateway.made | {name}
         try:
             await asyncio.to_thread(self._keep, before, after)

@@ -79,7 +79,7 @@ class Grants:
             self.cx.say((), "needs consumers", "write consumers: a map from names to consumers")
         self.check_keys()
         self.matching.check()
-        self._check_headed()
+        self.check_headed()
         self._check_end_users()
 
     def check_people(self) -> None:
@@ -142,7 +142,7 @@ class Grants:
         )
         return grant
 
-    def _check_headed(self) -> None:
+    def check_headed(self) -> None:
         """End users that a proxy names need one that is believed."""
         document = self.document
         if document.gateway.trusted_proxies or self.cx.problems.damaged(("gateway", "trusted_proxies")):

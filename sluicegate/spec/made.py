@@ -144,12 +144,28 @@ class Ground:
         grants.keyless = {kept.name}
         grants.check_people()
         grants.check_keys()
+        grants.check_headed()
         if spec.match is not None:
             grants.matching.check()
         if cx.problems.of("error"):
             raise refused(cx.problems)
         (entry,) = grants.directory(self._secrets, number).consumers
         return entry
+
+    def together(self, consumers: Sequence[ConsumerEntry]) -> None:
+        """What a load asks of all consumers together: what is in force has to be what the next start takes. Raises
+        Refused."""
+        if not consumers:
+            raise Refused("last", "nobody would be left: a gateway without consumers does not start")
+        said = "nobody would be left who says who the end user is"
+        for name, tenant in self.document.tenants.items():
+            if any(limit.each == "end_user" for limit in tenant.limits):
+                if not any(c.end_user and c.tenant == name for c in consumers):
+                    raise Refused("last", f"{said}, which a limit of tenant {name} counts")
+        for model in self._models:
+            if model.rollout is not None and model.rollout.stick_to == "end_user":
+                if not any(c.end_user for c in consumers):
+                    raise Refused("last", f"{said}, by whom the rollout of {model.name} goes")
 
 
 def keys_in(kept: Kept) -> tuple[Key, ...]:
