@@ -7,4 +7,5 @@ from typing import Any
 
 def attributes(of: Any) -> tuple[str, ...]:
     """Their names, sorted. `of`: an object or its class."""
-    return tuple(sorted(getattr(of, "__mypyc_attrs__", None) or of.__slots__))
+    compiled = getattr(of, "__mypyc_attrs__", None)
+    return tuple(sorted(of.__slots__ if compiled is None else compiled))

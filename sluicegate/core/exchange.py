@@ -125,9 +125,9 @@ def exchange(world: World) -> Exchange:
 
     # Addresses that an upstream would fetch for the client, where only public ones may be.
     if route.public_urls and (facts.special is None or not facts.special.form):
-        refused = private_url(e.fields)
-        if refused:
-            message = f"The field '{refused[:64]}' names an address that is not public; it is not sent on."
+        private = private_url(e.fields)
+        if private:
+            message = f"The field '{private[:64]}' names an address that is not public; it is not sent on."
             yield _refuse(world, record, e.at, "request.private_url", message)
             return
 
