@@ -161,6 +161,7 @@ class Shown:
     same head again on a connection hands in the same object, so that a client's key is digested once a connection."""
 
     __slots__ = (
+        "_any",
         "_by",
         "_found",
         "_mark",
@@ -183,6 +184,8 @@ class Shown:
         "Who proved to be somebody by other means than a key, once `who` was asked."
         self.trail = ""
         "Which rule says whose they are."
+        self._any = False
+        "That rule lets in tokens of any issuer: what one of them calls bob is nobody that another one knows."
         self._by: object = None
         """Edition of those who said what was found, where that holds until another configuration does: of keys. Not
         they themselves: a stream and an open connection would each keep the table alive that was in force then."""
@@ -280,13 +283,18 @@ class Shown:
         found = callers.known(principal)
         self.principal = principal
         self.trail = found.trail
+        self._any = bool(found.rules) and not found.rules[0].issuer
         return found.reason if found.consumer is None else found.consumer
 
     def user(self, consumer: Consumer) -> str:
         """Who uses it, where its token or a trusted proxy says so; empty: nobody is named."""
         if consumer.user_header:
             return named(self.headers.get(consumer.user_header, ""))
-        return "" if self.principal is None else claimed(self.principal, consumer.user_claim)
+        principal = self.principal
+        if principal is None:
+            return ""
+        name = claimed(principal, consumer.user_claim)
+        return named(f"{principal.issuer}/{name}") if name and self._any else name
 
     def mark(self, callers: Callers) -> bytes:
         """What tells one credential of a consumer from another: for limits that count each. Of tokens who bears them,

@@ -5,6 +5,7 @@ import gc
 from collections.abc import Iterable, Sequence
 
 from sluicegate.core.caller import Callers, Consumer, Shown, digest, like_a_token
+from sluicegate.core.expr.parse import parse
 from sluicegate.core.keyset import KeySet
 from sluicegate.core.principal import Principal
 from sluicegate.core.settings import Gateway, Issuer
@@ -139,3 +140,24 @@ def test_what_a_request_showed_keeps_no_table_of_callers_alive():
             reached += [inner for one in reached for inner in gc.get_referents(one) if not isinstance(inner, type)]
         assert all(one is not callers for one in reached)
         assert shown.who(callers) is shown.who(callers)
+
+
+def test_a_user_that_one_issuer_names_is_nobody_that_another_one_knows():
+    tree = parse('issuer in ["contoso", "partner"]')
+    one = ConsumerEntry(1, "one", "t", ("chat",), (), match=Match("contoso", (("oid", ("u1",)),)), end_user="claim:sub")
+    several = ConsumerEntry(2, "several", "t", ("chat",), (), match=Match(tree=tree), end_user="claim:sub")
+    callers = Callers(Directory((SECRET,), (one, several)))
+    callers.prover = proves = Proves()
+    shown = Shown([TOKEN])
+    said = []
+    for number, (issuer, oid) in enumerate(
+        (("contoso", "u1"), ("contoso", "u2"), ("partner", "u1"), ("contoso", "u1"))
+    ):
+        proves.says = Principal(issuer, {"oid": oid, "sub": "bob"}, b"%16d" % number, 2e9)
+        found = shown.who(callers)
+        assert isinstance(found, Consumer)
+        said.append((found.name, shown.user(found)))
+    assert said == [("one", "bob"), ("several", "contoso/bob"), ("several", "partner/bob"), ("one", "bob")]
+    proves.says = Principal("contoso", {"oid": "u2"}, b"n" * 16, 2e9)
+    found = shown.who(callers)
+    assert isinstance(found, Consumer) and shown.user(found) == "", "nobody is named"
