@@ -20,6 +20,9 @@ from typing import Any
 
 FILE = "audit.jsonl"
 HEAD = "audit.head"
+SHORTER = "audit.shorter"
+"""What the first entry after an end that is missing is called: from then on the chain alone would not show it."""
+
 FIRST = "0" * 64
 """What stands for the entry before the first."""
 
@@ -73,7 +76,7 @@ class Audit:
             raise
         behind = kept_head(data)
         if behind is not None and behind.seq > self.head.seq:
-            self.append("audit.shorter", {"expected": {"seq": behind.seq, "hash": behind.hash}})
+            self.append(SHORTER, {"expected": {"seq": behind.seq, "hash": behind.hash}})
         elif torn:
             self.append("audit.torn", {"bytes": torn})
         self._anchored = 0
@@ -204,6 +207,8 @@ def verify(lines: Iterable[bytes], heads: Iterable[Head] = ()) -> tuple[Head, li
             flaws.append(Flaw(number, wrong))
             return head, flaws
         head = Head(head.seq + 1, digest)
+        if entry.get("what") == SHORTER:
+            flaws.append(Flaw(number, f"says that the end was cut off here: there were {_expected(entry)} entries"))
         if head.seq in wanted and wanted.pop(head.seq) != digest:
             flaws.append(Flaw(number, "is not the entry that was anchored under this number"))
             return head, flaws
@@ -212,6 +217,11 @@ def verify(lines: Iterable[bytes], heads: Iterable[Head] = ()) -> tuple[Head, li
             Flaw(number + 1, f"ends after {head.seq} entries, there were {max(wanted)} at least: the rest was cut off")
         )
     return head, flaws
+
+
+def _expected(entry: dict[str, Any]) -> str:
+    expected = entry.get("expected")
+    return str(expected.get("seq") if isinstance(expected, dict) else "more")[:20]
 
 
 def _read(line: bytes) -> tuple[str, dict[str, Any], str]:

@@ -138,6 +138,10 @@ def test_an_end_that_was_cut_off_is_told_at_the_next_start(tmp_path: Path):
     assert verify(lines[:4], [kept_head(str(tmp_path)) or Head()])[1]
     lines = written(tmp_path, [])
     assert json.loads(lines[-1])["what"] == "audit.shorter"
+    lines = written(tmp_path)
+    head, flaws = verify(lines, [kept_head(str(tmp_path)) or Head()])
+    assert head.seq == len(lines) and [f.line for f in flaws] == [5], "a start does not make it whole again"
+    assert "there were 6 entries" in flaws[0].what
 
 
 def test_a_file_that_is_none_is_not_gone_on_with(tmp_path: Path):
