@@ -43,7 +43,8 @@ from sluicegate.core.families import (
 )
 from sluicegate.core.keyset import KeySet
 from sluicegate.core.pool import Member
-from sluicegate.core.ports import Certificates, Prover
+from sluicegate.core.ports import Certificates, Resolver
+from sluicegate.core.principal import Whose
 from sluicegate.core.refusals import status_of
 from sluicegate.core.secret import Secret
 from sluicegate.core.settings import Issuer
@@ -60,6 +61,7 @@ from sluicegate.link.channel import (
     Adopt,
     Alarm,
     Answer,
+    Belongs,
     Channel,
     Down,
     Drain,
@@ -77,10 +79,12 @@ from sluicegate.link.channel import (
     Rejected,
     Taken,
     Token,
+    Wanted,
     open_channel,
 )  # fmt: skip
 from sluicegate.link.counters import Counters
 from sluicegate.link.counting import Counting
+from sluicegate.link.groups import Elsewhere
 from sluicegate.link.journal import Journal as Written
 from sluicegate.link.lending import Borrower
 from sluicegate.link.parcel import Unreadable, unpack
@@ -133,10 +137,12 @@ class Worker:
         "Of issuers, by source."
         self.on_lacks: Callable[[str], None] = lambda source: None
         "Who wants to know that a token names a key that a source has not."
+        self.on_wants: Callable[[Whose], object] = lambda whose: None
+        "Who wants to know whose groups a token leaves to the directory."
         self._certificates: dict[object, Certificates] = {}
         "By what they were made of."
         self._overdue: set[str] = set()
-        self.prover: Prover | None = None
+        self.prover: Resolver | None = None
         self.prove_for(snapshot.issuers)
         self.upstream = Client(self.loop, self.wheel, time.monotonic, random)
         self.bound = Bound(self.world, self.upstream, PROVIDERS, self.wheel, time.monotonic, time.time, report)
@@ -352,8 +358,10 @@ class Worker:
             self.prover.take(self.key_sets.values())
         self.world.know(self.prover if issuers else None)
 
-    def proving(self) -> Prover:
-        return door.prover(time.time, time.monotonic, lambda source: self.on_lacks(source))
+    def proving(self) -> Resolver:
+        return door.prover(
+            time.time, time.monotonic, lambda source: self.on_lacks(source), lambda whose: self.on_wants(whose)
+        )
 
     def take_keys(self, sets: Sequence[KeySet]) -> None:
         """As issuers publish them now."""
@@ -458,6 +466,8 @@ class Told:
         "Who answers a query, by what is asked."
         self.borrower: Borrower | None = None
         "Where limits are shared with other workers."
+        self.elsewhere = Elsewhere(lambda: worker.prover, self._want, time.monotonic, worker.loop.call_later)
+        "Groups that only directories know."
         self._dropped = 0
         self._offered: tuple[int, Snapshot, Callers, ssl.SSLContext | None] | None = None
 
@@ -477,6 +487,8 @@ class Told:
             self._alarm(alarm)
         worker.untold.clear()
         worker.on_lacks = self.lacks
+        worker.on_wants = self.elsewhere.want
+        worker.bound.groups = self.elsewhere
         worker.world.on_rejected = self.rejected
         worker.listen_for_refused()
 
@@ -494,6 +506,8 @@ class Told:
             self._offered = None
         elif isinstance(message, Query):
             self._answer(message)
+        elif isinstance(message, Belongs):
+            self.elsewhere.take(message)
         elif isinstance(message, Token):
             self.worker.supply(message)
         elif isinstance(message, Drain):
@@ -532,6 +546,7 @@ class Told:
         _, snapshot, callers, tls = self._offered
         self._offered = None
         self.worker.adopt(snapshot, callers, tls)
+        self.elsewhere.adopted()
         self._say(version, "in force")
 
     def _answer(self, query: Query) -> None:
@@ -553,6 +568,7 @@ class Told:
         self.channel = None
         if self.borrower is not None:
             self.borrower.lost()
+        self.elsewhere.lost()
         log.warning("the keeper is gone; this worker goes on with what it has until SIGTERM")
 
     def turn(self, now: float) -> None:
@@ -560,6 +576,10 @@ class Told:
         self.shut.look(self.worker.world.members.values(), now)
         if self.borrower is not None:
             self.borrower.tick()
+
+    def _want(self, wanted: Wanted) -> None:
+        if self.channel is not None:
+            self.channel.send(wanted)
 
     def _need(self, needs: Needs) -> None:
         if self.channel is not None:

@@ -30,13 +30,15 @@ class Read:
 
 
 class Ask:
-    """Ask the keeper for more of limits that are shared with other workers (core/limits/lender.py). Nothing is held
-    meanwhile. Answer: Answered, in the same call where there is nobody to ask; or Gone."""
+    """Ask the keeper: for more of limits that are shared with other workers (core/limits/lender.py), or for the groups
+    of who bears `token`, where these are kept elsewhere (core/ports.py: Groups). Nothing is held meanwhile. Answer:
+    Answered, in the same call where there is nobody to ask; or Gone."""
 
-    __slots__ = ("wants",)
+    __slots__ = ("token", "wants")
 
-    def __init__(self, wants: Sequence[Want]) -> None:
+    def __init__(self, wants: Sequence[Want], token: bytes = b"") -> None:
         self.wants = wants
+        self.token = token
 
 
 class Wait:

@@ -28,6 +28,7 @@ KINDS: Final[dict[str, AlertKind]] = {
     "upstream.deployment": AlertKind("A deployment is not there: its instance says so."),
     "region.mismatch": AlertKind("A deployment answers from a region that contradicts what is declared of it."),
     "issuer.keys": AlertKind("The keys of an issuer of tokens cannot be fetched, or are none."),
+    "issuer.groups": AlertKind("The directory cannot be asked for the groups of those who are in too many."),
     "certificate.list": AlertKind("A list of revoked certificates was to be renewed by now. It goes on to hold."),
     "config.refused": AlertKind("A configuration was refused; the one before it stays in force."),
     "journal.failing": AlertKind("A worker cannot write usage records to its journal."),

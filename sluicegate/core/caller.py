@@ -136,6 +136,9 @@ _SAID: Final[Callable[[ConsumerEntry], tuple[object, ...]]] = attrgetter(
 MEMBER: Final = "member"
 """Label that says in records which of a family asked."""
 
+GROUPS: Final = 200
+"""So many Entra puts into a token."""
+
 LIVE: Final = 10_000
 """Members of families that are held at most, 1 KB each. Who is forgotten is made again, with the limits it had."""
 
@@ -508,6 +511,9 @@ class Callers:
         if held is not None and held[0] is principal:
             return held[1]
         found = self.matched(principal)
+        groups = principal.claims.get("groups")
+        if isinstance(groups, list) and len(groups) > GROUPS:
+            return found  # found again for each connection, rather than up to a megabyte kept for each token
         if len(self._known) >= KNOWN:
             self._known.clear()
         self._known[principal.mark] = (principal, found)

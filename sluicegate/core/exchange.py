@@ -16,11 +16,12 @@ from sluicegate.core.breaker import REJECTED
 from sluicegate.core.caller import Consumer, Shown
 from sluicegate.core.door import Door
 from sluicegate.core.end_user import end_user, mark
-from sluicegate.core.events import Ended, Facts, Failed, Gone, Head, Refused, Responded, Usage
+from sluicegate.core.events import Body, Ended, Facts, Failed, Gone, Head, Refused, Responded, Usage
 from sluicegate.core.limits import lender
 from sluicegate.core.limits.base import Claim, Limit, reserve
 from sluicegate.core.params import NotAllowed, Rules
 from sluicegate.core.pool import Member
+from sluicegate.core.principal import ELSEWHERE
 from sluicegate.core.record import PLAIN, Attempt, UsageRecord
 from sluicegate.core.refusals import REFUSALS, shown
 from sluicegate.core.residency import contradicts, declared, left, plain
@@ -63,10 +64,30 @@ def exchange(world: World) -> Exchange:
 
     # Who asks, and may they? Before a byte of body is read where the path names the model.
     consumer = head.credentials.who(world.callers)
+    early: Body | None = None
+    "Of somebody who is genuine, and whose groups say what they may: read while these are fetched."
+    if isinstance(consumer, str) and consumer == ELSEWHERE and _takes_all(world):
+        e = yield Read(routes.largest_body, routes.largest_upload)
+        if type(e) is Gone:
+            record.how = "gone"
+            _refuse(world, record, e.at, "client.gone", "")
+            return
+        if type(e) is Refused:
+            yield _refuse(world, record, e.at, e.reason, e.message)
+            return
+        early = e
+        e = yield Ask((), head.credentials.keys[0])
+        if type(e) is Gone:
+            record.how = "gone"
+            _refuse(world, record, e.at, "client.gone", "")
+            return
+        early.at = e.at
+        consumer = head.credentials.who(world.callers)
+        routes = world.routes
     if head.credentials.principal is not None:
         record.trail += (head.credentials.principal.words(), head.credentials.trail)
     if isinstance(consumer, str):
-        yield _refuse(world, record, head.at, consumer, unknown(consumer))
+        yield _refuse(world, record, head.at if early is None else early.at, consumer, unknown(consumer))
         return
     record.consumer = consumer.number
     record.tenant = consumer.tenant
@@ -82,14 +103,17 @@ def exchange(world: World) -> Exchange:
             return
         route = found
 
-    e = yield route.read if route else Read(routes.largest_body, routes.largest_upload)
-    if type(e) is Gone:
-        record.how = "gone"
-        _refuse(world, record, e.at, "client.gone", "")
-        return
-    if type(e) is Refused:
-        yield _refuse(world, record, e.at, e.reason, e.message)
-        return
+    if early is None:
+        e = yield route.read if route else Read(routes.largest_body, routes.largest_upload)
+        if type(e) is Gone:
+            record.how = "gone"
+            _refuse(world, record, e.at, "client.gone", "")
+            return
+        if type(e) is Refused:
+            yield _refuse(world, record, e.at, e.reason, e.message)
+            return
+    else:
+        e = early
     facts = e.facts
     if route is None:
         if facts.model is None:
@@ -100,6 +124,7 @@ def exchange(world: World) -> Exchange:
             yield _refuse(world, record, e.at, found, _ROUTE[found])
             return
         route = found
+    if early is not None or head.path_model is None:
         most = route.body_max if facts.special is None or not facts.special.form else route.body_upload
         if e.size > most:
             yield _refuse(world, record, e.at, "request.body_too_large", f"The body is larger than {most} bytes.")
@@ -107,6 +132,14 @@ def exchange(world: World) -> Exchange:
 
     if world.routes is not routes:  # another configuration came in force while the body did: it says who may do what
         consumer = head.credentials.who(world.callers)
+        if isinstance(consumer, str) and consumer == ELSEWHERE:
+            asked = yield Ask((), head.credentials.keys[0])
+            if type(asked) is Gone:
+                record.how = "gone"
+                _refuse(world, record, asked.at, "client.gone", "")
+                return
+            e.at = asked.at
+            consumer = head.credentials.who(world.callers)
         if isinstance(consumer, str):
             yield _refuse(world, record, e.at, consumer, unknown(consumer))
             return
@@ -639,6 +672,13 @@ def _exhausted(
     return ("request.context_length" if "prompt" in kinds else f"{whose}.empty"), None
 
 
+def _takes_all(world: World) -> bool:
+    """Whether no boundary is declared that is served elsewhere. Else a body may not come here before it is known whose
+    it is: such a request is refused, and let in when it comes again."""
+    routes = world.routes
+    return all(routes.serves(boundary.name) for boundary in world.snapshot.boundaries)
+
+
 def unknown(reason: str) -> str:
     """What is said to who could not be let in. Of tokens always the same: what is wrong with one is for our log."""
     return _CREDENTIAL[shown(reason)]
@@ -649,6 +689,8 @@ _CREDENTIAL = {
     "credential.unknown": "Access denied due to an invalid key. Make sure to provide a valid key of this gateway.",
     "credential.token": "Access denied due to an invalid token. Make sure to get a valid one for this gateway.",
     "credential.issuer_unavailable": "The token cannot be checked right now. Please try again.",
+    "credential.groups_unavailable": "What your token leaves to the directory cannot be looked up there right now. "
+    "Please try again.",
     "credential.ambiguous": "The request shows credentials of two different callers; send one.",
     "identity.unmatched": "Your credential is genuine, but it belongs to no consumer of this gateway.",
     "identity.ambiguous": "Your credential is genuine, but this gateway cannot tell which of its consumers you are.",

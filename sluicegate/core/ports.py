@@ -9,7 +9,7 @@ from sluicegate.core.events import Sent, Usage
 from sluicegate.core.kept import Kept
 from sluicegate.core.keyset import KeySet
 from sluicegate.core.limits.lender import Want
-from sluicegate.core.principal import Presented, Principal
+from sluicegate.core.principal import Presented, Principal, Whose
 from sluicegate.core.record import UsageRecord
 from sluicegate.core.settings import Issuer
 from sluicegate.core.snapshot import Instance
@@ -259,6 +259,24 @@ class Prover(Protocol):
     def prove(self, token: bytes, mark: bytes = b"") -> Principal | str:
         """Who its bearer is, or the reason to refuse. From memory, in the same call: nobody is asked. `mark`: what it
         had before, so that it need not be digested again."""
+
+
+class Resolver(Prover, Protocol):
+    """One that is told what directories know of those whose tokens do not say it."""
+
+    def whose(self, token: bytes) -> Whose | None:
+        """Whose groups have to be known for this token, which was proved; None: they are, or it holds its own."""
+
+    def told(self, whose: Whose, groups: list[str] | None, until: float) -> None:
+        """They are these, until then (monotonic). None: nobody may be let in by a token that leaves them out."""
+
+
+class Groups(Protocol):
+    """Who gets the groups of those whose tokens do not hold them. live: link/groups.py."""
+
+    def ask(self, token: bytes, done: Callable[[], None]) -> bool:
+        """Of this token's bearer; `done` is called once, later, when the prover knows them or nobody will say. False:
+        there is nothing to wait for."""
 
 
 class Lender(Protocol):

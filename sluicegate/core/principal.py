@@ -9,16 +9,30 @@ from __future__ import annotations
 from binascii import b2a_base64
 from collections.abc import Mapping
 from hmac import compare_digest
-from typing import Final
+from typing import Final, NamedTuple
 
 UNBOUND: Final = "credential.token.binding"
 """Of a token that is bound to something which its bearer did not show."""
+
+ELSEWHERE: Final = "credential.groups_unavailable"
+"""Of a genuine token whose bearer's groups are in the directory only, and not known here (yet)."""
 
 BINDING: Final = "x5t#S256"
 """In `cnf`: the SHA-256 of the certificate that a token is bound to (RFC 8705)."""
 
 
 NONE: Final[Mapping[str, str]] = {}
+
+
+class Whose(NamedTuple):
+    """Whose groups a token leaves to the directory."""
+
+    issuer: str
+    "Name of it in the configuration."
+    tenant: str
+    kind: str
+    "users or servicePrincipals: as Microsoft Graph calls them."
+    oid: str
 
 
 class Principal:

@@ -39,6 +39,7 @@ REFUSALS: dict[str, Refusal] = {
     "credential.unknown": Refusal(401, "401", "authentication_error"),
     "credential.token": Refusal(401, "401", "authentication_error"),
     "credential.issuer_unavailable": Refusal(503, "service_unavailable", _SERVER, True, 5.0),
+    "credential.groups_unavailable": Refusal(503, "service_unavailable", _SERVER, True, 1.0),
     "credential.ambiguous": Refusal(400, "ambiguous_credential", _REQUEST),
     "identity.unmatched": Refusal(403, "PermissionDenied", "permission_error"),
     "identity.ambiguous": Refusal(403, "PermissionDenied", "permission_error"),
@@ -110,7 +111,8 @@ TOKENS: Final[dict[str, str]] = {
     "credential.token.claims": "a claim that decides is missing or no claim of its kind: `exp`, `nbf`, `iat`, `aud`",
     "credential.token.expired": "`exp` is over",
     "credential.token.not_yet": "`nbf` or `iat` is still to come",
-    "credential.token.groups": "its bearer is in more groups than the token holds, which `groups_overage` refuses",
+    "credential.token.groups": "its bearer is in more groups than the token holds, which `groups_overage` refuses; or "
+    "the directory does not know who that is, or names more than 11,000 groups",
 }
 """Why a token was refused, for records, metrics and the access log. Whoever shows one reads `credential.token` only."""
 

@@ -198,6 +198,10 @@ class Issuer:
     "So long keys hold that could not be fetched anew."
     ca: str | None = None
     "PEM file with the authorities that its certificate is checked against; None: the system's."
+    graph: str = ""
+    "Of `groups: resolve`: where the directory is asked, without a slash at its end."
+    groups_by: int = 0
+    "And as whom: the identity, by its place in the Snapshot."
 
 
 @dataclass(frozen=True, slots=True)

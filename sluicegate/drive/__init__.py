@@ -21,7 +21,7 @@ from sluicegate.core.actions import ABORT, Action, Ask, Cut, Defer, Mirror, Read
 from sluicegate.core.events import Answered, Body, Ended, Event, Facts, Failed, Gone, Head, How, Refused, Turn
 from sluicegate.core.exchange import Exchange, exchange
 from sluicegate.core.pool import Member
-from sluicegate.core.ports import Attempt, Call, Chunk, Downstream, Lender, Upstream
+from sluicegate.core.ports import Attempt, Call, Chunk, Downstream, Groups, Lender, Upstream
 from sluicegate.core.settings import Timeouts
 from sluicegate.core.state import World
 from sluicegate.core.wheel import Wheel
@@ -61,7 +61,19 @@ _ERROR.lines = CONTENT_TYPE
 class Bound:
     """The rows and shores that all exchanges of one worker share, bound once."""
 
-    __slots__ = ("_plans", "lender", "live", "now", "providers", "report", "upstream", "wall", "wheel", "world")
+    __slots__ = (
+        "_plans",
+        "groups",
+        "lender",
+        "live",
+        "now",
+        "providers",
+        "report",
+        "upstream",
+        "wall",
+        "wheel",
+        "world",
+    )
 
     def __init__(
         self,
@@ -81,6 +93,8 @@ class Bound:
         self.wall = wall
         self.lender: Lender | None = None
         "Where limits are shared with other workers."
+        self.groups: Groups | None = None
+        "Where there is a keeper that can ask directories."
         self.report = report
         "Told of bugs: an exception that nobody expected. Must not raise."
         self.live: set[Drive] = set()
@@ -379,7 +393,11 @@ class Drive:
             self.event(ticket, Answered(bound.now()))
 
         self.asking = True
-        if bound.lender is None or not bound.lender.ask(action.wants, answered):
+        if action.token:
+            if bound.groups is None or not bound.groups.ask(action.token, answered):
+                self.asking = False
+                return Answered(bound.now())
+        elif bound.lender is None or not bound.lender.ask(action.wants, answered):
             self.asking = False
             return Answered(bound.now())
         return None

@@ -4,14 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
-from sluicegate.core.ports import Certificates, Prover
+from sluicegate.core.ports import Certificates, Resolver
+from sluicegate.core.principal import Whose
 
 
-def prover(wall: Callable[[], float], now: Callable[[], float], lacks: Callable[[str], None]) -> Prover:
-    """Who proves tokens. `lacks` is told the source whose keys lack one that a token names."""
+def prover(
+    wall: Callable[[], float], now: Callable[[], float], lacks: Callable[[str], None], wants: Callable[[Whose], object]
+) -> Resolver:
+    """Who proves tokens. `lacks` is told the source whose keys lack one that a token names, `wants` whose groups are
+    left to the directory."""
     from sluicegate.identity import prover
 
-    return prover.Prover(wall, now, lacks)
+    return prover.Prover(wall, now, lacks, wants)
 
 
 def certificates(

@@ -64,8 +64,9 @@ class Logins:
         self._issuer, self._login = issuer, login
         if issuer is not None and login is not None:
             says = tuple(replace(form, audiences=(login.client_id,)) for form in issuer.says)
-            self._people.adopt([replace(issuer, says=says)])
-            self._programs.adopt([issuer])
+            # Who is in too many groups is refused here: nobody waits for a directory to let an operator in.
+            self._people.adopt([replace(issuer, says=says, groups="refuse")])
+            self._programs.adopt([replace(issuer, groups="refuse")])
 
     async def where(self, redirect: str, state: str, nonce: str, verifier: str) -> str:
         """The address at which somebody logs in. Raises Failed."""

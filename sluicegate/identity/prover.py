@@ -2,7 +2,8 @@
 
 From cheap to dear, and nothing of a token is believed before its signature: how large it is, its three parts, the
 header and its algorithm, which issuer it claims to be of (only to find whose keys to look among), the key, the
-signature; then its claims. Where a header says that the key is to be found (`jku`, `x5u`, `jwk`, `x5c`) is never read.
+signature; then its claims. Where a header says that the key is to be found (`jku`, `x5u`, `jwk`, `x5c`) is never read,
+nor where a token says that groups are: these are told by the keeper (`told`).
 
 What was proved is remembered by a keyed digest of the whole token, and judged by wall time whenever it is used; so is
 what was refused, apart, so that a flood of one cannot push out the other. Nothing outlives its key or configuration.
@@ -11,13 +12,14 @@ what was refused, apart, so that a flood of one cannot push out the other. Nothi
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Callable, Iterable, Sequence
 from hashlib import blake2b
 from math import inf
 from typing import Any, Final
 
 from sluicegate.core.keyset import KeySet
-from sluicegate.core.principal import Principal
+from sluicegate.core.principal import ELSEWHERE, Principal, Whose
 from sluicegate.core.settings import Issuer, Says
 from sluicegate.identity.jose import LARGEST, LARGEST_HEADER, LONGEST_KID, TYPES, Malformed, decoded, object_of
 from sluicegate.identity.keys import Key, key_of
@@ -35,8 +37,20 @@ REFUSED_EACH: Final = 200
 ASK_S: Final = 60.0
 """The keeper is asked for a key that is not known at most so often, for each issuer."""
 
+KNOWN: Final = 10_000
+KNOWN_BYTES: Final = 16 * 1024 * 1024
+"""What is remembered of groups that tokens leave out."""
+
+ID_BYTES: Final = 96
+"""Of one group."""
+
+AHEAD_S: Final = 60.0
+"""Groups are asked for again before they are over, so that nobody waits twice."""
+
 UNAVAILABLE: Final = "credential.issuer_unavailable"
 NO_KEY: Final = "credential.token.key"
+GROUPS: Final = "credential.token.groups"
+OID: Final = re.compile(r"[0-9a-fA-F]{8}(-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}")
 
 
 class _Set:
@@ -51,14 +65,30 @@ class _Set:
         "When the keeper was told that one is lacking."
 
 
-class _Proved:
-    __slots__ = ("key", "not_before", "principal", "set")
+class _Known:
+    """Somebody's groups; None: who it is, or which they are, the directory cannot say."""
 
-    def __init__(self, principal: Principal, not_before: float, key: Key, set_: _Set) -> None:
+    __slots__ = ("again", "groups", "until")
+
+    def __init__(self, groups: list[str] | None, until: float) -> None:
+        self.groups = groups
+        self.until = until
+        self.again = False
+        "They were asked for again."
+
+
+class _Proved:
+    __slots__ = ("groups", "key", "not_before", "principal", "set", "whose")
+
+    def __init__(self, principal: Principal, not_before: float, key: Key, set_: _Set, whose: Whose | None) -> None:
         self.principal = principal
         self.not_before = not_before
         self.key = key
         self.set = set_
+        self.whose = whose
+        "Whose groups are left to the directory; None: the token says all."
+        self.groups: _Known | None = None
+        "Those that the principal has."
 
 
 class _Refused:
@@ -75,20 +105,28 @@ class _Refused:
 
 
 class Prover:
-    """core/ports.Prover. `lacks` is told the source whose keys lack one that a token names."""
+    """core/ports.Prover. `lacks` is told the source whose keys lack one that a token names, `wants` whose groups are
+    not known."""
 
     def __init__(
-        self, wall: Callable[[], float], now: Callable[[], float], lacks: Callable[[str], None] = lambda source: None
+        self,
+        wall: Callable[[], float],
+        now: Callable[[], float],
+        lacks: Callable[[str], None] = lambda source: None,
+        wants: Callable[[Whose], object] = lambda whose: None,
     ) -> None:
         self._wall = wall
         self._now = now
         self.lacks = lacks
+        self.wants = wants
         self._secret = os.urandom(32)
         self._issuers: tuple[Issuer, ...] = ()
         self._by_iss: dict[str, tuple[Issuer, Says]] = {}
         self._sets: dict[str, _Set] = {}
         self._proved: Recent[_Proved] = Recent(PROVED, PROVED_BYTES)
         self._refused: Recent[_Refused] = Recent(REFUSED, REFUSED_BYTES)
+        self._known: Recent[_Known] = Recent(KNOWN, KNOWN_BYTES)
+        "Of those whose tokens leave them out."
 
     # ------------------------------------------------------------------ told
 
@@ -101,6 +139,22 @@ class Prover:
         self._sets = {i.source: self._sets.get(i.source) or _Set() for i in issuers}
         self._proved.clear()
         self._refused.clear()
+        self._known.clear()
+
+    def told(self, whose: Whose, groups: list[str] | None, until: float) -> None:
+        """What the directory says. Of an issuer that is another one by now it is worth nothing."""
+        if any(
+            i.name == whose.issuer and i.groups == "resolve" and i.says[0].tenant == whose.tenant for i in self._issuers
+        ):
+            self._known.put(_place(whose), _Known(groups, until), ID_BYTES * (2 + len(groups or ())))
+
+    def whose(self, token: bytes) -> Whose | None:
+        """As core/ports.py has it."""
+        proved = self._proved.get(blake2b(token, digest_size=16, key=self._secret).digest())
+        if proved is None or proved.whose is None:
+            return None
+        known = self._known.get(_place(proved.whose))
+        return None if known is not None and self._now() < known.until else proved.whose
 
     def take(self, sets: Iterable[KeySet]) -> None:
         """Keys as they are published now. Tokens signed with one that is gone prove nothing any more."""
@@ -131,7 +185,9 @@ class Prover:
         proved = self._proved.get(mark)
         if proved is not None:
             if proved.key.live and proved.not_before <= wall < proved.principal.expires and wall < proved.set.until:
-                return proved.principal
+                if proved.whose is None:
+                    return proved.principal
+                return self._with_groups(proved, proved.whose, mark, len(token))
             self._proved.drop(mark)
         refused = self._refused.get(mark)
         if refused is not None and refused.since <= wall < refused.until:
@@ -141,9 +197,32 @@ class Prover:
         found = self._judge(token, mark, wall)
         if isinstance(found, _Proved):
             self._proved.put(mark, found, HELD * len(token))
+            if found.whose is not None:
+                return self._with_groups(found, found.whose, mark, len(token))
             return found.principal
         self._refused.put(mark, found, REFUSED_EACH)
         return found.reason
+
+    def _with_groups(self, proved: _Proved, whose: Whose, mark: bytes, size: int) -> Principal | str:
+        """Its bearer with the groups that the directory named. A principal of its own for each time that it was asked:
+        whose it is, is looked for anew."""
+        known = self._known.get(_place(whose))
+        left = -inf if known is None else known.until - self._now()
+        if known is None or left <= 0:
+            self.wants(whose)
+            return ELSEWHERE
+        if left < AHEAD_S and not known.again:
+            known.again = True
+            self.wants(whose)
+        if known.groups is None:
+            return GROUPS
+        if proved.groups is not known:
+            before = proved.principal
+            claims = {**before.claims, "groups": known.groups}
+            proved.principal = Principal(before.issuer, claims, before.mark, before.expires)
+            proved.groups = known
+            self._proved.put(mark, proved, HELD * size + ID_BYTES * len(known.groups))
+        return proved.principal
 
     def _lacks(self, source: str) -> None:
         held = self._sets[source]
@@ -198,9 +277,16 @@ class Prover:
         refused = _claims(claims, issuer, says, wall)
         if refused is not None:
             return refused
+        whose = None
+        if more_groups(claims):
+            whose = _whose(claims, issuer, says)
+            if whose is None:
+                return _Refused(GROUPS)
+            for name in ("_claim_names", "_claim_sources", "hasgroups"):  # no matter any more
+                claims.pop(name, None)
         not_before = max(_number(claims.get("nbf")) or -inf, _number(claims.get("iat")) or -inf) - issuer.leeway_s
         expires = (_number(claims["exp"]) or 0.0) + issuer.leeway_s
-        return _Proved(Principal(issuer.name, claims, mark, expires), not_before, key, held)
+        return _Proved(Principal(issuer.name, claims, mark, expires), not_before, key, held, whose)
 
 
 def _claims(claims: dict[str, Any], issuer: Issuer, says: Says, wall: float) -> _Refused | None:
@@ -224,9 +310,24 @@ def _claims(claims: dict[str, Any], issuer: Issuer, says: Says, wall: float) -> 
     begin = max(begins if begins is not None else -inf, made if made is not None else -inf) - issuer.leeway_s
     if wall < begin:
         return _Refused("credential.token.not_yet", until=begin)
-    if issuer.groups == "refuse" and more_groups(claims):
-        return _Refused("credential.token.groups")
     return None
+
+
+def _whose(claims: dict[str, Any], issuer: Issuer, says: Says) -> Whose | None:
+    """Whose groups are to be asked for; None: such a token is refused. Roles of the directory (`wids`) are not asked
+    for, since Microsoft Graph names them otherwise than tokens do."""
+    elsewhere = claims.get("_claim_names")
+    oid = claims.get("oid")
+    if issuer.groups != "resolve" or not isinstance(oid, str) or not OID.fullmatch(oid) or not says.tenant:
+        return None
+    if isinstance(elsewhere, dict) and "wids" in elsewhere:
+        return None
+    kind = "servicePrincipals" if claims.get("idtyp") == "app" else "users"
+    return Whose(issuer.name, says.tenant, kind, oid.lower())
+
+
+def _place(whose: Whose) -> bytes:
+    return f"{whose.issuer}\0{whose.tenant}\0{whose.kind}\0{whose.oid}".encode()
 
 
 def more_groups(claims: dict[str, Any]) -> bool:

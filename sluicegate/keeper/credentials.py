@@ -183,15 +183,15 @@ class Credentials:
         self._came = asyncio.Event()
 
     def number(self, identity: Identity) -> int:
-        """Of one that was taken."""
-        return self._numbers[identity]
+        """What it is called."""
+        return self._numbers.setdefault(identity, len(self._numbers) + 1)
 
     async def take(self, identities: Sequence[Identity], within_s: float = FIRST_S) -> None:
         """These are about to be shown: wait for their tokens, but not for long."""
         now = self._now()
         new = []
         for identity in identities:
-            number = self._numbers.setdefault(identity, len(self._numbers) + 1)
+            number = self.number(identity)
             if number not in self._leases:
                 lease = self._leases[number] = Lease(identity, number, now)
                 new.append(lease)

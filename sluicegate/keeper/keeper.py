@@ -31,6 +31,7 @@ from sluicegate.keeper.alerts import Alerts, Sinks
 from sluicegate.keeper.aside import Aside
 from sluicegate.keeper.audit import Audit, Unwritable
 from sluicegate.keeper.credentials import Credentials
+from sluicegate.keeper.groups import Groups
 from sluicegate.keeper.home import Home
 from sluicegate.keeper.lending import TICK_S
 from sluicegate.keeper.parts import Compiled, Log, Outcome, Published, Vault
@@ -39,7 +40,7 @@ from sluicegate.keeper.people import now_utc as moment
 from sluicegate.keeper.questions import Questions
 from sluicegate.keeper.supervisor import CannotStart, Supervisor
 from sluicegate.keeper.watch import Watched
-from sluicegate.link.channel import Alarm, Entries, Rejected
+from sluicegate.link.channel import Alarm, Entries, Rejected, Token
 from sluicegate.link.parcel import changed, pack
 from sluicegate.spec.diff import compare, told
 from sluicegate.spec.fingerprint import fingerprint
@@ -90,6 +91,7 @@ class Keeper(Questions):
         people: People | None = None,
         audit: Audit | None = None,
         vault: Vault | None = None,
+        groups: Groups | None = None,
     ) -> None:
         assert loaded.snapshot is not None and loaded.directory is not None
         super().__init__()
@@ -134,10 +136,20 @@ class Keeper(Questions):
             self.supervisor.on_lacks = published.lacks
         self.credentials = credentials
         if credentials is not None:
-            credentials.tell = self.supervisor.supply
+            credentials.tell = self._supply
             credentials.forget = lambda number: self.supervisor.tokens.pop(number, None)
             credentials.alarm = self._no_token
             self.supervisor.on_rejected = self._rejected
+        self.groups = groups
+        self._own: set[int] = set()
+        "Numbers of identities whose tokens the keeper shows itself: workers never get them."
+        if groups is not None:
+            groups.tell = self.supervisor.belongs
+            groups.alarm = self.alarm
+            groups.over = self.over
+            if credentials is not None:
+                groups.rejected = credentials.rejected
+            self.supervisor.on_wanted = groups.wanted
         self.on_refused: list[Callable[[Sequence[Entry]], None]] = []
         "Told of requests that were refused, where somebody wants to know."
         self.supervisor.on_entries = self._refused
@@ -169,8 +181,10 @@ class Keeper(Questions):
             loop.add_signal_handler(sig, lambda: None)
         self._configure_alerts()  # whoever starts may have something to say already
         await self._prepare_keys(self.snapshot)
+        self._own = self._numbers(self.snapshot)
         if self.credentials is not None:
             await self.credentials.take(self.snapshot.identities)
+        self._ask_directories()
         try:
             await self.supervisor.start(pack(self._effective(), self.directory), self.snapshot.hash)
         except CannotStart as e:
@@ -209,6 +223,8 @@ class Keeper(Questions):
             await self.supervisor.stop(self.snapshot.gateway.drain_s)
             if self.published is not None:
                 await self.published.stop()
+            if self.groups is not None:
+                await self.groups.stop()
             for thing in reversed(started):
                 await thing.stop()
             self.aside.close()
@@ -367,6 +383,7 @@ class Keeper(Questions):
         await self._note(loaded, snapshot.hash, by)
         await self._carry(loaded)
         await self._prepare_keys(snapshot)
+        self._own |= self._numbers(snapshot) - self._numbers(self.snapshot, shown=True)
         if self.credentials is not None:
             await self.credentials.take(snapshot.identities)
         effective = self._for_workers(snapshot, self.drained)
@@ -381,6 +398,7 @@ class Keeper(Questions):
             end = f"{error}\nthe running configuration ({self.snapshot.hash}) stays in force"
             return Outcome("refused", self.snapshot.hash, end)
         self.snapshot = snapshot
+        self._ask_directories()
         if self.published is not None:
             self.published.adopt(snapshot.issuers)
         for kind, subject in list(self.alerts.matters):
@@ -551,6 +569,29 @@ class Keeper(Questions):
         numbers = [0, *(self.credentials.number(i) if self.credentials else 0 for i in snapshot.identities)]
         return for_workers(snapshot, away, numbers)
 
+    def _numbers(self, snapshot: Snapshot, shown: bool = False) -> set[int]:
+        """Of identities that are shown to directories only, by the keeper; `shown`: of those shown to instances."""
+        if self.credentials is None:
+            return set()
+        instances = {i.auth.identity for i in snapshot.instances}
+        places = instances if shown else {i.groups_by for i in snapshot.issuers} - instances
+        return {self.credentials.number(snapshot.identities[place - 1]) for place in places if place}
+
+    def _ask_directories(self) -> None:
+        """As the configuration in force says."""
+        self._own = self._numbers(self.snapshot)
+        if self.groups is not None and self.credentials is not None:
+            self.groups.adopt(
+                self.snapshot.issuers, [0, *(self.credentials.number(i) for i in self.snapshot.identities)]
+            )
+
+    def _supply(self, token: Token) -> None:
+        """There is another token, or none any more."""
+        if self.groups is not None:
+            self.groups.take(token)
+        if token.number not in self._own:
+            self.supervisor.supply(token)
+
     def _no_token(self, identity: str, why: str) -> None:
         """There is no token, or no new one, and why; empty: there is again."""
         if why:
@@ -632,7 +673,8 @@ def for_workers(snapshot: Snapshot, away: Iterable[str], numbers: Sequence[int] 
             replace(i, auth=replace(i.auth, identity=numbers[i.auth.identity])) if i.auth.identity else i
             for i in snapshot.instances
         )
-        snapshot = replace(snapshot, instances=instances, identities=())
+        issuers = tuple(replace(i, groups_by=0) if i.groups_by else i for i in snapshot.issuers)
+        snapshot = replace(snapshot, instances=instances, identities=(), issuers=issuers)
     gateway = snapshot.gateway
     if gateway.admin.keys or gateway.admin.login or gateway.telemetry.alerts:
         admin, telemetry = replace(gateway.admin, keys=(), login=None), replace(gateway.telemetry, alerts=())

@@ -18,7 +18,21 @@ from sluicegate.core.keyset import KeySet
 from sluicegate.keeper.lending import Lending
 from sluicegate.keeper.sockets import anonymous
 from sluicegate.keeper.workers import STILL_LISTEN_S, Seat, Worker, spawn
-from sluicegate.link.channel import Adopt, Alarm, Entries, Forget, Keys, Lends, News, Offer, Rejected, Token, packed
+from sluicegate.link.channel import (
+    Adopt,
+    Alarm,
+    Belongs,
+    Entries,
+    Forget,
+    Keys,
+    Lends,
+    News,
+    Offer,
+    Rejected,
+    Token,
+    Wanted,
+    packed,
+)
 
 BACKOFF_S = (0.0, 0.2, 0.5, 1.0, 2.0, 5.0, 10.0)
 """Before the next worker starts, by how many ended young in a row. Meanwhile its connections wait in the backlog."""
@@ -90,6 +104,8 @@ class Supervisor:
         "Of a source, that a worker met a token of a key that is not known."
         self.tokens: dict[int, Token] = {}
         "What is shown upstream, by number of the identity: every worker has it before it is ready."
+        self.on_wanted: Callable[[int, Wanted], None] = lambda pid, wanted: None
+        "A worker, by its pid, wants to know somebody's groups."
         self.on_rejected: Callable[[Rejected], None] = lambda rejected: None
         "An instance does not take what it is shown."
         self.lending = Lending(self._lend, time.monotonic)
@@ -149,6 +165,7 @@ class Supervisor:
         worker.on_entries = self.on_entries
         worker.on_alarm = self.on_alarm
         worker.on_lacks = self.on_lacks
+        worker.on_wanted = self.on_wanted
         worker.on_rejected = self.on_rejected
         for token in self.tokens.values():
             worker.send(token)
@@ -377,7 +394,14 @@ class Supervisor:
             if worker.state != "gone":
                 worker.send_packed(data)
 
+    def belongs(self, pid: int, message: Belongs) -> None:
+        """What a worker wanted to know of somebody."""
+        self._send(pid, message)
+
     def _lend(self, pid: int, message: Lends) -> None:
+        self._send(pid, message)
+
+    def _send(self, pid: int, message: Belongs | Lends) -> None:
         for worker in self.workers:
             if worker.pid == pid:
                 worker.send(message)

@@ -30,6 +30,7 @@ from sluicegate.link.channel import (
     Rejected,
     Taken,
     Up,
+    Wanted,
     open_channel,
 )
 
@@ -63,6 +64,7 @@ class Worker:
         self.on_alarm: Callable[[int, Alarm], None] = lambda pid, alarm: None
         self.on_lacks: Callable[[str], None] = lambda source: None
         "Of keys of this source it lacks one."
+        self.on_wanted: Callable[[int, Wanted], None] = lambda pid, wanted: None
         self.on_rejected: Callable[[Rejected], None] = lambda rejected: None
         self.on_leaving: Callable[[Worker], None] = lambda worker: None
         self._channel: Channel | None = None
@@ -158,6 +160,8 @@ class Worker:
             self.on_alarm(self.pid, message)
         elif isinstance(message, Lacks):
             self.on_lacks(message.source)
+        elif isinstance(message, Wanted):
+            self.on_wanted(self.pid, message)
         elif isinstance(message, Rejected):
             self.on_rejected(message)
         elif isinstance(message, Leaving):

@@ -85,6 +85,23 @@ class Keys(msgspec.Struct, tag=True, array_like=True):
     sets: list[KeySet]
 
 
+class Belongs(msgspec.Struct, tag=True, array_like=True):
+    """What the directory says of somebody whose token leaves groups out: the answer to Wanted."""
+
+    issuer: str
+    tenant: str
+    kind: str
+    oid: str
+    how: str
+    "known; unknown: there is nobody, or there are too many groups; unavailable: it does not say."
+    until: float
+    "Monotonic: so long that holds, or before that nobody is asked again."
+    groups: list[str] = []
+
+    def __repr__(self) -> str:
+        return f"Belongs({self.issuer}, {self.how}, {len(self.groups)} groups)"
+
+
 class Token(msgspec.Struct, tag=True, array_like=True):
     """Show this upstream for an identity, until it ends or another one comes; empty: show nothing."""
 
@@ -152,6 +169,19 @@ class Lacks(msgspec.Struct, tag=True, array_like=True):
     source: str
 
 
+class Wanted(msgspec.Struct, tag=True, array_like=True):
+    """Somebody's groups, which a genuine token leaves to the directory. Answered by Belongs."""
+
+    issuer: str
+    tenant: str
+    kind: str
+    "users or servicePrincipals."
+    oid: str
+
+    def __repr__(self) -> str:
+        return f"Wanted({self.issuer})"
+
+
 class Rejected(msgspec.Struct, tag=True, array_like=True):
     """An instance does not take the credential that we show it."""
 
@@ -183,8 +213,8 @@ class News(msgspec.Struct, tag=True, array_like=True):
     value: Any
 
 
-Down = Offer | Adopt | Forget | Drain | Query | Lends | Keys | Token | News
-Up = Taken | Answer | Entries | Needs | Alarm | Lacks | Rejected | Leaving | Left | News
+Down = Offer | Adopt | Forget | Drain | Query | Lends | Keys | Token | Belongs | News
+Up = Taken | Answer | Entries | Needs | Alarm | Lacks | Wanted | Rejected | Leaving | Left | News
 
 
 class Channel(asyncio.Protocol):

@@ -10,7 +10,7 @@ import os
 import re
 import ssl
 from collections.abc import Sequence
-from dataclasses import fields
+from dataclasses import fields, replace
 
 from sluicegate.core import settings
 from sluicegate.core.breaker import BreakerSpec, ThrottleSpec
@@ -21,7 +21,7 @@ from sluicegate.spec.book import families, window
 from sluicegate.spec.capacity import BoundarySpec, DeploymentSpec, InstanceSpec
 from sluicegate.spec.forms import Use
 from sluicegate.spec.front import Files, front
-from sluicegate.spec.issuers import Guid, check, issuer
+from sluicegate.spec.issuers import Guid, check, directory, issuer
 from sluicegate.spec.kinds import Context, closest, quoted
 from sluicegate.spec.language import Document
 from sluicegate.spec.offered import LATER, has, offered, problem
@@ -233,8 +233,16 @@ class Compiler:
 
     def issuers(self) -> tuple[settings.Issuer, ...]:
         """Those that could be read; each says of its tokens what no other does."""
-        found = [issuer(name, spec, self.cx, self.path) for name, spec in self.document.issuers.items()]
-        issuers = tuple(one for one in found if one is not None)
+        found = []
+        for name, spec in self.document.issuers.items():
+            one = issuer(name, spec, self.cx, self.path)
+            where = directory(name, spec, self.cx, self.certificate)
+            if one is not None:
+                if where is not None:
+                    place = self.identities.setdefault(where[1], len(self.identities) + 1)
+                    one = replace(one, graph=where[0], groups_by=place)
+                found.append(one)
+        issuers = tuple(found)
         check(issuers, self.cx)
         for one in issuers:
             at: Path = ("issuers", one.name)
@@ -333,15 +341,18 @@ class Compiler:
         if kind in ("none", "key", "passthrough"):
             return Auth(kind, spec.auth.key)
         path = spec.auth.client_certificate
-        certificate = ""
-        if path is not None:
-            certificate = self.path(path)
-            self.readable(certificate, (*at, "auth", "client_certificate"))
+        certificate = "" if path is None else self.certificate(path, (*at, "auth", "client_certificate"))
         found = identity_of(spec.auth, spec.provider, spec.endpoint.host, certificate)
         if isinstance(found, str):
             self.cx.say((*at, "auth"), found, "write scope: api://the-application/.default in a map")
             return Auth()
         return Auth("token", identity=self.identities.setdefault(found, len(self.identities) + 1))
+
+    def certificate(self, path: str, at: Path) -> str:
+        """Of a service principal: the whole path."""
+        certificate = self.path(path)
+        self.readable(certificate, at)
+        return certificate
 
     def authorities(self, spec: InstanceSpec, at: Path) -> str | None:
         if spec.tls is None:

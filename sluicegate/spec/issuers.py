@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
 from typing import Annotated, Any
+from urllib.parse import urlsplit
 
-from sluicegate.core.settings import Issuer, Says
+from sluicegate.core.settings import Identity, Issuer, Says
+from sluicegate.spec.auth import AuthForm, AuthSpec, identity_of
 from sluicegate.spec.kinds import MISSING, Choice, Context, Kind, Text, Word, quoted
 from sluicegate.spec.nodes import Listing as ListNode
 from sluicegate.spec.nodes import Node
@@ -31,6 +33,15 @@ STS = {
     "https://login.partner.microsoftonline.cn": "https://sts.chinacloudapi.cn",
 }
 """By the authority of a cloud, who its tokens of version 1 say they are of. Of any other: the authority itself."""
+
+GRAPHS = {
+    PUBLIC: "https://graph.microsoft.com",
+    "https://login.microsoftonline.us": "https://graph.microsoft.us",
+    "https://login.partner.microsoftonline.cn": "https://microsoftgraph.chinacloudapi.cn",
+}
+"""By the authority of a cloud, where its directories are asked."""
+
+MORE_GRAPHS = ("https://dod-graph.microsoft.us",)
 
 _GUID = r"[0-9a-fA-F]{8}(-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}"
 DISCOVERY = "/.well-known/openid-configuration"
@@ -137,9 +148,14 @@ class IssuerSpec:
     "How its tokens may be signed."
     leeway: Annotated[float, Duration(0, 60)] = _I.leeway_s
     "So far its clock may be from ours."
-    groups_overage: Annotated[str, Choice(("refuse",), later=("resolve",))] = _I.groups
-    """Of a token whose bearer is in more groups than it holds, so that nobody can say what it may do: `refuse`.
+    groups_overage: Annotated[str, Choice(("refuse", "resolve"))] = _I.groups
+    """Of a token whose bearer is in more groups than it holds: `refuse`, or `resolve`: of `entra`, ask the directory.
     Entra leaves groups out beyond 200; roles of an application do not have this limit."""
+    groups_by: Annotated[AuthSpec, AuthForm()] | None = None
+    """Of `resolve`: as whom the directory is asked, written as `auth` of instances is, without key. In the directory
+    it needs GroupMember.Read.All and User.Read.All, for applications also Application.Read.All."""
+    graph: Annotated[Url, Endpoint()] | None = None
+    "Of `resolve`: Microsoft Graph, where `authority` does not say it: https://dod-graph.microsoft.us."
     keys_refresh: Annotated[float, Duration(60, DAY)] = _I.refresh_s
     "How often its keys are fetched. A token with a key that is not known has them fetched at once, once a minute."
     keys_keep: Annotated[float, Duration(60, 30 * DAY)] = _I.keep_s
@@ -198,6 +214,58 @@ def _oidc(spec: IssuerSpec, path: Any) -> tuple[tuple[Says, ...], str, str]:
     if "://" in spec.jwks:
         return says, spec.jwks, "set"
     return says, path(spec.jwks), "file"
+
+
+def directory(
+    name: str, spec: IssuerSpec, cx: Context, certificate: Callable[[str, Path], str]
+) -> tuple[str, Identity] | None:
+    """Where the groups of this issuer's people are asked for, and as whom; None: nowhere, or something is wrong, which
+    was reported. `certificate`: the whole path of one."""
+    at: Path = ("issuers", name)
+    if spec.groups_overage != "resolve":
+        for key in ("groups_by", "graph"):
+            if getattr(spec, key) is not None:
+                cx.say((*at, key), "has no effect without groups_overage: resolve", "remove it", key=True)
+        return None
+    if spec.kind != "entra":
+        what = "asks Microsoft Graph, which knows directories of Entra only"
+        cx.say((*at, "groups_overage"), what, "remove it, or write kind: entra")
+        return None
+    auth = spec.groups_by
+    if auth is None:
+        if not cx.problems.damaged((*at, "groups_by")):
+            what = "needs groups_by: as whom the directory is asked"
+            cx.say((*at, "groups_overage"), what, "write groups_by: managed_identity, or another one")
+        return None
+    where: Path = (*at, "groups_by")
+    if auth.kind in ("none", "key", "passthrough"):
+        hint = "write managed_identity, workload_identity, or client_id and what belongs to it"
+        cx.say(where, "is no identity that a directory knows", hint)
+        return None
+    if auth.tenant_id is not None and re.fullmatch(_GUID, auth.tenant_id) and auth.tenant_id != spec.tenant_id:
+        cx.say((*where, "tenant_id"), "is another directory than the one that is asked", "write that of the issuer")
+        return None
+    authority = PUBLIC if spec.authority is None else Endpoint().write(spec.authority)
+    graph = GRAPHS.get(authority)
+    if spec.graph is not None:
+        graph = Endpoint().write(spec.graph)
+        if not spec.graph.loopback and graph not in (*GRAPHS.values(), *MORE_GRAPHS):
+            hint = f"write one of {', '.join((*GRAPHS.values(), *MORE_GRAPHS))}"
+            cx.say((*at, "graph"), "is no address of Microsoft Graph: our token would be sent there", hint)
+            return None
+    if graph is None:
+        cx.say(at, f"needs graph: where the directory of {authority} is asked", "write graph: https://...", key=True)
+        return None
+    scope = auth.scope or f"{graph if spec.graph is None or not spec.graph.loopback else GRAPHS[PUBLIC]}/.default"
+    login = auth.authority or (
+        spec.authority if auth.kind in ("client_id", "service_principal", "workload_identity") else None
+    )
+    path = (
+        "" if auth.client_certificate is None else certificate(auth.client_certificate, (*where, "client_certificate"))
+    )
+    found = identity_of(replace(auth, scope=scope, authority=login), "", urlsplit(graph).hostname or "", path)
+    assert isinstance(found, Identity)  # the scope is there
+    return graph, found
 
 
 def check(issuers: Sequence[Issuer], cx: Context) -> None:

@@ -81,19 +81,21 @@ async def fetch(
     link_local: bool = False,
     contexts: Contexts | None = None,
     ca: str | None = None,
+    largest: int = LARGEST,
 ) -> Answer:
     """The answer, whatever its status. `link_local`: such addresses are allowed, because this is where tokens are
-    handed out. `ca`: PEM file with the authorities of its certificate, None: the system's. Raises Unreachable."""
+    handed out. `ca`: PEM file with the authorities of its certificate, None: the system's. `largest`: bytes of it.
+    Raises Unreachable."""
     try:
         async with asyncio.timeout(within_s):
-            return await _fetch(method, url, headers or {}, body, link_local, contexts or Contexts(), ca)
+            return await _fetch(method, url, headers or {}, body, link_local, contexts or Contexts(), ca, largest)
     except TimeoutError:
         raise Unreachable(f"no answer within {within_s:g} s") from None
 
 
 async def _fetch(
     method: str, url: str, headers: Mapping[str, str], body: bytes, link_local: bool, contexts: Contexts,
-    ca: str | None,
+    ca: str | None, largest: int,
 ) -> Answer:  # fmt: skip
     parts = urlsplit(url)
     host = parts.hostname or ""
@@ -123,7 +125,7 @@ async def _fetch(
     reader, writer = await _connected(host, port, tls, link_local)
     try:
         writer.write("".join(f"{line}\r\n" for line in lines).encode() + b"\r\n" + body)
-        return await _read(reader)
+        return await _read(reader, largest)
     except ssl.SSLError:
         raise Unreachable("TLS with it broke") from None
     except OSError:
@@ -156,7 +158,7 @@ async def _connected(
     raise Unreachable(why)
 
 
-async def _read(reader: asyncio.StreamReader) -> Answer:
+async def _read(reader: asyncio.StreamReader, largest: int) -> Answer:
     reading = _Reading()
     parser: Any = httptools.HttpResponseParser(reading)
     size = 0
@@ -164,8 +166,8 @@ async def _read(reader: asyncio.StreamReader) -> Answer:
         while not reading.complete:
             data = await reader.read(64 * 1024)
             size += len(data)
-            if size > LARGEST:
-                raise Unreachable(f"its answer is larger than {LARGEST // 1024} KiB")
+            if size > largest:
+                raise Unreachable(f"its answer is larger than {largest // 1024} KiB")
             if not data:
                 break
             parser.feed_data(data)
