@@ -59,7 +59,9 @@ class Graph:
         headers: dict[str, str] = {}
         if path.endswith("/oauth2/v2.0/token"):
             self.tokens += 1
-            said = json.dumps({"token_type": "Bearer", "expires_in": 86_000, "access_token": "of-the-directory"}).encode()
+            said = json.dumps(
+                {"token_type": "Bearer", "expires_in": 86_000, "access_token": "of-the-directory"}
+            ).encode()
         else:
             self.asked.append(path)
             self.shown.append(handler.headers.get("authorization") or "")

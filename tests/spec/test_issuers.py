@@ -2,7 +2,8 @@
 
 import pytest
 
-from sluicegate.core.settings import Issuer, Says
+from sluicegate.core.settings import Identity, Issuer, Says
+from sluicegate.keeper.keeper import for_workers
 from sluicegate.spec.load import Loaded, load
 from sluicegate.spec.references import Sources
 from tests.identity.provider import CLIENT, TENANT, URI
@@ -76,6 +77,7 @@ def test_keys_may_be_elsewhere_or_in_a_file(tmp_path):
 
 ENTRA = f"kind: entra, tenant_id: {TENANT}, audience: {CLIENT}"
 OIDC = "kind: oidc, issuer: https://id.example, audience: a"
+RESOLVE = f"{ENTRA}, groups_overage: resolve, groups_by: managed_identity"
 
 
 @pytest.mark.parametrize(
@@ -100,7 +102,21 @@ OIDC = "kind: oidc, issuer: https://id.example, audience: a"
         (f"a: {{{OIDC}, algorithms: [RS1]}}", "issuers.a.algorithms", "not known"),
         (f"a: {{{OIDC}, algorithms: []}}", "issuers.a.algorithms", "empty"),
         (f"a: {{{OIDC}, leeway: 61s}}", "issuers.a.leeway", "too large"),
-        (f"a: {{{OIDC}, groups_overage: resolve}}", "issuers.a.groups_overage", "arrives later"),
+        (f"a: {{{OIDC}, groups_overage: resolve}}", "issuers.a.groups_overage", "directories of Entra only"),
+        (f"a: {{{ENTRA}, groups_overage: resolve}}", "issuers.a.groups_overage", "needs groups_by"),
+        (f"a: {{{ENTRA}, groups_overage: resolve, groups_by: passthrough}}", "issuers.a.groups_by", "no identity"),
+        (f"a: {{{ENTRA}, groups_overage: resolve, groups_by: none}}", "issuers.a.groups_by", "no identity"),
+        (f"a: {{{ENTRA}, groups_by: managed_identity}}", "issuers.a.groups_by", "no effect without"),
+        (f"a: {{{ENTRA}, graph: 'https://graph.microsoft.com'}}", "issuers.a.graph", "no effect without"),
+        (f"a: {{{RESOLVE}, graph: 'https://graph.example'}}", "issuers.a.graph", "no address of Microsoft Graph"),
+        (f"a: {{{RESOLVE}, graph: 'http://graph.microsoft.com'}}", "issuers.a.graph", "no address of Microsoft Graph"),
+        (f"a: {{{RESOLVE}, authority: 'https://login.example'}}", "issuers.a", "needs graph"),
+        (
+            f"a: {{{ENTRA}, groups_overage: resolve, groups_by: {{client_id: {CLIENT}, tenant_id: {CLIENT}, "
+            "client_secret: '${env:SECRET}'}}",
+            "issuers.a.groups_by.tenant_id",
+            "another directory",
+        ),
         (f"a: {{{OIDC}}}\nb: {{{OIDC}}}", "issuers.b", "as those of"),
         (
             f"a: {{{ENTRA}}}\nb: {{kind: oidc, issuer: 'https://sts.windows.net/{TENANT}/', audience: b}}",
@@ -113,6 +129,39 @@ def test_what_cannot_be_meant_is_said_where_it_stands(issuers: str, where: str, 
     errors = read(issuers).errors
     assert [e.path for e in errors] == [where], errors
     assert what in errors[0].what or what in errors[0].hint
+
+
+@pytest.mark.parametrize(
+    ("more", "graph", "scope"),
+    [
+        ("", "https://graph.microsoft.com", "https://graph.microsoft.com"),
+        ("authority: 'https://login.microsoftonline.us'", "https://graph.microsoft.us", "https://graph.microsoft.us"),
+        (
+            "authority: 'https://login.microsoftonline.us', graph: 'https://dod-graph.microsoft.us'",
+            "https://dod-graph.microsoft.us",
+            "https://dod-graph.microsoft.us",
+        ),
+        (
+            "authority: 'https://login.partner.microsoftonline.cn'",
+            "https://microsoftgraph.chinacloudapi.cn",
+            "https://microsoftgraph.chinacloudapi.cn",
+        ),
+        ("graph: 'http://127.0.0.1:9'", "http://127.0.0.1:9", "https://graph.microsoft.com"),
+    ],
+)
+def test_the_directory_of_each_cloud_is_asked_where_it_is(more: str, graph: str, scope: str):
+    loaded = read(f"a: {{{RESOLVE}{', ' if more else ''}{more}}}")
+    assert loaded.errors == [] and loaded.snapshot is not None
+    made = loaded.snapshot.issuers[0]
+    assert (made.groups, made.graph) == ("resolve", graph)
+    assert loaded.snapshot.identities[made.groups_by - 1] == Identity("managed_identity", f"{scope}/.default")
+
+
+def test_an_identity_that_asks_a_directory_goes_to_no_worker():
+    loaded = read(f"a: {{{RESOLVE}}}")
+    assert loaded.snapshot is not None
+    sent = for_workers(loaded.snapshot, (), [0, 5])
+    assert sent.identities == () and [i.groups_by for i in sent.issuers] == [0] and loaded.snapshot.issuers[0].groups_by
 
 
 def test_a_directory_without_the_id_of_the_application_is_noted():
