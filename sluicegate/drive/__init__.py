@@ -380,6 +380,8 @@ class Drive:
         if upload is None:
             self.down.read(action.max_bytes)
         else:
+            if self.unreadable is not None:  # found while the exchange waited for the keeper
+                return self.unreadable
             self.down.read(action.upload)
             upload.read(action.upload, self.head.path_model is not None, action.whole, self.bound.now())
         return None

@@ -146,7 +146,10 @@ def _alerts(ground: Ground, boundary: str) -> Iterator[End]:
 
 
 def _issuers(ground: Ground, boundary: str) -> Iterator[End]:
-    yield from (End(f"keys of issuer {name}", ("issuers", name), "") for name in ground.document.issuers)
+    for issuer in ground.snapshot.issuers:
+        yield End(f"keys of issuer {issuer.name}", ("issuers", issuer.name), "")
+        if issuer.graph:
+            yield End(f"directory of issuer {issuer.name}", ("issuers", issuer.name, "groups_by"), "")
 
 
 def _credentials(ground: Ground, boundary: str) -> Iterator[End]:
@@ -189,8 +192,11 @@ EDGES: tuple[Edge, ...] = (
     Edge("admin", (METADATA,), "to operators", _admin),
     Edge("alerts", (METADATA,), "to who is told of alerts", _alerts,
          ("telemetry.alerts[].to", "telemetry.alerts[].region"), ("telemetry/alerts.py",)),
-    Edge("issuers", (NOTHING,), "for the keys of issuers: a GET by the keeper", _issuers,
-         ("issuers.NAME.issuer", "issuers.NAME.authority", "issuers.NAME.jwks"), ("identity/fetch.py",)),
+    # The id of who bears a token goes back to the directory that made it, and that made it for this gateway.
+    Edge("issuers", (NOTHING,), "for the keys of issuers, and the groups of those who are in too many: by the keeper",
+         _issuers,
+         ("issuers.NAME.issuer", "issuers.NAME.authority", "issuers.NAME.jwks", "issuers.NAME.graph",
+          "issuers.NAME.groups_by.authority"), ("identity/fetch.py",)),
     Edge("credentials", (NOTHING,), "for tokens that the gateway shows: its own identity, by the keeper", _credentials,
          ("instances.NAME.auth.authority",), ("upstream/fetch.py",)),
 )  # fmt: skip

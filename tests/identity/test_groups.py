@@ -160,6 +160,4 @@ def test_a_thousand_people_in_eleven_thousand_groups_do_not_fill_a_worker(ground
     finally:
         tracemalloc.stop()
     bound = module.KNOWN_BYTES + module.PROVED_BYTES
-    assert LIVE > 150 and taken < bound, (
-        f"{taken / 1e6:.0f} of {bound / 1e6:.0f} MB; all of it would be 150"
-    )
+    assert LIVE > 150 and taken < bound, f"{taken / 1e6:.0f} of {bound / 1e6:.0f} MB; all of it would be 150"
