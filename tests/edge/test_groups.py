@@ -98,7 +98,9 @@ def test_a_form_goes_on_coming_while_it_waits_and_goes_up_whole(path: bytes):
     waiter.answer(GROUP)
     line.send(FORM[7000:])
     [call] = h.upstream.calls
-    assert body_of(call.bytes) == (FORM if path == DATED else FORM.replace(b"\r\n\r\nchat\r\n", b"\r\n\r\ngpt-4o\r\n"))
+    assert body_of(call.bytes) == (
+        FORM if path == DATED else FORM.replace(b"\r\n\r\nchat\r\n", b"\r\n\r\ngpt-4o-1\r\n")
+    )
     call.answer(TEXT)
     assert line.answers()[0].status == 200
 
