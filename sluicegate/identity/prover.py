@@ -322,7 +322,9 @@ def _whose(claims: dict[str, Any], issuer: Issuer, says: Says) -> Whose | None:
         return None
     if isinstance(elsewhere, dict) and "wids" in elsewhere:
         return None
-    kind = "servicePrincipals" if claims.get("idtyp") == "app" else "users"
+    # Tokens say `idtyp` where they were told to. Without it: an application by itself has no scope, and is its subject.
+    kind = claims.get("idtyp", "app" if "scp" not in claims and claims.get("sub") == oid else "user")
+    kind = "servicePrincipals" if kind == "app" else "users"
     return Whose(issuer.name, says.tenant, kind, oid.lower())
 
 

@@ -33,6 +33,10 @@ class Ground(Proving):
         self.prover.adopt([replace(ISSUER, groups="resolve")])
         self.publish()
 
+    def token(self, **claims: Any) -> bytes:
+        """Of a person."""
+        return super().token(**{"scp": "llm", "sub": "pairwise", **claims})
+
     def proved(self, token: bytes) -> Principal:
         found = self.prover.prove(token)
         assert isinstance(found, Principal), found
@@ -96,7 +100,9 @@ def test_whom_nobody_could_be_asked_about_is_refused(more: dict[str, Any], groun
 
 def test_an_application_is_one_and_time_and_keys_are_judged_as_ever(ground: Ground):
     token = ground.token(**LEFT_OUT, idtyp="app")
-    assert ground.shown(token) == ELSEWHERE and ground.wanted[0].kind == "servicePrincipals"
+    for other in (token, ground.token(**LEFT_OUT, scp=None, sub=OID), ground.token(**LEFT_OUT)):
+        assert ground.shown(other) == ELSEWHERE
+    assert [w.kind for w in ground.wanted] == ["servicePrincipals", "servicePrincipals", "users"]
     ground.prover.told(ground.wanted[0], [GROUP], 1e9)
     assert ground.shown(token) == "proved"
     ground.wall += 3600 + 30
