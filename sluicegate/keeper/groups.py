@@ -149,6 +149,9 @@ class Groups:
         if now < rests:
             self.tell(pid, _unavailable(whose, rests))
             return
+        if found[1] not in self._tokens:  # its own alarm says so (upstream.credential); one may come any moment
+            self.tell(pid, _unavailable(whose, now + 1.0))
+            return
         begin = max(now, self._next)
         if begin - now > QUEUED_S:
             self.tell(pid, _unavailable(whose, now + 1.0))

@@ -161,7 +161,13 @@ def test_a_refused_token_is_said_and_without_one_nobody_is_asked():
         bare.groups.take(Token(7, 3, "", 0.0))
         bare.want(1)
         await asyncio.sleep(1)
-        assert bare.began == [] and bare.how() == ["unavailable"]
+        for _ in range(10):
+            bare.want(1)
+        assert bare.began == [] and set(bare.how()) == {"unavailable"} and bare.alarms == []
+        bare.groups.take(Token(7, 4, "shown", 1e9))
+        bare.want(1)
+        await asyncio.sleep(1)
+        assert bare.how()[-1] == "known", "it is asked as soon as there is one"
 
     run(story())
 
