@@ -359,11 +359,15 @@ class Callers:
         return callers
 
     def name(self, number: int) -> str | None:
-        """Of a consumer, by its number. Looks at all of them."""
+        """Of a consumer, by its number. At once of one that asked of late; of any other it looks at all of them: 4 ms
+        for 100,000, so what counts each request by its name must not come here for others."""
+        consumer = self._bound.get(number) or self._rules.consumer(number)
+        if consumer is not None:
+            return consumer.name
         for held in self._by_digest.values():
             if held.number == number:
                 return held.name
-        return next((rule.consumer.name for rule in self._rules.all() if rule.consumer.number == number), None)
+        return None
 
     def called(self, name: str) -> Consumer | None:
         """By its name, or one of a family by its value behind a colon. Looks at all of them."""
@@ -394,14 +398,13 @@ class Callers:
 
     def _bind(self, held: Held) -> Consumer:
         """The consumer itself, made when it asks, and kept for a while."""
-        like = held.like
-        if like.number == held.number:
-            return like
         found = self._bound.get(held.number)
         if found is None:
-            found = twin(like, Consumer(_NOBODY))
-            found.number = held.number
-            found.name = held.name
+            found = held.like
+            if found.number != held.number:
+                found = twin(found, Consumer(_NOBODY))
+                found.number = held.number
+                found.name = held.name
             if len(self._bound) >= LIVE:
                 self._bound.clear()
             self._bound[held.number] = found

@@ -147,6 +147,11 @@ class Rules:
         """Whether this consumer has one."""
         return number in self._rules
 
+    def consumer(self, number: int) -> Consumer | None:
+        """Of this number, if it has one."""
+        rule = self._rules.get(number)
+        return None if rule is None else rule.consumer
+
     def all(self) -> Iterable[Rule]:
         """In no particular order."""
         return self._rules.values()

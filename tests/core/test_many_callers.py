@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import Any
+
+import pytest
 
 from sluicegate.core.caller import LIVE, Callers, digest
 from sluicegate.core.limits.base import LimitSpec
 from sluicegate.core.secret import Secret
-from sluicegate.core.snapshot import Change, ConsumerEntry, Directory, TenantEntry
+from sluicegate.core.snapshot import Change, ConsumerEntry, Directory, Match, TenantEntry
 
 SECRET = Secret("s" * 64)
 LIMIT = (LimitSpec("concurrency", 3),)
@@ -75,3 +78,25 @@ def test_a_change_touches_whom_it_names_and_a_move_everybody():
     assert gone.find(key(7)) is None and after.find(key(7)) is found
     after.move("swedencentral")
     assert {after.find(key(n)).context.region for n in range(100)} == {"swedencentral"}  # type: ignore[union-attr]
+
+
+class Unread(dict[bytes, Any]):
+    """A table that nobody may go through."""
+
+    def values(self) -> Any:
+        raise AssertionError("all of them were looked at")
+
+
+def test_what_a_consumer_that_asked_is_called_is_found_without_a_look_at_all_of_them():
+    """Metrics ask it of each consumer that is busy, after every change of the directory."""
+    named = ConsumerEntry(500, "by-token", "retail", ("chat",), (), match=Match("contoso"))
+    table = Callers(Directory((SECRET,), (*entries(20), named), (TENANT,)))
+    for changed in (table, table.altered(Change((digest(b"gone", SECRET),), ()))):
+        changed._by_digest = Unread(changed._by_digest)
+        for n in range(20):
+            found = changed.find(key(n))
+            assert found is not None and changed.name(found.number) == f"app-{n}"
+        assert changed.name(500) == "by-token"
+        with pytest.raises(AssertionError):
+            changed.name(999)
+    assert callers().name(7) == "app-6" and callers().name(999) is None
