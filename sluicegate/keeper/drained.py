@@ -12,6 +12,7 @@ from collections.abc import Iterable
 from dataclasses import replace
 
 from sluicegate.core.snapshot import Snapshot
+from sluicegate.spec.language import Document
 
 FILE = "drained.json"
 
@@ -51,6 +52,19 @@ def _cuts_less(
     cuts: tuple[tuple[str, tuple[int, ...]], ...], gone: set[int]
 ) -> tuple[tuple[str, tuple[int, ...]], ...]:
     return tuple((boundary, _less(numbers, gone)) for boundary, numbers in cuts)
+
+
+def renamed(away: frozenset[str], document: Document) -> frozenset[str]:
+    """What had another name before (`was`) is drained under the one that it has now."""
+    found = set(away)
+    for name, instance in document.instances.items():
+        for before in (name, *instance.was) if away else ():
+            for called, deployment in instance.deployments.items():
+                for old in (called, *deployment.was):
+                    if f"{before}/{old}" in found:
+                        found.remove(f"{before}/{old}")
+                        found.add(f"{name}/{called}")
+    return frozenset(found)
 
 
 def load(data: str) -> frozenset[str]:

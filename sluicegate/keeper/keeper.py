@@ -108,6 +108,8 @@ class Keeper(Questions):
         self._key_names = loaded.key_names
         self.ground = loaded.ground
         self.made = loaded.made
+        if loaded.document is not None:
+            self._away(drained.renamed(self.drained, loaded.document))
         self.people = people
         if people is not None:
             people.gateway = self
@@ -386,7 +388,8 @@ class Keeper(Questions):
         self._own |= self._numbers(snapshot) - self._numbers(self.snapshot, shown=True)
         if self.credentials is not None:
             await self.credentials.take(snapshot.identities)
-        effective = self._for_workers(snapshot, self.drained)
+        away = drained.renamed(self.drained, loaded.document) if loaded.document is not None else self.drained
+        effective = self._for_workers(snapshot, away)
         directory = unexpired(loaded.directory, loaded.expires, time.time())
         whole, part = await self.aside.do(parcels, effective, self.directory, directory)
         error = await self.supervisor.adopt(whole, part, snapshot.hash)
@@ -399,6 +402,7 @@ class Keeper(Questions):
             return Outcome("refused", self.snapshot.hash, end)
         self.snapshot = snapshot
         self._ask_directories()
+        self._away(away)
         if self.published is not None:
             self.published.adopt(snapshot.issuers)
         for kind, subject in list(self.alerts.matters):
@@ -556,6 +560,15 @@ class Keeper(Questions):
             if not away:
                 self.over("region.mismatch", deployment)
             return ""
+
+    def _away(self, names: frozenset[str]) -> None:
+        """What is drained has other names now."""
+        if names != self.drained:
+            self.drained = names
+            try:
+                drained.keep(self.settings.data, names)
+            except OSError as e:
+                say("drain.not_kept", error=(e.strerror or "error").lower())
 
     def _configure_log(self) -> None:
         if self.log is not None:

@@ -10,13 +10,15 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from bench.proc import tree
 from sluicegate.sim.fleet import FleetThread
 from tests.certificates import Authority
-from tests.keeper.running import ENV, ROOT, Gateway, Load, config, killed, until
+from tests.keeper.running import ENV, KEY, ROOT, Gateway, Load, config, killed, until
+from tests.keeper.test_admin import chat
 
 CHAT = "/openai/deployments/chat/chat/completions?api-version=2024-10-21"
 SMALL = {"deployments": {"gpt-4o": {"latency": {"first_token_s": 0.01, "per_token_s": 0.001}}}}
@@ -429,3 +431,35 @@ def test_files_are_looked_at_and_keys_end_when_nobody_reads_stderr_any_more(flee
         for pid in tree(process.pid):
             os.kill(pid, signal.SIGKILL)
         process.wait()
+
+
+def test_what_is_drained_stays_drained_under_another_name(fleet: FleetThread, tmp_path: Path):
+    """It may be out because it processes outside its boundary: a new name must not bring it back."""
+    text = config(tmp_path, fleet["a"].origin)
+    names = text.replace("  weu: {", "  west: {was: [weu], ").replace("gpt-4o: {model", "four: {was: [gpt-4o], model")
+    (tmp_path / "data").mkdir()
+    (tmp_path / "data" / "drained.json").write_text('["weu/gpt-4o"]')
+
+    def away(gateway: Gateway) -> Any:
+        with socket.socket(socket.AF_UNIX) as s:
+            s.connect(str(tmp_path / "data" / "control.sock"))
+            s.sendall(b"GET /v1/status HTTP/1.1\r\nhost: localhost\r\n\r\n")
+            with s.makefile("rb") as f:
+                status = json.loads(f.read().partition(b"\r\n\r\n")[2])
+        assert chat(gateway, KEY) == 503
+        return status["drained"]
+
+    with Gateway(tmp_path, text) as gateway:
+        assert away(gateway) == ["weu/gpt-4o"]
+        gateway.file.write_text(names)
+        gateway.event("config.adopted")
+        assert away(gateway) == ["west/four"]
+        gateway.file.write_text(names.replace("was: [weu], ", "").replace("was: [gpt-4o], ", ""))
+        gateway.event("config.unchanged")
+        assert away(gateway) == ["west/four"]
+        gateway.end()
+    (tmp_path / "data" / "drained.json").write_text('["weu/gpt-4o"]')
+    for text in (names, names.replace("was: [weu], ", "").replace("was: [gpt-4o], ", "")):
+        with Gateway(tmp_path, text) as gateway:
+            assert away(gateway) == ["west/four"]
+            gateway.end()
