@@ -279,7 +279,7 @@ class Shown:
         if principal is None:
             found: Consumer | str | None = callers.find(self.keys[0]) if self.keys else None
         else:
-            found = callers.match(principal)
+            found = callers.known(principal).consumer  # asked for every stream at once: once for each token
         return found if isinstance(found, Consumer) and found.number == consumer.number else None
 
     def _match(self, callers: Callers, principal: Principal) -> Consumer | str:

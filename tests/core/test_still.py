@@ -64,3 +64,16 @@ def test_a_token_is_its_consumers_while_a_rule_says_so_however_old_it_is():
         assert entry.match is not None
         elsewhere = replace(entry, match=replace(entry.match, issuer="fabrikam"))
         assert not shown.still(callers(KEYS, elsewhere), consumer)
+
+
+def test_of_many_streams_of_one_token_whose_it_is_is_asked_once():
+    """Rules that are expressions are all tried, and every stream is looked at in one turn of the loop."""
+    shown, consumer = token("app-1")
+    other = Shown([b"a.b.c"])
+    other.principal = shown.principal
+    now = callers(KEYS, TOKENS)
+    assert shown.principal is not None and shown.still(now, consumer)
+    assert now._known[shown.principal.mark][0] is shown.principal
+    found = now.known(shown.principal)
+    assert other.still(now, consumer) and now.known(shown.principal) is found
+    assert not other.still(callers(KEYS), consumer), "by others than those who said so before"
