@@ -12,6 +12,9 @@ from sluicegate.admin.base import Asked, Gateway, Reply, Route, Wrong
 from sluicegate.admin.consumers import CHANGES, key_of, most, people_of, refused
 from sluicegate.core.kept import Refused
 
+LAST = 253402300799.0
+"""The last second of 9999: what is later nobody can write down."""
+
 OF = {
     404: "no such consumer or key, or none that you may see",
     409: "it is declared in a file, or has two keys already",
@@ -90,6 +93,8 @@ def moment(text: str) -> float:
     try:
         found = datetime.fromisoformat(text)
         found = found if found.tzinfo else found.replace(tzinfo=UTC)
+        if found.timestamp() > LAST:
+            raise ValueError
         return max(1.0, found.timestamp())  # 0 would be for ever
     except (ValueError, OverflowError):
         what = "is no time"

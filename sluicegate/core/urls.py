@@ -100,7 +100,8 @@ def _public_host(authority: str) -> bool:
         return True
     number = _ipv4(host)
     if number is not None:
-        return not inner(number)
+        decimal = _ipv4(".".join([p.lstrip("0") or "0" if p.isdigit() else p for p in host.split(".")]))
+        return not inner(number) and (decimal is None or not inner(decimal))  # Java has no octal numbers
     labels = host.split(".")
     return len(labels) > 1 and labels[-1] not in NAMES
 

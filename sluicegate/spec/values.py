@@ -432,6 +432,8 @@ class Moment(Word):
                 raise ValueError
             found = datetime.fromisoformat(text)
             found = found if found.tzinfo else found.replace(tzinfo=UTC)
+            if found.timestamp() > 253402300799:  # 9999, in UTC: what is later cannot be shown
+                raise ValueError
             return max(1.0, found.timestamp())  # 0 stands for never
         except (ValueError, OverflowError):
             raise Wrong("is no time", f"write {self.says()}, or 2026-12-31T18:00:00Z") from None

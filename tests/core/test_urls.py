@@ -30,7 +30,7 @@ PRIVATE = (
     "http://127.0.0.1\u00ad/", "http://\u200b169.254.169.254/", "http://127\u3002" + "0.0.1/", "http://10.0\uff61" + "0.1",
     "http://127.0.0.1\ufe0f/", "http://loc\u00adal.local\u200dhost/", "http://127.0.0.1%00.contoso.example/",
     "http://127.0.0.1%20.contoso.example/", "http://127.0.0.1%C2%AD/", "http://kubernetes.default.svc/",
-    "http://192.0.0.192/opc/v1/",
+    "http://192.0.0.192/opc/v1/", "http://0127.0.0.1/", "http://010.0.0.1/",
 )  # fmt: skip
 PUBLIC = (
     "https://contoso.example/a.png", "http://8.8.8.8/", "https://[2606:4700::1111]/", "data:image/png;base64,aGVsbG8=",

@@ -252,6 +252,8 @@ def test_an_end_of_long_ago_is_no_key_for_ever(own: Gateway):
     for at in ("1970-01-01", "1970-01-01T00:00:00Z", "1960-05-05"):
         status, body, _ = ask(own, "POST", where, {"expires": at})
         assert status == 400 and "is over already" in body["error"]["message"], body
+    assert ask(own, "POST", where, {"expires": "9999-12-31T23:59:59-14:00"})[0] == 400, "a year that cannot be shown"
+    assert ask(own, "GET", "/v1/directory")[0] == 200 == ask(own, "GET", "/v1/consumers/web-shop")[0]
     assert ask(own, "PATCH", f"{where}/{key.split('_')[1]}", {"expires": "1970-01-01"})[0] == 200
     until(lambda: everywhere(own, key, 401), 20)
     assert ask(own, "GET", "/v1/consumers/web-shop")[1]["keys"][0]["expires"] == "1970-01-01T00:00:01Z"

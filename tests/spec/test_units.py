@@ -119,3 +119,5 @@ def test_no_text_whatever_raises_anything_but_wrong(text: str):
 def test_an_end_of_long_ago_is_not_for_ever():
     """0 stands for a key without an end."""
     assert Moment().parse("1970-01-01") == 1.0 == Moment().parse("1950-01-01T10:00:00Z")
+    with pytest.raises(Wrong, match="is no time"):
+        Moment().parse("9999-12-31T23:59:59-14:00")
