@@ -19,6 +19,9 @@ from sluicegate.core.booked import Unusable
 from sluicegate.spec.accounts import BY, MOST, STATES, Names, Unclear, minute, named, span, usage_of
 from sluicegate.spec.residency import counted, evidence
 
+AT_ONCE = 2
+"""Questions that read the ledger: each may go through all of it, in threads that what is written down needs, too."""
+
 WAITING = 1000
 """Lines that one tail may be behind."""
 COMMENT_S = 10.0
@@ -175,10 +178,13 @@ def routes(read: Callable[[], Any], data: Callable[[], str], tail: Tail) -> list
     async def live(asked: Asked) -> Any:
         return Stream(tail.listen())
 
+    few = asyncio.Semaphore(AT_ONCE)
+
     def told(handler: Callable[[Asked], Any]) -> Callable[[Asked], Any]:
         async def answered(asked: Asked) -> Any:
             try:
-                return await handler(asked)
+                async with few:
+                    return await handler(asked)
             except Unclear as e:
                 raise Wrong(400, str(e)) from None
             except OverflowError:
