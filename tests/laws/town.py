@@ -292,8 +292,12 @@ PASTS = st.lists(
 )
 
 
+MEMOS = {"_bound"}
+"""What says nothing of its own: consumers as they were made of the key table when they asked of late."""
+
+
 def pictured(thing: Any) -> Any:
-    """All that can be reached from it, as plain data that can be compared."""
+    """All that can be reached from it, as plain data that can be compared; but for memos."""
     places: dict[int, int] = {}
     held: list[Any] = []
 
@@ -319,6 +323,7 @@ def pictured(thing: Any) -> Any:
         )
         if hasattr(of, "__mypyc_attrs__"):
             names = set(attributes(of))
+        names -= MEMOS
         return (
             type(of).__name__,
             [(n, look(getattr(of, n))) for n in sorted(names) if n != "__weakref__" and hasattr(of, n)],
