@@ -83,8 +83,9 @@ class Form:
     """One form on its way. `decides`: names of fields that may stand in it once, and as text."""
 
     __slots__ = (
-        "_delimiter", "_held", "_held_bytes", "_in_file", "_name", "_search", "_state", "at", "boundary", "close_at",
-        "closed", "decides", "fields", "file_bytes", "files", "names", "parts", "safe", "spans",
+        "_behind_cr", "_behind_lf", "_delimiter", "_held", "_held_bytes", "_in_file", "_name", "_search", "_state",
+        "at", "boundary", "close_at", "closed", "decides", "fields", "file_bytes", "files", "names", "parts", "safe",
+        "spans",
     )  # fmt: skip
 
     def __init__(self, boundary: bytes, decides: frozenset[str]) -> None:
@@ -114,6 +115,8 @@ class Form:
         self._held_bytes = 0
         "Of all fields so far."
         self._delimiter = b"\r\n--" + boundary
+        self._behind_cr = b"\r--" + boundary
+        self._behind_lf = b"\n--" + boundary
         self._state = _BEGIN
         self._name = ""
         self._in_file = False
@@ -268,6 +271,7 @@ class Form:
             return False
         if end > FIELDS_BYTES - self._held_bytes:
             raise self._long()
+        self._whole_lines(end)
         value = self._take(end)
         self._held_bytes += end
         name = self._name
@@ -293,6 +297,12 @@ class Form:
                 raise self._long()
         return end
 
+    def _whole_lines(self, end: int) -> None:
+        """Behind half a line end a boundary is none, but there are readers that would take it for one."""
+        held = self._held
+        if held.find(self._behind_cr, 0, end) >= 0 or held.find(self._behind_lf, 0, end) >= 0:
+            raise BadForm("In the form, a boundary follows half a line end.")
+
     def _long(self) -> BadForm:
         return BadForm(
             f"The fields of the form are larger than {FIELDS_BYTES} bytes together: send {_shown(self._name)} as a "
@@ -305,6 +315,7 @@ class Form:
         if not self.file_bytes and held.startswith(delimiter[2:]):
             raise BadForm("A part of the form has no empty line before the next boundary.")
         end = held.find(delimiter)
+        self._whole_lines(len(held) if end < 0 else end)
         if end < 0:
             size = len(held) - len(delimiter) + 1
             if size > 0:

@@ -6,7 +6,7 @@ import re
 from dataclasses import replace
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from sluicegate.core.caller import digest
@@ -380,6 +380,7 @@ SNIPPETS = st.sampled_from([
     ),
     st.lists(st.integers(0, 900), max_size=5),
 )
+@example("usual", [(-1, 0, b"\r"), (-1, 0, field(b"model", b"other"))], [])
 def test_what_goes_up_whole_asks_for_our_model_whoever_reads_it(
     kind: str, edits: list[tuple[int, int, bytes]], cuts: list[int]
 ):
