@@ -40,7 +40,13 @@ def forbidden(address: str) -> bool:
     return plain(ip_address(address.partition("%")[0])).is_link_local
 
 
+def metadata(address: Address) -> bool:
+    """Where a cloud answers questions about the machine, however it is written."""
+    ip = plain(address)
+    return any(ip in network for network in METADATA)
+
+
 def inner(address: Address) -> bool:
     """Not of the public internet: loopback, private, link-local, shared, unspecified, multicast, reserved."""
     ip = plain(address)
-    return not ip.is_global or ip.is_multicast or any(ip in network for network in METADATA)
+    return not ip.is_global or ip.is_multicast or metadata(ip)

@@ -14,17 +14,13 @@ from urllib.parse import urljoin, urlsplit
 
 import httptools
 
+from sluicegate.core.addresses import metadata
+
 WITHIN_S: Final = 5.0
 LARGEST: Final = 256 * 1024
 REDIRECTS: Final = 3
 _AGAIN: Final = (301, 302, 303, 307, 308)
 _READ: Final = 64 * 1024
-
-METADATA: Final = tuple(
-    ipaddress.ip_network(n) for n in ("169.254.0.0/16", "fe80::/10", "168.63.129.16/32", "100.100.100.200/32",
-                                      "fd00:ec2::254/128")
-)  # fmt: skip
-"""Where clouds answer questions about the machine: asked for nothing, whatever a name leads to."""
 
 
 class Unreachable(Exception):
@@ -104,9 +100,7 @@ async def _once(parts: Any, context: ssl.SSLContext | None) -> tuple[int, _Answe
         if not peer:  # it took the connection and dropped it before anybody could look
             raise Unreachable("connection reset")
         address = ipaddress.ip_address(peer[0].partition("%")[0])
-        if isinstance(address, ipaddress.IPv6Address) and address.ipv4_mapped is not None:
-            address = address.ipv4_mapped
-        if any(address in network for network in METADATA):
+        if metadata(address):
             raise Unreachable("its name leads to a metadata address, which is asked for nothing")
         target = (parts.path or "/") + (f"?{parts.query}" if parts.query else "")
         if not target.isascii() or not target.isprintable() or " " in target:

@@ -9,6 +9,7 @@ from binascii import a2b_base64
 from datetime import UTC, datetime
 from typing import Any, NamedTuple
 
+from sluicegate.core.addresses import metadata
 from sluicegate.core.params import UNTOUCHABLE
 from sluicegate.core.secret import Secret
 from sluicegate.spec.kinds import MISSING, Context, Word, quoted
@@ -20,13 +21,6 @@ from sluicegate.wire.headers import CREDENTIAL_HEADERS
 
 _LABEL = r"[A-Za-z0-9_](?:[A-Za-z0-9_-]{0,61}[A-Za-z0-9_])?"
 _HOST = re.compile(rf"(?=.{{1,253}}$){_LABEL}(?:\.{_LABEL})*")
-
-_METADATA = tuple(
-    ipaddress.ip_network(n) for n in ("169.254.0.0/16", "fe80::/10", "168.63.129.16/32", "100.100.100.200/32",
-                                      "fd00:ec2::254/128")
-)  # fmt: skip
-"""Where clouds answer questions about the machine, with credentials among the answers: never an upstream."""
-
 
 PREFIX = "sgk1:"
 ADMIN_PREFIX = "sga1:"
@@ -308,7 +302,7 @@ class Endpoint(Word):
             raise Wrong("is not an address we can call", f"write {self.says()}, without ? and #")
         scheme, host, port, path = found[1], _host(found[2]).lower(), found[3], found[4]
         address = _ip(host)
-        if address is not None and any(address in network for network in _METADATA):
+        if address is not None and metadata(address):
             raise Wrong("is a metadata address", "it is refused everywhere: it hands out the machine's credentials")
         if any(part in (".", "..") for part in path.split("/")):
             raise Wrong("has . or .. in its path", "write the path out")
