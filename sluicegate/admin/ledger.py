@@ -97,11 +97,9 @@ class OfTenant:
         self._tenant = tenant
 
     def usage(self, since: int, until: int, by: Sequence[str]) -> list[Any]:
-        """Sums of that tenant."""
-        whose = (*by, "tenant") if "tenant" not in by else by
-        at = list(whose).index("tenant")
-        found = [s for s in self._reader.usage(since, until, whose) if len(s.key) > at and s.key[at] == self._tenant]
-        return [s._replace(key=s.key[: len(by)]) for s in found]
+        """Sums of that tenant: what many others have does not push its own out of what is told one by one."""
+        found: list[Any] = self._reader.usage(since, until, by, self._tenant)
+        return found
 
     def kept_since(self) -> int | None:
         """From when on there are records."""

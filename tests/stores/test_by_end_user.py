@@ -9,6 +9,7 @@ import pytest
 from click.testing import CliRunner
 
 from sluicegate import main
+from sluicegate.admin.ledger import OfTenant
 from sluicegate.core.record import Context
 from sluicegate.core.settings import Price, Prices
 from sluicegate.keeper.mover import Mover
@@ -91,6 +92,34 @@ def test_there_may_be_any_number_of_them(data: Path, monkeypatch: pytest.MonkeyP
     reader.close()
     told = run(data, "--by", "end_user")
     assert told.splitlines()[3].split()[0] == "(others)"
+
+
+def test_a_tenants_own_are_whole_however_many_others_there_are(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    """Its people, its sums and its rest: nothing of it is lost in the rest of all tenants."""
+    monkeypatch.setattr(reader_module, "GROUPS", 2)
+    written = journal(tmp_path / "journal", prices=PRICES)
+    for n in range(40):
+        one = record(n, at=100.0 + n)
+        one.tenant = "small" if n % 10 == 0 else "large"
+        one.context = Context(end_user=f"user-{n % 20}")
+        written.admit(one)
+        written.settle(finish(one))
+    ledger = Ledger(str(tmp_path / "ledger.sqlite"))
+    Mover(str(tmp_path / "journal"), ledger).run()
+    ledger.close()
+    written.close()
+    reader = Reader(str(tmp_path / "ledger.sqlite"))
+    for whose in ("small", "large"):
+        mine = OfTenant(reader, whose)
+        [all_] = mine.usage(*WHOLE, ())
+        assert all_.counts["requests"] == {"small": 4, "large": 36}[whose]
+        for by in (("end_user",), ("end_user", "tenant"), ("consumer", "end_user"), ("day", "end_user"), ("day",)):
+            found = mine.usage(*WHOLE, by)
+            assert sum(s.counts["requests"] for s in found) == all_.counts["requests"]
+            assert sum(s.money["EUR"][0] for s in found) == all_.money["EUR"][0]
+    assert {s.key for s in OfTenant(reader, "small").usage(*WHOLE, ("end_user",))} == {("user-0",), ("user-10",)}
+    assert OfTenant(reader, "nobody").usage(*WHOLE, ("end_user",)) == []
+    reader.close()
 
 
 def run(data: Path, *more: str) -> str:

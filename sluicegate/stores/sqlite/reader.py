@@ -66,32 +66,41 @@ class Reader:
         """Done."""
         self._db.close()
 
-    def usage(self, since: int, until: int, by: Sequence[str]) -> list[Sum]:
+    def usage(self, since: int, until: int, by: Sequence[str], tenant: str = "") -> list[Sum]:
         """Sums of [since, until), whole minutes in seconds since 1970, by any of KEYS, RECORDED and `day`; largest
         cost first, days in order. All from the same moment, however much is written meanwhile. By RECORDED they come
-        from the records, as far back as those are kept, and what is beyond GROUPS is one sum, under no key."""
+        from the records, as far back as those are kept, and what is beyond GROUPS is one sum, under no key. `tenant`:
+        of that one only, whose sums are whole whoever else there is."""
         if any(key in by for key in RECORDED):
-            return ordered(grouped(self._by_record(since, until, by), len(by), GROUPS), by)
+            return ordered(grouped(self._by_record(since, until, by, tenant), len(by), GROUPS), by)
         columns = ", ".join(f"start / {DAY} * {DAY}" if k == "day" else k for k in by)
         sums = ", ".join(f"sum({c})" for c in (*COUNTS, *MONEY))
         parts = spans(since, until)
         if not parts:
             return []
         where = " OR ".join("(span = ? AND start >= ? AND start < ?)" for _ in parts)
+        values: list[Any] = [v for part in parts for v in part]
+        if tenant:
+            where = f"({where}) AND tenant = ?"
+            values.append(tenant)
         sql = f"SELECT {columns + ', ' if columns else ''}currency, {sums} FROM sums WHERE {where}"
         sql += f" GROUP BY {', '.join(str(n + 1) for n in range(len(by) + 1))}"
-        return ordered(grouped(self._all(sql, *(v for part in parts for v in part)), len(by)), by)
+        return ordered(grouped(self._all(sql, *values), len(by)), by)
 
-    def _by_record(self, since: int, until: int, by: Sequence[str]) -> Iterator[Sequence[Any]]:
+    def _by_record(self, since: int, until: int, by: Sequence[str], tenant: str) -> Iterator[Sequence[Any]]:
         """Keys, currency and sums, largest cost first; a row at a time."""
         self._db.create_function(END_USER, 1, _end_user, deterministic=True)
         self._db.create_function(MEMBER, 1, _member, deterministic=True)
         of = {"day": f"wall_us / {DAY * 1_000_000} * {DAY}", **{key: f"{key}(more)" for key in RECORDED}}
         columns = ", ".join(of.get(k, k) for k in by)
         sql = f"SELECT {columns}, currency, {', '.join(_OF_RECORDS)} FROM records WHERE wall_us >= ? AND wall_us < ?"
+        values: list[Any] = [since * 1_000_000, until * 1_000_000]
+        if tenant:
+            sql += " AND tenant = ?"
+            values.append(tenant)
         sql += f" GROUP BY {', '.join(str(n + 1) for n in range(len(by) + 1))} ORDER BY sum(cost) DESC, count(*) DESC"
         try:
-            yield from self._db.execute(sql, (since * 1_000_000, until * 1_000_000))
+            yield from self._db.execute(sql, values)
         except sqlite3.Error as e:
             raise Unusable(f"{self.path} cannot be read: {e}") from None
 
