@@ -29,8 +29,9 @@ class Watched:
         self.path = str(folder / "ledger.sqlite")
         self.broken = False
         self.said: list[str] = []
+        self.retention = Retention()
         self.moving = Moving(
-            str(folder / "j"), self.open, (Unusable,), Retention(), lambda event, **_: self.said.append(event),
+            str(folder / "j"), self.open, (Unusable,), lambda: self.retention, lambda event, **_: self.said.append(event),
             now=lambda: self.clock,
         )  # fmt: skip
 
@@ -142,3 +143,36 @@ def test_while_there_is_something_to_move_its_turns_are_short_and_many(tmp_path:
     watched.after(0.25)
     assert watched.moving.pause() == 1.0
     written.close()
+
+
+def settled_long_ago(folder: Path, number: int) -> None:
+    written = journal(folder / "j", wall=lambda: WALL - 500 * 86400.0, segment=256 * 1024)
+    for n in range(number):
+        written.admit(record(n))
+        written.settle(finish(record(n)))
+    written.close()
+
+
+def test_what_is_too_old_is_gone_as_fast_as_it_comes(tmp_path: Path):
+    """A thousand rows each ten seconds were a hundred a second: a gateway with more traffic kept all it ever had."""
+    watched = Watched(tmp_path)
+    settled_long_ago(tmp_path, 2500)
+    watched.after(1.0)
+    ledger = watched.moving.mover.ledger
+    for _ in range(3):
+        watched.after(0.25)
+    assert ledger._all("SELECT count(*) FROM records") == [(0,)]
+    assert ledger._all("SELECT count(*) FROM sums WHERE span = 60") == [(0,)]
+    assert ledger._all("SELECT sum(requests) FROM sums WHERE span = 86400") == [(2500,)]
+
+
+def test_how_long_records_are_kept_changes_with_the_configuration(tmp_path: Path):
+    watched = Watched(tmp_path)
+    watched.retention = Retention(records=1e9, journal=1e9)
+    settled_long_ago(tmp_path, 3)
+    watched.after(1.0)
+    ledger, done = watched.moving.mover.ledger, tmp_path / "j" / "done"
+    assert ledger._all("SELECT count(*) FROM records") == [(3,)] and len(list(done.iterdir())) == 1
+    watched.retention = Retention(records=86400.0, journal=0.0)
+    watched.after(60.0)
+    assert ledger._all("SELECT count(*) FROM records") == [(0,)] and not list(done.iterdir())
