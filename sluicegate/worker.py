@@ -388,7 +388,7 @@ class Worker:
         self.bound.adopted()
         self.counting.adopted()
         if self.written is not None:
-            self.written.adopt(snapshot.hash, snapshot.prices)
+            self.written.adopt(snapshot.hash, snapshot.prices, snapshot.gateway.name)
         self.listen_for_refused()
         self.server.config_hash = snapshot.hash
         self.server.know(paths(snapshot))

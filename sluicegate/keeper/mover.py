@@ -55,6 +55,9 @@ class Book(Protocol):
         """All of it or nothing: these records (with node and spec hash), open ones, and the place reached."""
 
     def open(self, writer: str, most: int) -> list[tuple[Admitted, str, str]]: ...
+    def openers(self) -> set[str]:
+        """Writers of which something is open."""
+
     def oldest(self) -> int:
         """When the oldest open one was admitted, microseconds since 1970; 0: none is open."""
 
@@ -93,11 +96,24 @@ class Mover:
         "Frames of kinds that this version does not know."
         self.damaged: list[str] = []
         "Segments of which a part could not be read."
+        self._complete = False
+        "Everything that there was at the start is moved."
 
     def run(self) -> None:
         """Everything that is there."""
         while self.step():
             pass
+        if not self._complete:
+            self._forsaken()
+            self._complete = True
+
+    def _forsaken(self) -> None:
+        """Once: what is open of writers whose folders somebody removed, or which a ledger from a backup still knows.
+        Nothing will settle it."""
+        for writer in self.ledger.openers() - set(segments.writers(self.folder)):
+            while self._interrupt(writer):
+                pass
+            self.ledger.forget(writer)
 
     def step(self) -> bool:
         """One batch of one writer; False: nothing left to do. Raises OSError, or what the ledger raises."""
@@ -152,7 +168,7 @@ class Mover:
             self.ledger.move(writer, Place(serial + 1, 0, place.node, place.spec), (), ())
             self._put_away(writer, serial)
             return True
-        return over and self._bury(writer, home, place, there)
+        return over and self._bury(writer, home, there)
 
     def _read(self, home: str, serial: int, start: int) -> segments.Frames:
         try:
@@ -177,21 +193,26 @@ class Mover:
         self.moved += len(settled)
         self.unknown += frames.unknown
 
-    def _bury(self, writer: str, home: str, place: Place, there: list[int]) -> bool:
+    def _bury(self, writer: str, home: str, there: list[int]) -> bool:
         """The writer is gone and everything it left was read."""
-        left = self.ledger.open(writer, BATCH)
-        if left:
-            tariffs = self._tariffs()
-            ended = [(interrupted(a, tariffs), node, spec) for a, node, spec in left]
-            self.ledger.move(writer, place, (), ended)
-            self.on_moved([record for record, _, _ in ended])
-            self.interrupted += len(left)
+        if self._interrupt(writer):
             return True
         for serial in there:
             self._put_away(writer, serial)
         shutil.rmtree(home)
         self.ledger.forget(writer)
         return True
+
+    def _interrupt(self, writer: str) -> bool:
+        """Some of what it left open; False: there is none."""
+        left = self.ledger.open(writer, BATCH)
+        if left:
+            tariffs = self._tariffs()
+            ended = [(interrupted(a, tariffs), node, spec) for a, node, spec in left]
+            self.ledger.move(writer, self.ledger.place(writer), (), ended)
+            self.on_moved([record for record, _, _ in ended])
+            self.interrupted += len(left)
+        return bool(left)
 
     def _put_away(self, writer: str, serial: int) -> None:
         done = os.path.join(self.folder, segments.DONE)

@@ -37,6 +37,10 @@ SEGMENT: Final = 4 * 1024 * 1024
 BACKLOG: Final = 1024 * 1024
 RETRY_S: Final = 1.0
 
+STEP_S: Final = 0.02
+"""The wall clock was set by more than this against the one that events are stamped by, or the machine slept, during
+which the latter may stand still: a segment can last for months."""
+
 _frame: Final = FRAME.pack
 _encode: Final = msgspec.msgpack.Encoder().encode
 
@@ -186,9 +190,10 @@ class Journal:
 
     # ------------------------------------------------------------------ what the worker calls besides
 
-    def adopt(self, spec_hash: str, prices: Prices) -> None:
+    def adopt(self, spec_hash: str, prices: Prices, node: str) -> None:
         """Another configuration is in force."""
         self._spec = spec_hash
+        self.node = node
         self._tariffs = Tariffs(prices)
         if self._segment is not None and not self._closed:
             self._append(self._began())
@@ -203,6 +208,9 @@ class Journal:
 
     def tend(self) -> None:
         """Some times a second: have the next segment made in time, try again where that failed."""
+        offset = self._wall() - self._now()
+        if abs(offset - self._offset) > STEP_S:
+            self._offset = offset
         if self._closed or self._preparing:
             return
         if self._next is None and (self._segment is None or self._at > self._size // 2):

@@ -60,6 +60,24 @@ def test_what_a_dead_worker_left_open_is_interrupted_with_its_prompt_estimated(f
     ledger.close()
 
 
+def test_what_is_open_of_a_journal_that_is_gone_is_interrupted_at_the_next_start(folder):
+    """Somebody removed the folder, or brought the ledger back from a backup: it was open for ever."""
+    ledger = Ledger(str(folder / "ledger.sqlite"))
+    written, lives = journal(folder / "j"), journal(folder / "j")
+    written.admit(record(1))
+    lives.admit(record(2))
+    Mover(str(folder / "j"), ledger).run()
+    os.rename(folder / "j" / written.writer, folder / "elsewhere")
+    mover = Mover(str(folder / "j"), ledger)
+    mover.run()
+    assert rows(ledger) == {record(1).id: "interrupted"} and mover.interrupted == 1
+    assert ledger.openers() == {lives.writer}
+    sums_are_those_of_the_rows(ledger)
+    written.close()
+    lives.close()
+    ledger.close()
+
+
 def test_a_segment_with_a_spoilt_middle_is_passed_and_told(folder):
     written = journal(folder / "j", segment=4096)
     for n in range(60):

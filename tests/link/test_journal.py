@@ -71,14 +71,11 @@ def test_a_record_comes_back_as_it_was(tmp_path):
 def test_a_configuration_in_force_is_named_before_its_records(tmp_path):
     written = journal(tmp_path)
     written.admit(record(1))
-    written.adopt("beef", Prices())
+    written.adopt("beef", Prices(), "node-2")
     written.admit(record(2))
-    assert [getattr(f, "spec", f.__class__.__name__) for f in everything(written)] == [
-        "cafe",
-        "Admitted",
-        "beef",
-        "Admitted",
-    ]
+    found = everything(written)
+    assert [getattr(f, "spec", f.__class__.__name__) for f in found] == ["cafe", "Admitted", "beef", "Admitted"]
+    assert [f.node for f in found if isinstance(f, Began)] == ["node-1", "node-2"], "a gateway can be renamed"
     written.close()
 
 
@@ -284,3 +281,22 @@ def test_the_worker_makes_segments_ahead_and_tries_again_after_a_full_disk(tmp_p
         written.close()
 
     asyncio.run(run())
+
+
+def test_a_clock_that_is_set_is_heard_by_what_begins_after(tmp_path):
+    """A machine that starts with a wrong clock, or sleeps: its next four thousand records had the wrong day."""
+    wall = [WALL]
+    written = journal(tmp_path, wall=lambda: wall[0])
+    written.admit(record(1))
+    wall[0] = WALL + 86400.0
+    written.tend()
+    written.settle(finish(record(1)))
+    wall[0] = WALL - 3600.0
+    written.tend()
+    written.settle(finish(record(2)))
+    wall[0] += 0.001  # no step: the same clock, read a moment later
+    written.tend()
+    written.settle(finish(record(3)))
+    at = [round(f.wall_us / 1e6 - WALL, 3) for f in everything(written)[1:]]
+    assert at == [0.0, 86400.0, -3600.0, -3600.0]
+    written.close()

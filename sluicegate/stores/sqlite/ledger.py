@@ -127,6 +127,10 @@ class Ledger:
         found = self._all("SELECT record, node, spec FROM open WHERE writer = ? LIMIT ?", writer, most)
         return [(_unpack(raw), node, spec) for raw, node, spec in found]
 
+    def openers(self) -> set[str]:
+        """Writers of which something is open."""
+        return {writer for (writer,) in self._all("SELECT DISTINCT writer FROM open")}
+
     def oldest(self) -> int:
         """When the oldest open record was admitted; ids sort by time. 0: none is open."""
         found = self._one("SELECT record FROM open ORDER BY id LIMIT 1")
