@@ -6,9 +6,9 @@ import asyncio
 from collections.abc import Callable
 from typing import Any
 
-from sluicegate.admin import shapes
 from sluicegate.admin.base import Asked, Route
 from sluicegate.admin.consumers import most
+from sluicegate.admin.shapes import audit as shapes
 
 Read = Callable[[int, int], tuple[list[dict[str, Any]], bool]]
 """Entries after a number, so many at most; and whether there are more."""

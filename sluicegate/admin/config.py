@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
-from sluicegate.admin import shapes
 from sluicegate.admin.base import Asked, Gateway, Reply, Route, Texts, Wrong
 from sluicegate.admin.gateway import outcome_of
+from sluicegate.admin.shapes import config as shapes
 
 MOST = 8 * 1024 * 1024
 """Of a request with files: a file may have 4 MiB, and JSON writes some characters longer."""

@@ -5,11 +5,12 @@ from __future__ import annotations
 import json
 from typing import Any
 
-from sluicegate.admin import shapes
 from sluicegate.admin.base import Asked, Gateway, People, Reply, Route, Wrong, said
+from sluicegate.admin.shapes import consumers as shapes
 from sluicegate.core.kept import Kept, KeptKey, Refused
 from sluicegate.spec.made import parsed
-from sluicegate.spec.values import Digest, write_digest
+from sluicegate.spec.moments import utc
+from sluicegate.spec.secret import Digest, write_digest
 
 MOST = 1000
 BODY = 64 * 1024
@@ -135,14 +136,14 @@ def made(kept: Kept) -> dict[str, Any]:
         "name": kept.name, "tenant": kept.tenant, "origin": "api", "version": kept.version, "disabled": kept.disabled,
         "fields": parsed(kept.fields.encode()), "made": kept.made, "made_by": kept.made_by, "changed": kept.changed,
         "changed_by": kept.changed_by,
-        "keys": [key_of(k.id, k.made, k.by, shapes.moment(k.expires), k.disabled) for k in kept.keys],
+        "keys": [key_of(k.id, k.made, k.by, utc(k.expires), k.disabled) for k in kept.keys],
     }  # fmt: skip
 
 
 def written(key: KeptKey) -> Any:
     """A key as a file has it."""
     digest = write_digest(Digest(key.id, key.digest))
-    return {"key": digest, "expires": shapes.moment(key.expires)} if key.expires else digest
+    return {"key": digest, "expires": utc(key.expires)} if key.expires else digest
 
 
 def key_of(key: str, made: str = "", by: str = "", expires: str = "", disabled: bool = False) -> dict[str, Any]:

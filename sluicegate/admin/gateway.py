@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
-from sluicegate.admin import shapes
 from sluicegate.admin.base import OPEN, Asked, Gateway, Outcome, Reply, Route, Wrong, said
+from sluicegate.admin.shapes import gateway as shapes
+from sluicegate.admin.shapes.config import Reload
 
 
 def routes(gateway: Gateway) -> list[Route]:
@@ -42,8 +43,8 @@ def routes(gateway: Gateway) -> list[Route]:
               "The proof that nothing leaves its boundary, edge by edge, for what is in force.",
               answers=shapes.Residency, id="residency"),
         Route("POST", "/v1/reload", "operator", reload,
-              "Load the gateway's own files again: in force on all workers, or on none.", answers=shapes.Reload,
-              refused=shapes.Reload,
+              "Load the gateway's own files again: in force on all workers, or on none.", answers=Reload,
+              refused=Reload,
               errors={409: "refused: what was in force stays so"}, id="reload", writes=True),
         Route("POST", "/v1/restart", "operator", restart, "Replace the workers, one at a time; nobody is reset.",
               answers=shapes.Status, errors={409: "another change is under way"}, id="restart", writes=True),

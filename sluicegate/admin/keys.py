@@ -7,10 +7,11 @@ import json
 from datetime import UTC, datetime
 from typing import Any
 
-from sluicegate.admin import shapes
 from sluicegate.admin.base import Asked, Gateway, Reply, Route, Wrong
 from sluicegate.admin.consumers import CHANGES, key_of, most, people_of, refused
+from sluicegate.admin.shapes import keys as shapes
 from sluicegate.core.kept import Refused
+from sluicegate.spec.moments import utc
 
 LAST = 253402300799.0
 """The last second of 9999: what is later nobody can write down."""
@@ -38,7 +39,7 @@ def routes(gateway: Gateway) -> list[Route]:
             kept, key, text = await people_of(gateway).new_key(asked.path[0], until, who.name, who.tenant, asked.note)
         except Refused as e:
             raise refused(e) from None
-        value = {**key_of(key.id, key.made, key.by, shapes.moment(key.expires), key.disabled), "consumer": kept.name,
+        value = {**key_of(key.id, key.made, key.by, utc(key.expires), key.disabled), "consumer": kept.name,
                  "text": text}  # fmt: skip
         return Reply(201, json.dumps(value).encode() + b"\n", headers=(("etag", f'"{kept.version}"'),))
 
@@ -51,7 +52,7 @@ def routes(gateway: Gateway) -> list[Route]:
             )
         except Refused as e:
             raise refused(e) from None
-        return {**key_of(key.id, key.made, key.by, shapes.moment(key.expires), key.disabled), "consumer": kept.name}
+        return {**key_of(key.id, key.made, key.by, utc(key.expires), key.disabled), "consumer": kept.name}
 
     async def remove(asked: Asked) -> Any:
         who, (name, called) = asked.who, asked.path

@@ -13,8 +13,8 @@ from contextlib import closing
 from datetime import UTC, datetime
 from typing import Any
 
-from sluicegate.admin import shapes
 from sluicegate.admin.base import Asked, Route, Stream, Wrong
+from sluicegate.admin.shapes import ledger as shapes
 from sluicegate.core.booked import Unusable
 from sluicegate.spec.accounts import BY, MOST, STATES, Names, Unclear, minute, named, span, usage_of
 from sluicegate.spec.residency import counted, evidence

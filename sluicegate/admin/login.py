@@ -11,9 +11,9 @@ from html import escape
 from typing import Any, Protocol
 from urllib.parse import parse_qsl, urlsplit
 
-from sluicegate.admin import shapes
 from sluicegate.admin.base import OPEN, Asked, Audit, Reply, Route, Who, Wrong
 from sluicegate.admin.sessions import COOKIE, FLAGS, PENDING, Sessions, looked_at, who_is
+from sluicegate.admin.shapes import login as shapes
 from sluicegate.core.operators import MAY
 from sluicegate.core.principal import Principal
 from sluicegate.core.settings import Login

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from sluicegate.admin import shapes
 from sluicegate.admin.base import Asked, Reply, Route
+from sluicegate.admin.shapes import live as shapes
 
 
 def routes(

@@ -9,7 +9,7 @@ from typing import Any, Final
 import msgspec
 
 from sluicegate.admin.base import OPEN, Asked, Reply, Route
-from sluicegate.admin.shapes import Failure
+from sluicegate.admin.shapes.errors import Failure
 from sluicegate.core.operators import MAY
 
 REF: Final = "#/components/schemas/{name}"

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from sluicegate.admin import shapes
 from sluicegate.admin.base import Asked, Gateway, Route, Wrong
+from sluicegate.admin.shapes import pools as shapes
 
 
 def routes(gateway: Gateway) -> list[Route]:

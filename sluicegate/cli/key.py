@@ -13,7 +13,7 @@ from sluicegate.core.operators import ROLES, operator_digest
 from sluicegate.spec import installation
 from sluicegate.spec.keys import CONSUMER, OPERATOR, new_key
 from sluicegate.spec.references import Wrong
-from sluicegate.spec.values import ADMIN_PREFIX, Digest, write_digest
+from sluicegate.spec.secret import ADMIN_PREFIX, Digest, write_digest
 
 
 @click.group()

@@ -23,10 +23,10 @@ from sluicegate.apis import APIS
 from sluicegate.cli.configuration import DEFAULT, config_option
 from sluicegate.cli.running import json_option
 from sluicegate.core.snapshot import Instance
+from sluicegate.spec.addresses import Endpoint
 from sluicegate.spec.load import load_all
 from sluicegate.spec.problems import render
 from sluicegate.spec.references import Resolved, Sources, Wrong
-from sluicegate.spec.values import Endpoint
 
 LISTS: Mapping[str, str] = {
     "azure_openai": "/openai/models?api-version=2024-10-21",

@@ -16,6 +16,7 @@ from typing import Any, Protocol
 
 from sluicegate.core.alerts import KINDS
 from sluicegate.core.settings import AlertSink
+from sluicegate.spec.moments import utc
 
 KEPT = 1000
 """Notices, for whoever asks."""
@@ -161,8 +162,3 @@ class Alerts:
         self._say("alert", kind=kind, subject=subject, state=state, detail=matter.detail, times=matter.times)
         if self.sinks is not None:
             self.sinks.post(notice)
-
-
-def utc(at: float) -> str:
-    """A moment, to the second."""
-    return time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(at))

@@ -36,7 +36,6 @@ from sluicegate.keeper.home import Home
 from sluicegate.keeper.lending import TICK_S
 from sluicegate.keeper.parts import Compiled, Log, Outcome, Published, Vault
 from sluicegate.keeper.people import People
-from sluicegate.keeper.people import now_utc as moment
 from sluicegate.keeper.questions import Questions
 from sluicegate.keeper.supervisor import CannotStart, Supervisor
 from sluicegate.keeper.watch import Watched
@@ -46,6 +45,7 @@ from sluicegate.spec.diff import compare, told
 from sluicegate.spec.fingerprint import fingerprint
 from sluicegate.spec.grants import keys_of
 from sluicegate.spec.load import Loaded
+from sluicegate.spec.moments import utc
 from sluicegate.spec.problems import render
 
 LOOK_S = 1.0
@@ -721,7 +721,7 @@ def parcels(snapshot: Snapshot, before: Directory, now: Directory) -> tuple[byte
 
 def now_utc() -> str:
     """The moment, to the second."""
-    return moment(time.time())
+    return utc(time.time())
 
 
 def say(event: str, **facts: Any) -> None:

@@ -21,9 +21,10 @@ from sluicegate.core.ports import Directory as Store
 from sluicegate.core.snapshot import ConsumerEntry, Directory, TenantEntry
 from sluicegate.spec.keys import new_key
 from sluicegate.spec.made import Ground, canonical, no_consumer, parsed
+from sluicegate.spec.moments import utc
 from sluicegate.spec.numbers import Numbers, known
 from sluicegate.spec.references import Wrong
-from sluicegate.spec.values import Digest, write_digest
+from sluicegate.spec.secret import Digest, write_digest
 
 
 class Gateway(Protocol):
@@ -70,7 +71,7 @@ class People:
                 said = "" if hidden else f" {where}"
                 raise Refused("exists", f'"{name}" is declared{said} already: a name belongs to one consumer')
             fields, disabled = _split(text)
-            moment = now_utc(self._now())
+            moment = utc(self._now())
             kept = Kept(name, _tenant(fields, tenant), canonical(fields), (), disabled, 1, moment, by, moment, by)
             return await self._put(None, kept, note)
 
@@ -108,7 +109,7 @@ class People:
             while called in held:
                 called, text = new_key()
             secret = self.gateway.whole.secrets[0]
-            key = KeptKey(called, digest(text.encode(), secret), now_utc(now), by, expires)
+            key = KeptKey(called, digest(text.encode(), secret), utc(now), by, expires)
             kept = await self._put(before, self._next(replace(before, keys=(*before.keys, key)), by), note)
             return kept, key, text
 
@@ -161,7 +162,7 @@ class People:
         return kept
 
     def _next(self, kept: Kept, by: str) -> Kept:
-        return replace(kept, version=kept.version + 1, changed=now_utc(self._now()), changed_by=by)
+        return replace(kept, version=kept.version + 1, changed=utc(self._now()), changed_by=by)
 
     async def _put(self, before: Kept | None, after: Kept, note: Written) -> Kept:
         await self._replace(before, after, note)
@@ -233,7 +234,7 @@ def told(kept: Kept | None) -> dict[str, Any] | None:
     if kept is None:
         return None
     keys = [
-        {"key": k.id, "made": k.made, "by": k.by, "expires": now_utc(k.expires) if k.expires else "",
+        {"key": k.id, "made": k.made, "by": k.by, "expires": utc(k.expires),
          "disabled": k.disabled}
         for k in kept.keys
     ]  # fmt: skip
@@ -246,11 +247,6 @@ def told(kept: Kept | None) -> dict[str, Any] | None:
 def digest_text(key: KeptKey) -> str:
     """As it would stand in a file."""
     return write_digest(Digest(key.id, key.digest))
-
-
-def now_utc(at: float) -> str:
-    """A moment, to the second."""
-    return time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(at))
 
 
 def _key(kept: Kept, called: str) -> KeptKey:

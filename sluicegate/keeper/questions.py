@@ -22,12 +22,12 @@ from sluicegate.keeper.alerts import Alerts
 from sluicegate.keeper.aside import Aside
 from sluicegate.keeper.credentials import Credentials
 from sluicegate.keeper.parts import Compiled
-from sluicegate.keeper.people import now_utc as moment
 from sluicegate.keeper.revoked import Revoked
 from sluicegate.keeper.supervisor import Supervisor
 from sluicegate.spec.diff import compare, grant, seen, told, words
 from sluicegate.spec.diff import pack as pack_told
 from sluicegate.spec.language import Document
+from sluicegate.spec.moments import utc
 from sluicegate.spec.problems import plain, render
 from sluicegate.spec.residency import prove
 
@@ -203,7 +203,7 @@ class Questions:
                 rows[c.name, key] = {
                     "consumer": c.name, "key": key, "revoked": was is not None, "declared": True,
                     "by": was.by if was else "", "at": was.at if was else "",
-                    "expires": moment(self.expires[digest]) if digest in self.expires else "",
+                    "expires": utc(self.expires.get(digest, 0.0)),
                 }  # fmt: skip
         return [rows[at] for at in sorted(rows)], len(names) > most
 

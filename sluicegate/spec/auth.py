@@ -10,12 +10,13 @@ from typing import Annotated, Any
 
 from sluicegate.core.secret import Secret
 from sluicegate.core.settings import Identity
+from sluicegate.spec.addresses import Endpoint, Url
 from sluicegate.spec.kinds import MISSING, Choice, Context, Kind, Text, Word
 from sluicegate.spec.nodes import Mapping, Node
 from sluicegate.spec.problems import Path
 from sluicegate.spec.references import Wrong
+from sluicegate.spec.secret import Hidden
 from sluicegate.spec.sections import Section
-from sluicegate.spec.values import Endpoint, Hidden, Url
 
 SYSTEM = "system"
 ENVIRONMENT = "environment"

@@ -8,13 +8,13 @@ from typing import Annotated
 
 from sluicegate.core.settings import Connections
 from sluicegate.providers import PROVIDERS
+from sluicegate.spec.addresses import Endpoint, Url
 from sluicegate.spec.auth import AuthForm, AuthSpec
 from sluicegate.spec.forms import Regions
 from sluicegate.spec.kinds import Choice, Name, PublicName, QuotaGroup, Text
 from sluicegate.spec.sections import Keys, Listing
 from sluicegate.spec.skus import LEVELS, SKUS
 from sluicegate.spec.units import DAY, Capacity, Count, Duration, Whole
-from sluicegate.spec.values import Endpoint, Url
 
 _C = Connections()
 

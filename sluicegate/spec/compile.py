@@ -16,6 +16,7 @@ from sluicegate.core import settings
 from sluicegate.core.breaker import BreakerSpec, ThrottleSpec
 from sluicegate.core.residency import plain
 from sluicegate.core.snapshot import Auth, Boundary, Deployment, Instance, Model, Snapshot
+from sluicegate.spec.addresses import Endpoint
 from sluicegate.spec.auth import identity_of
 from sluicegate.spec.book import families, window
 from sluicegate.spec.capacity import BoundarySpec, DeploymentSpec, InstanceSpec
@@ -34,7 +35,6 @@ from sluicegate.spec.references import Wrong
 from sluicegate.spec.regions import answers_from
 from sluicegate.spec.residency import hold, inside
 from sluicegate.spec.skus import LEVELS, PROVISIONED, SKUS
-from sluicegate.spec.values import Endpoint
 
 DATED = ("azure_openai", "foundry")
 """Providers that know `api-version`."""

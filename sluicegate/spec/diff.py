@@ -26,8 +26,9 @@ from sluicegate.spec.kinds import Kind
 from sluicegate.spec.language import Document
 from sluicegate.spec.problems import counted
 from sluicegate.spec.rules import Rules, rule_of
+from sluicegate.spec.secret import Digest
 from sluicegate.spec.sections import Listing, Named, Section
-from sluicegate.spec.values import Digest, EndUser
+from sluicegate.spec.values import EndUser
 
 RESTART = (
     "gateway.listen", "gateway.admin.address", "gateway.workers", "gateway.data", "stores.shared.url",

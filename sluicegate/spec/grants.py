@@ -21,7 +21,7 @@ from sluicegate.spec.matching import Matches, Matching
 from sluicegate.spec.people import ConsumerSpec, PlanSpec, TenantSpec
 from sluicegate.spec.problems import MOST, Path
 from sluicegate.spec.rules import contradiction
-from sluicegate.spec.values import Digest, Key
+from sluicegate.spec.secret import Digest, Key
 
 DEFAULT = "default"
 """The tenant of consumers that name none."""

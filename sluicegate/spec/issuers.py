@@ -9,6 +9,7 @@ from typing import Annotated, Any
 from urllib.parse import urlsplit
 
 from sluicegate.core.settings import Identity, Issuer, Says
+from sluicegate.spec.addresses import Endpoint, Url
 from sluicegate.spec.auth import AuthForm, AuthSpec, identity_of
 from sluicegate.spec.kinds import MISSING, Choice, Context, Kind, Text, Word, quoted
 from sluicegate.spec.nodes import Listing as ListNode
@@ -17,7 +18,6 @@ from sluicegate.spec.problems import Path
 from sluicegate.spec.references import Wrong
 from sluicegate.spec.sections import Listing
 from sluicegate.spec.units import DAY, Duration
-from sluicegate.spec.values import Endpoint, Url
 
 _I = Issuer("", (), (), "")
 

@@ -122,6 +122,8 @@ class Word(Kind):
 
     pattern: ClassVar[str] = ""
     "For the schema: what the text looks like, without anchors."
+    hidden: ClassVar[bool] = False
+    "It may be a secret: no error repeats it."
 
     def read(self, cx: Context, node: Node, path: Path) -> Any:
         if not isinstance(node, Scalar):
@@ -136,10 +138,14 @@ class Word(Kind):
             text, referred = cx.sources.resolve(node.text)
             if referred:
                 cx.sealed[path] = node.text
-            return self.parse(text)
+            return self.meant(text, referred)
         except Wrong as e:
-            cx.say(path, f"{quoted(node.text)} {e.what}" if e.quoted else e.what, e.hint)
+            cx.say(path, f"{quoted(node.text)} {e.what}" if e.quoted and not self.hidden else e.what, e.hint)
             return MISSING
+
+    def meant(self, text: str, referred: bool) -> Any:
+        """The value, of text that stands there or that a reference led to. Raises Wrong."""
+        return self.parse(text)
 
     def parse(self, text: str) -> Any:
         """The value. Raises Wrong, whose words do not repeat the text: it may be a secret in the wrong place."""

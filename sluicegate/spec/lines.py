@@ -20,8 +20,8 @@ from sluicegate.spec.match import MatchForm
 from sluicegate.spec.nodes import Listing, Mapping, Node, Scalar
 from sluicegate.spec.people import KEY, ConsumerSpec
 from sluicegate.spec.problems import MOST, Path, Place, Problems
+from sluicegate.spec.secret import Key, read_digest
 from sluicegate.spec.sections import Section
-from sluicegate.spec.values import Key, read_digest
 
 LARGEST = 1024 * 1024 * 1024
 LONGEST_LINE = 64 * 1024

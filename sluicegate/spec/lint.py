@@ -14,6 +14,7 @@ from sluicegate.core.claims import CHANGING
 from sluicegate.core.match import bare
 from sluicegate.core.secret import Secret
 from sluicegate.core.snapshot import Deployment, Instance, Model, Snapshot
+from sluicegate.spec.addresses import Url
 from sluicegate.spec.grants import People
 from sluicegate.spec.kinds import Context, quoted
 from sluicegate.spec.language import Document
@@ -22,7 +23,6 @@ from sluicegate.spec.problems import Path, Severity
 from sluicegate.spec.regions import areas
 from sluicegate.spec.skus import LEVELS, PROVISIONED, SKUS
 from sluicegate.spec.units import Duration
-from sluicegate.spec.values import Url
 
 SHORT_KEY = 16
 AZURES = ("azure_openai", "foundry")

@@ -29,8 +29,8 @@ from sluicegate.spec.numbers import Numbers
 from sluicegate.spec.problems import Problem, Problems
 from sluicegate.spec.process import GatewaySpec
 from sluicegate.spec.references import Sources, Wrong
+from sluicegate.spec.secret import Digest
 from sluicegate.spec.sections import Section
-from sluicegate.spec.values import Digest
 
 _NO_TEXTS: Texts = {}
 _UNKNOWN = Secret("not made yet: the hash of this load is worth nothing")

@@ -23,8 +23,8 @@ from sluicegate.spec.nodes import Listing, Mapping, Node, Scalar
 from sluicegate.spec.people import ConsumerSpec
 from sluicegate.spec.problems import Place, Problems
 from sluicegate.spec.references import Sources
+from sluicegate.spec.secret import Digest, Key
 from sluicegate.spec.sections import Section
-from sluicegate.spec.values import Digest, Key
 
 WHERE = "the management API"
 """What errors call the place where they were made."""

@@ -18,8 +18,9 @@ from sluicegate.spec.kinds import Name
 from sluicegate.spec.match import Each, MatchForm
 from sluicegate.spec.offered import Operation
 from sluicegate.spec.rules import Rules
+from sluicegate.spec.secret import Hidden, Key
 from sluicegate.spec.sections import Listing
-from sluicegate.spec.values import EndUser, Hidden, Key
+from sluicegate.spec.values import EndUser
 
 KEY = Hidden("its key", digests=True)
 

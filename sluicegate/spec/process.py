@@ -10,25 +10,13 @@ from sluicegate.core.alerts import KINDS
 from sluicegate.core.operators import ROLES
 from sluicegate.core.secret import Secret
 from sluicegate.core.settings import Cors, Front, Gateway, Listen
+from sluicegate.spec.addresses import Address, BasePath, Bind, HostName, Network, Origin, PublicUrl
 from sluicegate.spec.kinds import Choice, Name, Text
+from sluicegate.spec.secret import Digest, Hidden, OperatorDigest
 from sluicegate.spec.sections import Keys, Listing
 from sluicegate.spec.sinks import Hook, Lost
 from sluicegate.spec.units import DAY, Bytes, Duration, Whole
-from sluicegate.spec.values import (
-    Address,
-    BasePath,
-    Bind,
-    Digest,
-    DoorId,
-    HeaderName,
-    Hidden,
-    HostName,
-    LogTarget,
-    Network,
-    OperatorDigest,
-    Origin,
-    PublicUrl,
-)
+from sluicegate.spec.values import DoorId, HeaderName, LogTarget
 
 _G, _L, _F = Gateway(), Listen(), Front()
 CLIENT_ADDRESS = ("x-forwarded-for", "forwarded", "x-real-ip", "x-azure-clientip", "x-azure-socketip")

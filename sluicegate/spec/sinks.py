@@ -3,44 +3,29 @@
 from __future__ import annotations
 
 import re
-from typing import Any
 from urllib.parse import urlsplit
 
 from sluicegate.core.secret import Secret
-from sluicegate.spec.kinds import MISSING, Context, Word
-from sluicegate.spec.nodes import WORDS, Node, Scalar
-from sluicegate.spec.problems import Path
+from sluicegate.spec.addresses import Endpoint
+from sluicegate.spec.kinds import Word
 from sluicegate.spec.references import Wrong
 from sluicegate.spec.units import DAY, Duration
-from sluicegate.spec.values import Endpoint
 
 
 class Hook(Word):
     """Where something is posted: an address that may hold a token, so it is never shown whole."""
 
     pattern = r"https?://\S+|\$\{.*"
+    hidden = True
     _longest = 2048
 
     def says(self) -> str:
         return "an address such as https://hooks.contoso.example/alerts, or a reference to one: ${env:NAME}"
 
-    def read(self, cx: Context, node: Node, path: Path) -> Any:
-        if not isinstance(node, Scalar):
-            cx.say(path, f"is {WORDS[type(node)]}, not {self.says()}")
-            return MISSING
-        if node.refused:
-            return MISSING
-        if node.empty:
-            cx.say(path, "is empty", f"write {self.says()}")
-            return MISSING
-        try:
-            text, referred = cx.sources.resolve(node.text)
-            if "?" in text and not referred:
-                raise Wrong("has a query, which may be a secret", "write a reference: ${env:NAME} or ${file:/path}")
-            return Secret(self.parse(text))
-        except Wrong as e:
-            cx.say(path, e.what, e.hint)
-            return MISSING
+    def meant(self, text: str, referred: bool) -> Secret:
+        if "?" in text and not referred:
+            raise Wrong("has a query, which may be a secret", "write a reference: ${env:NAME} or ${file:/path}")
+        return Secret(self.parse(text))
 
     def parse(self, text: str) -> str:
         """The address, as it is called."""

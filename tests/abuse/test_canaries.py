@@ -26,7 +26,7 @@ from sluicegate.core.caller import digest
 from sluicegate.core.operators import operator_digest
 from sluicegate.core.secret import Secret
 from sluicegate.main import Live
-from sluicegate.spec.values import ADMIN_PREFIX, Digest, write_digest
+from sluicegate.spec.secret import ADMIN_PREFIX, Digest, write_digest
 from tests.keeper.running import ENV, ROOT, Gateway, until
 
 KEY = "sgk_0badcafe_canary-of-a-consumers-key"

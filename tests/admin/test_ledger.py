@@ -7,9 +7,9 @@ import threading
 from pathlib import Path
 from typing import Any
 
-from sluicegate.admin import shapes
 from sluicegate.admin.base import Asked, Who
 from sluicegate.admin.ledger import AT_ONCE, Tail, routes
+from sluicegate.admin.shapes import ledger as shapes
 
 
 class Slow:

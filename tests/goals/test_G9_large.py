@@ -14,7 +14,7 @@ from bench.proc import rss_kb
 from sluicegate.core.caller import digest
 from sluicegate.core.secret import Secret
 from sluicegate.sim.fleet import FleetThread
-from sluicegate.spec.values import Digest, write_digest
+from sluicegate.spec.secret import Digest, write_digest
 from tests.goals.calling import Answered, Caller, percentile, request, steadily
 from tests.goals.test_G8_leaving import Kept, bad
 from tests.keeper.running import ENV, KEY, Gateway, config

@@ -25,7 +25,7 @@ from sluicegate.core.operators import operator_digest
 from sluicegate.core.secret import Secret
 from sluicegate.main import Live, program
 from sluicegate.sim.fleet import FleetThread
-from sluicegate.spec.values import ADMIN_PREFIX, Digest, write_digest
+from sluicegate.spec.secret import ADMIN_PREFIX, Digest, write_digest
 from tests.keeper.running import ENV, KEY, ROOT, Gateway, config, until
 
 SECRET = Secret(ENV["SECRET"])

@@ -22,7 +22,7 @@ from sluicegate.keeper.audit import FILE
 from sluicegate.sim.fleet import FleetThread
 from sluicegate.sim.tls import Certificates, certificates
 from sluicegate.spec.keys import checksum, new_key, whole
-from sluicegate.spec.values import Digest, write_digest
+from sluicegate.spec.secret import Digest, write_digest
 from tests.keeper.running import ENV, Gateway
 from tests.keeper.test_admin import SECRET, SMALL, chat, run, text_of
 from tests.keeper.test_people import everywhere

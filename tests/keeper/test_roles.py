@@ -13,7 +13,7 @@ from sluicegate.core.caller import digest
 from sluicegate.core.operators import MAY, ROLES
 from sluicegate.keeper.audit import FILE, verify
 from sluicegate.sim.fleet import FleetThread
-from sluicegate.spec.values import Digest, write_digest
+from sluicegate.spec.secret import Digest, write_digest
 from tests.keeper.running import ENV, KEY, Gateway, config, until
 from tests.keeper.test_admin import ROUTES, SECRET, SMALL, chat, sealed
 from tests.keeper.test_people import ask

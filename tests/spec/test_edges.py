@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 import sluicegate
 from sluicegate.core.snapshot import Model
 from sluicegate.spec import edges
+from sluicegate.spec.addresses import Endpoint
 from sluicegate.spec.edges import EDGES, LABELS, NOTHING, PROMPT, Edge, Unlabelled, checked
 from sluicegate.spec.kinds import Kind
 from sluicegate.spec.language import Document
@@ -22,7 +23,7 @@ from sluicegate.spec.load import Loaded
 from sluicegate.spec.residency import prove, rows
 from sluicegate.spec.sections import Listing, Named, Section
 from sluicegate.spec.sinks import Hook
-from sluicegate.spec.values import Endpoint, LogTarget
+from sluicegate.spec.values import LogTarget
 from tests.spec.reading import SMALLEST, found, loaded
 
 PACKAGE = Path(sluicegate.__file__).parent

@@ -12,8 +12,8 @@ from sluicegate.spec.language import Document
 from sluicegate.spec.nodes import Scalar
 from sluicegate.spec.problems import Place, Problems
 from sluicegate.spec.references import Sources
+from sluicegate.spec.secret import Hidden
 from sluicegate.spec.sections import Listing, Named, Section
-from sluicegate.spec.values import Hidden
 
 
 def secrets(kind: Kind, at: str = "", seen: frozenset[type] = frozenset()) -> Iterator[tuple[str, Hidden]]:

@@ -5,7 +5,7 @@ import pytest
 from sluicegate.core.caller import Callers, Consumer, digest
 from sluicegate.core.secret import Secret
 from sluicegate.core.snapshot import Snapshot
-from sluicegate.spec.values import Digest, read_digest, write_digest
+from sluicegate.spec.secret import Digest, read_digest, write_digest
 from tests.spec.reading import ENV, SMALLEST, bottom, compiled, consumer, found, swapped
 
 TWO_REGIONS = """\

@@ -7,9 +7,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from sluicegate.spec.kinds import Flag, Word
+from sluicegate.spec.moments import Moment
 from sluicegate.spec.references import Wrong
 from sluicegate.spec.units import Bytes, Capacity, Count, Duration, Share, Whole
-from sluicegate.spec.values import Leave, Moment
+from sluicegate.spec.values import Leave
 
 
 @pytest.mark.parametrize(
