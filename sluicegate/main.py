@@ -280,7 +280,8 @@ class Live:
 
                 mover = Moving(
                     os.path.join(gateway.data, "journal"), partial(Ledger, os.path.join(gateway.data, LEDGER)),
-                    (Unusable,), lambda: keeper.settings.retention, told, on_moved=settled, tariffs=lambda: keeper.tariffs(),
+                    (Unusable,), lambda: keeper.settings.retention, told, on_moved=settled,
+                    tariffs=lambda: keeper.tariffs(),
                 )  # fmt: skip
                 book = Book()
                 published = Published(gateway.data, say)
