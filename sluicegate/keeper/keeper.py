@@ -118,7 +118,7 @@ class Keeper(Questions):
         self._sent = sent
         self.source = self._own_files()
         self.compile = compile_
-        self.watched = Watched(files)
+        self.watched = Watched(files, loaded.began)
         self.beside = beside
         self.sockets = sockets
         self.on_hangup: list[Callable[[], None]] = []
@@ -253,11 +253,9 @@ class Keeper(Questions):
         async with self._loading:
             self._waiting = None
             by, self._askers = ", ".join(self._askers), {}
-            signature = self.watched.look()
+            looked = self.watched.look()
             loaded = await self.aside.do(self.compile)
-            self.watched.known(signature)
-            if loaded.files:
-                self.watched.watch(loaded.files)
+            self.watched.known(looked, loaded.files or list(looked), loaded.began)
             outcome = await self._take(loaded, only_if_new, by)
             if outcome.state == "adopted":
                 self.source = self._own_files()

@@ -35,6 +35,7 @@ class Joined(NamedTuple):
     "None: an error says why."
     files: tuple[str, ...]
     "Every file that was looked at, or would have been: a change in one of them is a change of the configuration."
+    " Patterns, too."
     overrides: tuple[Override, ...] = ()
 
 
@@ -82,7 +83,7 @@ def _one(path: str, problems: Problems, seen: list[str], texts: Texts) -> Mappin
         return None
     whole = True
     for item in wanted.items:
-        for found in _matching(item, path, problems):
+        for found in _matching(item, path, problems, seen):
             part = _read(found, problems, seen, "")
             if part is None:
                 whole = False
@@ -91,8 +92,9 @@ def _one(path: str, problems: Problems, seen: list[str], texts: Texts) -> Mappin
     return root if whole else None
 
 
-def _matching(item: Node, path: str, problems: Problems) -> list[str]:
-    """The files that one entry of `include` means, in order of their names."""
+def _matching(item: Node, path: str, problems: Problems, seen: list[str]) -> list[str]:
+    """The files that one entry of `include` means, in order of their names. A pattern is `seen` itself: what it means
+    may be more tomorrow."""
     at: Path = ("include",)
     if not isinstance(item, Scalar) or item.empty or item.refused:
         problems.add(item.place, at, "is not a file", "write a path such as models/*.yaml, relative to this file")
@@ -102,7 +104,10 @@ def _matching(item: Node, path: str, problems: Problems) -> list[str]:
     if os.path.isabs(item.text) or ".." in item.text.split("/") or "\0" in item.text:
         problems.add(item.place, at, "leads out of this file's directory", "write a relative path, without ..")
         return []
-    found = sorted(glob.glob(os.path.join(glob.escape(base), item.text)))
+    pattern = os.path.join(glob.escape(base), item.text)
+    if glob.has_magic(item.text):
+        seen.append(pattern)
+    found = sorted(glob.glob(pattern))
     found = [f for f in found if os.path.realpath(f) != os.path.realpath(path)]
     for file in found:
         if os.path.commonpath([real, os.path.realpath(file)]) != real:

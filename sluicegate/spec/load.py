@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import gc
 import os
+import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
@@ -46,7 +47,9 @@ class Loaded:
     document: Document | None = None
     "What was declared, for `diff`; consumers of a `directory` file are not in it."
     files: tuple[str, ...] = ()
-    "Every file that was read: a change in one of them may be a change of the configuration."
+    "Every file that was read, and patterns of more: a change in one of them may be a change of the configuration."
+    began: float = 0.0
+    "When they began to be read, wall time; 0: none was."
     overrides: tuple[Override, ...] = ()
     "What later files replaced or removed."
     key_names: Mapping[bytes, str] = field(default_factory=dict)
@@ -118,13 +121,14 @@ def _load_all(
     texts: Texts = _NO_TEXTS,
     held: Held = nobody,
 ) -> Loaded:
+    began = time.time()
     joined = join(paths, problems, texts)
     loaded = Loaded(problems)
     if joined.root is not None:
         base = os.path.dirname(os.path.abspath(paths[0]))
         loaded = _load(joined.root, paths[0], base, problems, sources, operations, start, held)
     files = (*joined.files, *sources.files, *loaded.files)
-    return replace(loaded, files=tuple(dict.fromkeys(files)), overrides=joined.overrides)
+    return replace(loaded, files=tuple(dict.fromkeys(files)), overrides=joined.overrides, began=began)
 
 
 def load_file(path: str, environ: Mapping[str, str], operations: Sequence[str], start: bool) -> Loaded:

@@ -1,6 +1,7 @@
 """Files that are looked at: every change is seen once, and not before it has come to rest."""
 
 import os
+import time
 from pathlib import Path
 
 from sluicegate.keeper.watch import Watched
@@ -24,12 +25,12 @@ def test_what_somebody_read_meanwhile_is_no_change_but_what_came_after_is(tmp_pa
     file.write_text("1")
     watched = Watched([str(file)])
     file.write_text("22")
-    watched.known(watched.look())
+    watched.known(watched.look(), [str(file)])
     assert not watched.changed() and not watched.changed()
     file.write_text("333")
     read = watched.look()
     file.write_text("4444")  # while it was being read
-    watched.known(read)
+    watched.known(read, [str(file)])
     assert not watched.changed()
     assert watched.changed()
 
@@ -64,3 +65,45 @@ def test_who_cannot_wait_sees_a_change_before_it_is_at_rest(tmp_path: Path):
     path.write_text("newer")
     assert watched.stirred() and not watched.changed() and watched.stirred()
     assert watched.changed() and not watched.stirred()
+
+
+def test_a_file_that_comes_or_goes_where_a_pattern_is_included_is_a_change(tmp_path: Path):
+    (tmp_path / "models").mkdir()
+    watched = Watched([str(tmp_path / "models" / "*.yaml")])
+
+    def seen() -> bool:
+        return (watched.changed(), watched.changed())[1]
+
+    assert not seen()
+    (tmp_path / "models" / "chat.yaml").write_text("")
+    assert seen()
+    (tmp_path / "models" / "notes.txt").write_text("")
+    assert not seen()
+    os.rename(tmp_path / "models" / "chat.yaml", tmp_path / "models" / "mini.yaml")
+    assert seen()
+    os.unlink(tmp_path / "models" / "mini.yaml")
+    assert seen()
+    assert not seen()
+
+
+def test_what_is_written_while_it_is_read_for_the_first_time_is_read_again(tmp_path: Path):
+    """A file that is included anew: there was no look at it before it was read."""
+    old, new = tmp_path / "old", tmp_path / "new"
+    for path in (old, new):
+        path.write_text("1")
+    watched = Watched([str(old)])
+    looked, began = watched.look(), time.time() + 1.0
+
+    def seen() -> bool:
+        return (watched.changed(), watched.changed())[1]
+
+    watched.known(looked, [str(old), str(new)], began)
+    assert not seen(), "both are older than what was read"
+    watched.known(looked, [str(old)], began)
+    os.utime(new, (began + 1.0, began + 1.0))
+    watched.known(looked, [str(old), str(new)], began)
+    assert seen() and not seen()
+    watched = Watched([str(new)], began)
+    assert seen(), "nor at the start"
+    watched = Watched([str(old)], began)
+    assert not seen()

@@ -45,7 +45,7 @@ def test_included_sections_are_united_by_name(tmp_path: Path):
     assert result.errors == [] and result.snapshot and result.directory
     assert [m.name for m in result.snapshot.models] == ["chat", "a", "b"]
     assert [c.name for c in result.directory.consumers] == ["my-app", "c"]
-    assert [Path(f).name for f in result.files] == ["base.yaml", "a.yaml", "b.yaml", "people.yaml"]
+    assert [Path(f).name for f in result.files] == ["base.yaml", "*.yaml", "a.yaml", "b.yaml", "people.yaml"]
 
 
 def test_one_name_in_two_files_is_an_error_that_names_both_places(tmp_path: Path):
