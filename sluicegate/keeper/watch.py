@@ -28,7 +28,7 @@ class Watched:
     def __init__(self, files: Sequence[str], began: float = 0.0) -> None:
         self._files: tuple[str, ...] = ()
         self._seen: tuple[Seen, ...] = ()
-        self._last = self._seen
+        self._last: tuple[Seen, ...] = ()
         self.known({}, files, began)
 
     def changed(self) -> bool:
@@ -61,7 +61,7 @@ class Watched:
             for path in self._files
         )
         if others:
-            self._last = self._seen
+            self._last = ()
 
     def _signature(self) -> tuple[Seen, ...]:
         return tuple(_look(path) for path in self._files)
