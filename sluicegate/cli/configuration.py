@@ -15,7 +15,7 @@ from sluicegate.spec.bounds import bounds, together
 from sluicegate.spec.load import Loaded, load_all, load_texts
 from sluicegate.spec.made import Held, nobody
 from sluicegate.spec.problems import counted, dotted, render
-from sluicegate.spec.references import Sources
+from sluicegate.spec.references import Sources, Vault
 
 DEFAULT = "gateway.yaml"
 _SHOWN = {"key": "a key", "none": "no credential", "passthrough": "the client's own token"}
@@ -31,10 +31,7 @@ def config_option(f: Callable[..., Any]) -> Callable[..., Any]:
     return click.option("-c", "--config", metavar="FILE", multiple=True, help=what)(f)
 
 
-Vault = Callable[[str], str] | None
-
-
-def again(config: tuple[str, ...], start: bool, made: Held = nobody, vault: Vault = None) -> Loaded:
+def again(config: tuple[str, ...], start: bool, made: Held = nobody, vault: Vault | None = None) -> Loaded:
     """The configuration as its files are now. `start`: it is about to take effect. `made`: consumers that were made
     through the management API. `vault`: says what `${keyvault:...}` leads to; None: nobody is asked."""
     return load_all(config or (DEFAULT,), Sources(os.environ, vault=vault), tuple(APIS), start, made)
@@ -43,7 +40,7 @@ def again(config: tuple[str, ...], start: bool, made: Held = nobody, vault: Vaul
 class Sent:
     """Compiles what somebody sends to a gateway that was started with these files, in this process's environment."""
 
-    def __init__(self, config: tuple[str, ...], made: Held = nobody, vault: Vault = None) -> None:
+    def __init__(self, config: tuple[str, ...], made: Held = nobody, vault: Vault | None = None) -> None:
         self._made = made
         self._vault = vault
         self.paths = tuple(os.path.abspath(path) for path in config or (DEFAULT,))
@@ -61,7 +58,7 @@ class Sent:
 
 
 def load(
-    config: tuple[str, ...], start: bool, end: str, quiet: bool = False, made: Held = nobody, vault: Vault = None
+    config: tuple[str, ...], start: bool, end: str, quiet: bool = False, made: Held = nobody, vault: Vault | None = None
 ) -> Loaded:
     """The configuration, or exit status 2 after saying everything that is wrong with it. `end` closes the report;
     `quiet`: warnings and notes are not asked for."""

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 from collections.abc import Container
 from typing import Any
 
@@ -25,6 +26,7 @@ from sluicegate.spec.sections import Section
 
 LARGEST = 1024 * 1024 * 1024
 LONGEST_LINE = 64 * 1024
+VAULTED = b"${keyvault:"
 
 _SECTION = Section(ConsumerSpec)
 MATCH = MatchForm()
@@ -67,6 +69,8 @@ class Lines:
         if len(text) > LARGEST:
             self._cx.say(at, "is larger than 1 GiB", "split it between gateways")
             return
+        if VAULTED in text:
+            self._cx.sources.ahead(found.decode() for found in re.findall(rb"\$\{keyvault:[ -z|~]{1,200}\}", text))
         self._lines = text.split(b"\n")
         before = len(self._cx.problems)
         for n, line in enumerate(self._lines, 1):
@@ -235,7 +239,7 @@ class Lines:
             _SECTION.read(cx, node, at)
             for path in cx.sealed:
                 cx.say(path, "is a reference", "in lines they stand in key and keys only: write the value")
-        if len(problems) == before:  # what JSON and YAML read differently
+        if len(problems) == before and not problems.damaged(at):  # what JSON and YAML read differently
             problems.add(place, at, "cannot be read as a consumer", "write key, name and models as text")
 
 

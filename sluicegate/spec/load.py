@@ -158,6 +158,7 @@ def _load(
     kept: Held = nobody,
 ) -> Loaded:
     cx = Context(sources, problems, root.place)
+    sources.ahead(nodes.scalars(root))
     values, lacking = Section(Document).values(cx, root, ())
     document = Document(**{**{key: {} for key in lacking if key}, **values})
     compiler = Compiler(document, cx, base, operations)

@@ -140,6 +140,15 @@ def read(text: bytes, file: str, problems: Problems, line: int = 1) -> Mapping |
     return None
 
 
+def scalars(node: Node) -> Iterator[str]:
+    """The text of every scalar at or below a node."""
+    if isinstance(node, Scalar):
+        yield node.text
+    else:
+        for below in node.items.values() if isinstance(node, Mapping) else node.items:
+            yield from scalars(below)
+
+
 def _advice(e: yaml.MarkedYAMLError) -> str:
     said = f"{e.problem} {e.context}"
     if "tab character" in said:

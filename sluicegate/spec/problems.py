@@ -54,7 +54,11 @@ class Problems:
         problem = Problem(place, printable(dotted(path)), printable(what), printable(hint, "\n"), severity)
         self._found[problem] = None
         if severity == "error":
-            self._damaged.update(path[:n] for n in range(len(path) + 1))
+            self.damage(path)
+
+    def damage(self, path: Path) -> None:
+        """What is wrong there was said elsewhere."""
+        self._damaged.update(path[:n] for n in range(len(path) + 1))
 
     def damaged(self, path: Path) -> bool:
         """Whether an error stands at or below `path`: what is missing there may only be unreadable."""
@@ -76,7 +80,7 @@ class Problems:
     @property
     def fatal(self) -> bool:
         """Whether there is an error."""
-        return any(p.severity == "error" for p in self._found)
+        return bool(self._damaged)
 
 
 def dotted(path: Path) -> str:

@@ -10,9 +10,9 @@ from __future__ import annotations
 import os
 import re
 import stat
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from hashlib import blake2b
-from typing import NamedTuple
+from typing import NamedTuple, Protocol
 
 LARGEST_FILE = 64 * 1024
 
@@ -21,6 +21,10 @@ ASK = "sluicegate check --resolve asks it now"
 """Said of a secret that stands in for another one."""
 
 _VAULT = re.compile(r"[A-Za-z][A-Za-z0-9-]{1,22}[A-Za-z0-9]/[A-Za-z0-9-]{1,127}(?:/[0-9a-f]{32})?")
+
+_SOLE_VAULT = re.compile(r"\$\{keyvault:([^{}]*)\}")
+NAMED = 8
+"""Secrets that are named of those that cannot be read."""
 
 _PIECE = re.compile(r"\$\$\{|\$\{(?P<inside>[^{}]*)\}|\$\{")
 _SOLE = re.compile(r"\$\{[^{}]*\}")
@@ -36,6 +40,20 @@ class Wrong(Exception):
         self.what = what
         self.hint = hint
         self.quoted = quoted
+
+
+class Told(Wrong):
+    """The error that was raised for another scalar says this one, too."""
+
+
+class Vault(Protocol):
+    """Key vaults (upstream/credentials/keyvault.py)."""
+
+    def __call__(self, reference: str) -> str:
+        """What `vault/secret` leads to. Raises LookupError, whose text says why not."""
+
+    def many(self, references: Sequence[str]) -> Mapping[str, str | LookupError]:
+        """What each leads to, or why not; asked for side by side."""
 
 
 class Resolved(NamedTuple):
@@ -72,13 +90,27 @@ class Sources:
 
     def __init__(
         self, environ: Mapping[str, str], read: Callable[[str], str] = read_file,
-        vault: Callable[[str], str] | None = None,
+        vault: Vault | None = None,
     ) -> None:  # fmt: skip
         self._vault = vault
+        self._ahead: Mapping[str, str | LookupError] = {}
+        "What vaults said, asked all at once."
+        self._said: dict[str, str] = {}
+        "Why secrets cannot be read, and the first of which it was said."
         self._environ = environ
         self._read = read
         self.files: list[str] = []
         "Files that references led to: a change in one of them is a change of the configuration."
+
+    def ahead(self, texts: Iterable[str]) -> None:
+        """Ask key vaults for whatever these texts will want, all at once: a hundred secrets one after the other are
+        half a minute, and a vault that is slow is one for each."""
+        if self._vault is None:
+            return
+        wanted = {found[1]: None for text in texts if (found := _SOLE_VAULT.fullmatch(text))}
+        wanted = {name: None for name in wanted if _VAULT.fullmatch(name) and name not in self._ahead}
+        if len(wanted) > 1:
+            self._ahead = {**self._ahead, **self._vault.many(list(wanted))}
 
     def resolve(self, text: str, secret: bool = False) -> Resolved:
         """The text with its references resolved. `secret`: exactly one reference, without default. Raises Wrong."""
@@ -133,10 +165,19 @@ class Sources:
         if self._vault is None:
             return f"not-looked-up:{blake2b(rest.encode(), digest_size=24).hexdigest()}"
         try:
-            return self._vault(rest).removesuffix("\n").removesuffix("\r")
+            found = self._ahead.get(rest)
+            if found is None:
+                found = self._vault(rest)
+            elif isinstance(found, LookupError):
+                raise found
+            return found.removesuffix("\n").removesuffix("\r")
         except LookupError as e:
+            why = str(e)
+            alike = [n for n, said in self._ahead.items() if isinstance(said, LookupError) and str(said) == why]
+            if len(alike) > 1 and self._said.setdefault(why, rest) != rest:
+                raise Told("was said already") from None
             hint = "may this identity read secrets there (role Key Vault Secrets User), and is its network open to us?"
-            raise Wrong(f"cannot be read: {e}", hint) from None
+            raise Wrong(f"cannot be read: {why}{_others([n for n in alike if n != rest])}", hint) from None
 
     def _variable(self, rest: str, secret: bool) -> str:
         parts = _ENV.fullmatch(rest)
@@ -153,6 +194,14 @@ class Sources:
         state = "empty" if name in self._environ else "not set"
         otherwise = "" if secret else f", or write ${{env:{name}|default}}"
         raise Wrong(f"cannot be resolved: the environment variable {name} is {state}", f"set {name}{otherwise}")
+
+
+def _others(names: Sequence[str]) -> str:
+    """That what was said is true of these, too."""
+    if not names:
+        return ""
+    shown = ", ".join(names[:NAMED])
+    return f"; so for {len(names)} more: {shown}{' ...' if len(names) > NAMED else ''}"
 
 
 _INSTEAD = "write ${env:NAME} or ${file:/run/secrets/name}, and put the secret there"

@@ -12,7 +12,7 @@ from sluicegate.spec.kinds import MISSING, Context, Word, quoted
 from sluicegate.spec.moments import Moment
 from sluicegate.spec.nodes import WORDS, Mapping, Node, Scalar
 from sluicegate.spec.problems import Path
-from sluicegate.spec.references import ASK, PENDING, Wrong
+from sluicegate.spec.references import ASK, PENDING, Told, Wrong
 
 PREFIX = "sgk1:"
 
@@ -127,6 +127,9 @@ class Hidden(Word):
             if cx.sources.pending(node.text):
                 cx.say(path, PENDING, ASK, "note")
             self.check(secret.reveal())
+        except Told:
+            cx.problems.damage(path)
+            return MISSING
         except Wrong as e:
             cx.say(path, e.what, e.hint)
             return MISSING

@@ -1,12 +1,14 @@
 """References: where they lead, and that what they lead to is never shown."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from sluicegate.apis import APIS
+from sluicegate.spec.load import Loaded, load
 from sluicegate.spec.references import LARGEST_FILE, Sources, Wrong, read_file
 
 
@@ -145,3 +147,67 @@ def test_where_vaults_are_not_asked_each_secret_has_a_stand_in_of_its_own():
     one, two = (sources.resolve(f"${{keyvault:kv1/{name}}}", secret=True).text for name in ("a", "b"))
     assert one != two and len(one) >= 32 and one == asking("${keyvault:kv1/a}", None)
     assert sources.pending("${keyvault:kv1/a}") and not Sources({}, vault=str).pending("${keyvault:kv1/a}")
+
+
+class Many:
+    """Vaults that hold some secrets, and count how often they are asked."""
+
+    def __init__(self, held: dict[str, str]) -> None:
+        self.held = held
+        self.asked: list[list[str]] = []
+
+    def __call__(self, reference: str) -> str:
+        answer = self.many([reference])[reference]
+        if isinstance(answer, LookupError):
+            raise answer
+        return answer
+
+    def many(self, references: Sequence[str]) -> dict[str, str | LookupError]:
+        self.asked.append(list(references))
+        gone = LookupError("key vault kv1 answered 503")
+        return {name: self.held.get(name, gone) for name in references}
+
+
+def of_vaults(vault: Many, folder: Path, names: Sequence[str]) -> Loaded:
+    consumers = "".join(
+        f"  app-{n}:\n    key: ${{keyvault:{name}}}\n    models: [chat]\n" for n, name in enumerate(names)
+    )
+    (folder / "people.jsonl").write_text(
+        '{"name": "of-a-line", "key": "${keyvault:kv1/line}", "models": ["chat"]}\n'
+        '{"name": "of-another", "key": "${keyvault:kv1/other-line}", "models": ["chat"]}\n'
+    )
+    text = (
+        "version: 1\ndirectory: people.jsonl\ninstances:\n  weu:\n    endpoint: https://a.openai.azure.com\n"
+        "    auth:\n      key: ${keyvault:kv1/upstream}\n"
+        "    deployments:\n      gpt-4o: {model: gpt-4o, version: 2024-11-20}\n"
+        f"models:\n  chat:\n    use: gpt-4o@2024-11-20\nconsumers:\n{consumers}"
+    )
+    return load(text.encode(), "g.yaml", str(folder), Sources({}, vault=vault), tuple(APIS))
+
+
+def test_secrets_of_vaults_are_asked_for_all_at_once(tmp_path: Path):
+    names = [f"kv1/app-{n}" for n in range(30)]
+    vault = Many({name: f"the-secret-of-{name}" for name in (*names, "kv1/upstream", "kv1/line", "kv1/other-line")})
+    assert of_vaults(vault, tmp_path, names).hash
+    assert [sorted(some) for some in vault.asked] == [sorted(["kv1/upstream", *names]), ["kv1/line", "kv1/other-line"]]
+
+
+def test_what_keeps_many_secrets_from_being_read_is_said_once_with_their_names(tmp_path: Path):
+    names = [f"kv1/app-{n}" for n in range(30)]
+    vault = Many({"kv1/app-3": "the-secret-of-three"})
+    loaded = of_vaults(vault, tmp_path, names)
+    assert not loaded.hash and loaded.snapshot is None
+    [said] = loaded.errors
+    assert (said.place.line, said.path) == (7, "instances.weu.auth.key")
+    assert said.what.startswith(
+        "cannot be read: key vault kv1 answered 503; so for 29 more: kv1/app-0, kv1/app-1, kv1/app-2, kv1/app-4, "
+    )
+    assert said.what.endswith(" ...") and "Key Vault Secrets User" in said.hint
+
+
+def test_two_reasons_are_two_errors(tmp_path: Path):
+    vault = Many({"kv1/upstream": "the-upstream-key", "kv1/line": "the-key-of-a-line"})
+    loaded = of_vaults(vault, tmp_path, ["kv1/a", "KV?", "kv1/b"])
+    assert [(e.path, e.what.partition(";")[2]) for e in loaded.errors] == [
+        ("consumers.app-0.key", " so for 1 more: kv1/b"), ("consumers.app-1.key", ""),
+    ]  # fmt: skip

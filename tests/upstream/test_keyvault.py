@@ -2,14 +2,21 @@
 
 from __future__ import annotations
 
+import asyncio
+import json
+from collections import Counter
 from collections.abc import Iterator
 
 import pytest
 
+from sluicegate.core.secret import Secret
 from sluicegate.core.settings import Identity
 from sluicegate.sim.azure.tokens import Cloud, garbage, says
-from sluicegate.upstream.credentials.keyvault import DOWN_S, FRESH_S, READ_AGAIN_S, Vault, who
+from sluicegate.upstream.credentials import keyvault
+from sluicegate.upstream.credentials.keyvault import AT_ONCE, DOWN_S, FRESH_S, READ_AGAIN_S, Vault, who
 from sluicegate.upstream.credentials.sources import Sources
+from sluicegate.upstream.credentials.token import Fetched
+from sluicegate.upstream.fetch import Answer
 from tests.upstream.test_credentials import CLIENT, TENANT, never
 
 
@@ -135,3 +142,50 @@ def test_who_asks_is_what_the_environment_says(environ: dict[str, str], wanted: 
 )  # fmt: skip
 def test_vaults_are_in_the_cloud_whose_authority_the_environment_names(authority: str, domain: str):
     assert Vault({"AZURE_AUTHORITY_HOST": authority}, never).domain == domain
+
+
+def test_many_are_asked_for_side_by_side_after_the_first_of_their_vault(monkeypatch: pytest.MonkeyPatch):
+    """A hundred secrets of two vaults: eight at a time, in a thirteenth of the round trips; one token for all."""
+    running: Counter[str] = Counter()
+    most: list[int] = []
+    tokens = []
+
+    async def token(identity: Identity) -> Fetched:
+        tokens.append(identity)
+        await asyncio.sleep(0)
+        return Fetched(Secret("shown"), 3600.0)
+
+    async def slow(method: str, url: str, *_: object, **__: object) -> Answer:
+        vault = url.split("/")[2]
+        running[vault] += 1
+        most.append(running.total())
+        for _ in range(20):
+            await asyncio.sleep(0)
+        running[vault] -= 1
+        return Answer(200, {}, json.dumps({"value": "of " + url.split("/")[4]}).encode())
+
+    monkeypatch.setattr(keyvault, "fetch", slow)
+    vault = Vault({}, token)
+    wanted = [f"contoso-{v}/secret-{n}" for v in ("a", "b") for n in range(50)]
+    assert vault.many(wanted) == {name: "of " + name.split("/")[1] for name in wanted}
+    assert max(most) == AT_ONCE and most[:2] == [1, 2], "the first of each, then eight"
+    assert len(most) == 100 and len(tokens) == 1
+    assert vault.many(wanted) == {name: "of " + name.split("/")[1] for name in wanted}
+    assert len(most) == 100, "just read"
+
+
+def test_one_that_is_not_there_says_nothing_of_the_others(vault: Vault, cloud: Cloud):
+    found = vault.many(["contoso-kv/misspelt", "contoso-kv/other", "contoso-kv/key-of-weu", "no-vault"])
+    assert [str(found[name]) for name in found if name != "no-vault"] == [
+        "key vault contoso-kv answered 404 SecretNotFound", "another-value", "the-first-value"
+    ]  # fmt: skip
+    assert isinstance(found["contoso-kv/misspelt"], LookupError) and isinstance(found["no-vault"], LookupError)
+
+
+def test_of_a_vault_that_is_gone_the_others_are_not_asked(vault: Vault, cloud: Cloud):
+    assert vault("contoso-kv/other") == "another-value", "with a token that is kept"
+    cloud.issuer.asked.clear()
+    cloud.issuer.answers.extend([says(503)] * 100)
+    found = vault.many([f"contoso-kv/secret-{n}" for n in range(100)])
+    assert {str(why) for why in found.values()} == {"key vault contoso-kv answered 503"}
+    assert sum(cloud.issuer.asked.values()) == 1
