@@ -34,6 +34,7 @@ from sluicegate.spec.reach import ModelSpec, TimeoutsSpec
 from sluicegate.spec.references import Wrong
 from sluicegate.spec.regions import answers_from
 from sluicegate.spec.residency import hold, inside
+from sluicegate.spec.resources import one_place
 from sluicegate.spec.skus import LEVELS, PROVISIONED, SKUS
 
 DATED = ("azure_openai", "foundry")
@@ -68,6 +69,7 @@ class Compiler:
         """The compiled configuration, its hash still empty. Worth something only if no error was reported."""
         gateway = self.gateway(self.document.gateway)
         instances = [self.instance(n, *item) for n, item in enumerate(self.document.instances.items(), 1)]
+        one_place(self.document, self.cx)
         self.check_boundaries()
         models = [self.model(n, *item) for n, item in enumerate(self.document.models.items(), 1)]
         self.check_fallbacks(models)
