@@ -14,7 +14,7 @@ from typing import Final
 
 from sluicegate.core.residency import plain
 from sluicegate.spec.capacity import InstanceSpec
-from sluicegate.spec.kinds import Context, quoted
+from sluicegate.spec.kinds import Context
 from sluicegate.spec.language import Document
 
 _AZURE: Final = re.compile(r"([^.]+)\.(?:openai|cognitiveservices|services\.ai)\.(azure\.(?:com|us|cn))")
