@@ -32,8 +32,8 @@ class Member:
     """A deployment bound to its instance and its door, as one pool sees it."""
 
     __slots__ = (
-        "ceiling", "declared", "deployment", "door", "instance", "label", "max_input", "place", "seen", "share",
-        "tier", "weight",
+        "ceiling", "declared", "deployment", "door", "instance", "label", "level", "max_input", "place", "seen",
+        "share", "tier", "weight",
     )  # fmt: skip
 
     def __init__(
@@ -50,6 +50,8 @@ class Member:
         "The region that an answer named last, and that contradicts nothing."
         self.place = 0
         "In the order of its pool."
+        self.level = 0
+        "Of its tier, in the order of its pool."
         self.weight = max(deployment.weight, 1)
         self.share = 1.0 / ((deployment.capacity or UNDECLARED) * self.weight)
         "Load is compared after multiplying with it."
@@ -106,8 +108,11 @@ class Pool:
         self._choose: Balance = BALANCE[balance]
         for place, member in enumerate(self.members, 1):
             member.place = place
-        self.last = 0
-        "Place of who was taken last."
+        self.last = [0] * len(self.tiers)
+        "Of each tier, the place of who was taken last."
+        for level, tier in enumerate(self.tiers):
+            for member in tier:
+                member.level = level
 
     def pick(
         self, tried: Sequence[Door], now: float, chance: float, estimate: int, trail: list[str],
@@ -130,7 +135,7 @@ class Pool:
                         break
             if free:
                 taken = free[0] if len(free) == 1 else self._choose(self, free, now, chance)
-                self.last = taken.place
+                self.last[taken.level] = taken.place
                 if why is not None:
                     self._told(taken, free, tier, why, now)
                 return taken
@@ -235,8 +240,9 @@ def weighted(pool: Pool, free: Sequence[Member], now: float, chance: float) -> M
 
 def round_robin(pool: Pool, free: Sequence[Member], now: float, chance: float) -> Member:
     """Each in turn."""
+    last = pool.last[free[0].level]
     for member in free:
-        if member.place > pool.last:
+        if member.place > last:
             return member
     return free[0]
 

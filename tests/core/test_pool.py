@@ -47,6 +47,20 @@ def test_B1_round_robin_is_each_in_turn():
     assert order == ["i0/d", "i1/d", "i2/d"] * 2
 
 
+def test_B1_a_lower_tier_has_its_own_turn():
+    """What spills over, one request at a time, goes to each of them in turn, and not to the first of them always."""
+    for balance in ("round_robin", "least_busy"):
+        pool = Pool([[member(0, 0)], [member(1), member(2), member(3)]], balance)
+        order = []
+        for _n in range(6):
+            first = pool.pick((), 0.0, 0.0, 10, [])
+            assert first is pool.members[0]
+            spilled = pool.pick([first.door], 0.0, 0.0, 10, [])
+            assert spilled is not None
+            order.append(spilled.label)
+        assert order == ["i1/d", "i2/d", "i3/d"] * 2, balance
+
+
 def test_B1_least_busy_is_fewest_in_flight():
     pool = Pool([[member(0), member(1), member(2)]], "least_busy")
     for m, busy in zip(pool.members, (3, 1, 2), strict=True):
