@@ -16,6 +16,7 @@ from sluicegate.apis.base import Malformed
 from sluicegate.core.events import BYTES, JSON, TEXT, AnswerFacts, Ended, Failed, How, Responded, Sent, Usage
 from sluicegate.core.exchange import estimated
 from sluicegate.core.ports import Alike, Headers, Meter, Terminal
+from sluicegate.providers.refusals import code_of
 from sluicegate.wire.headers import AnswerHead, pairs
 from sluicegate.wire.headers import answer as read_head
 from sluicegate.wire.nesting import Nesting
@@ -64,8 +65,21 @@ _SUBTITLES: Final = frozenset((b"application/x-subrip", b"application/octet-stre
 LACKED: Final = ("upstream.deployment", "upstream.status_5xx", "upstream.status")
 """Causes under which a server may only say that it has no such operation."""
 
-ERRORS: Final = {"overloaded_error": "upstream.throttled.capacity", "rate_limit_error": "upstream.throttled.rate"}
-"""Codes of a first event that is an error, as causes: the instance is well, and has nothing to spare."""
+ERRORS: Final = {
+    "429": "upstream.throttled.rate",
+    "RateLimitReached": "upstream.throttled.rate",
+    "TooManyRequests": "upstream.throttled.rate",
+    "insufficient_quota": "upstream.throttled.rate",
+    "rate_limit_error": "upstream.throttled.rate",
+    "rate_limit_exceeded": "upstream.throttled.rate",
+    "too_many_requests": "upstream.throttled.rate",
+    "NoCapacity": "upstream.throttled.capacity",
+    "overloaded_error": "upstream.throttled.capacity",
+    "server_is_overloaded": "upstream.throttled.capacity",
+    "slow_down": "upstream.throttled.capacity",
+}
+"""Codes of an error behind a status 200, in the first event or as the whole body, as causes: the instance is well, and
+has nothing to spare."""
 
 CUT_MESSAGES: Final = {
     "stream.interrupted": "The model's answer broke off. What was received so far is incomplete.",
@@ -244,7 +258,10 @@ class Answer:
             try:
                 self.usage = drive.api.answer(self.whole())
             except Malformed as m:
-                drive.event(self.ticket, Failed(now, m.cause, "all", self.passed()))
+                cause = m.cause
+                if cause == "answer.error":
+                    cause = ERRORS.get(code_of(self.whole()), cause)
+                drive.event(self.ticket, Failed(now, cause, "all", self.passed()))
                 return
             drive.event(self.ticket, Responded(now, 200, self.fine(), True))
         elif mode == STREAM:

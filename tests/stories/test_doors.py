@@ -168,6 +168,31 @@ def test_decision3_a_request_too_large_at_present_does_not_shut_out_the_small():
     assert later.status == 200
 
 
+@pytest.mark.parametrize("stream", [True, False])
+@pytest.mark.parametrize(
+    ("code", "cause"),
+    [("429", "upstream.throttled.rate"), ("rate_limit_exceeded", "upstream.throttled.rate"),
+     ("RateLimitReached", "upstream.throttled.rate"), ("too_many_requests", "upstream.throttled.rate"),
+     ("NoCapacity", "upstream.throttled.capacity"), ("server_error", "")],
+)  # fmt: skip
+def test_a_429_behind_a_status_200_is_want_of_capacity_all_the_same(code: str, cause: str, stream: bool):
+    """Some servers begin to answer before they know that they cannot: an error event, or an error in the body. It
+    shuts the member for a while and opens no breaker; the request goes on, however many say so."""
+    stage = Stage({**THREE, "d": QUICK}, attempts=1 if cause else 3)
+    for name in ("a", "b", "c"):
+        stage.upstream.fault("error_event", instance=name, code=code)
+    client = stage.ask(stream=stream)
+    over(stage)
+    record = stage.journal.recent[-1]
+    wanted = cause or ("answer.error_event" if stream else "answer.error")
+    assert [a.cause for a in record.attempts] == [wanted] * 3 + ([""] if cause else [])
+    assert client.status == (200 if cause else 503)
+    doors = [m.door for m in stage.world.members.values()][:3]
+    assert [d.breaker.faults for d in doors] == [0 if cause else 1] * 3
+    told = [a.ended_at for a in record.attempts[:3]]
+    assert [d.throttle.shut_until for d in doors] == [at + 1.0 if cause else 0.0 for at in told]
+
+
 def test_a_429_of_a_member_is_no_fault_of_it():
     stage = Stage(THREE, breaker=BreakerSpec(faults=2))
     stage.upstream.fault("throttle", instance="a", wait_s=0.2)
