@@ -65,9 +65,11 @@ class World:
         deployments = {d.number: d for d in snapshot.deployments}
         removed = [(n, door) for n, door in self.doors.items() if n not in deployments]
         doors = dict(removed[-REMOVED:])
-        self._quotas = {
+        quotas = {
             d.quota_group: self._quotas.get(d.quota_group) or Throttle() for d in snapshot.deployments if d.quota_group
         }
+        shut = [(group, t) for group, t in self._quotas.items() if group not in quotas and not t.calm]
+        self._quotas = quotas | dict(shut[-REMOVED:])
         members: dict[int, Member] = {}
         for number, d in deployments.items():
             instance = instances[d.instance]

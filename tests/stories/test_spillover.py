@@ -310,6 +310,22 @@ def test_B5_every_answer_of_a_mixed_pool_says_so_beside_what_the_client_has_left
                 assert limit == "100" if own else limit != "100"
 
 
+# ---------------------------------------------------------------------- who is faster
+
+
+def test_B19_who_embeds_faster_is_asked_first():
+    """An embedding writes no token, and takes its time, too; what is refused at once is no fast answer."""
+    fleet: dict[str, Any] = {
+        name: {"deployments": {"e": {"model": "text-embedding-3-large", "latency": {"first_token_s": s}}}}
+        for name, s in (("slow", 0.2), ("fast", 0.02))
+    }
+    stage = Stage(fleet, operations=("embeddings",), balance="latency")
+    stage.upstream.fault("status", shape="filtered", instance="slow", times=20)
+    for _ in range(200):
+        assert asked(stage, b'{"model":"chat","input":"hello"}', api="embeddings").status in (200, 400)
+    assert len(stage.ledger.of("fast")) > 150
+
+
 # ---------------------------------------------------------------------- configurations that follow each other
 
 
@@ -324,6 +340,21 @@ def test_a_door_outlives_the_configuration_that_named_it():
     stage.world.adopt(stage.snapshot, stage.world.callers)
     asked(stage)
     assert went(stage) == ["std"] and not stage.ledger.early()
+
+
+def test_a_quota_outlives_the_configuration_that_named_it():
+    """Both that share it are taken out and come back: what it was told holds for them until that time."""
+    snapshot = changed(TWO, {0: {"quota_group": "g"}, 1: {"quota_group": "g"}})
+    stage = Stage(TWO, snapshot=snapshot)
+    stage.upstream.fault("throttle", instance="old", wait_s=30, times=1)
+    assert asked(stage).status == 429
+    none = replace(snapshot, models=(replace(snapshot.models[0], deployments=()),), deployments=())
+    stage.adopt(none)
+    assert asked(stage).status == 503
+    stage.adopt(snapshot)
+    assert asked(stage).status == 429 and len(stage.ledger) == 1
+    stage.clock.run_for(31.0)
+    assert asked(stage).status == 200
 
 
 def test_another_endpoint_is_another_door_and_another_credential_is_looked_at_at_once():
