@@ -235,8 +235,9 @@ def exchange(world: World) -> Exchange:
                 return
         if policy.limits:
             claim = policy.claim(facts)
-            lacking = reserve(policy.limits, claim, now)
-            if lacking is not None and world.policies.lent:  # this worker's share is used up, others may have room
+            lent = world.policies.lent
+            lacking = reserve(policy.limits, claim, now, lent)
+            if lacking is not None and lent:  # this worker's share is used up, others may have room
                 for _ in range(ASKS):
                     wants = lender.short(policy.limits, claim, now)
                     if not wants:
@@ -247,9 +248,11 @@ def exchange(world: World) -> Exchange:
                         _refuse(world, record, e.at, "client.gone", "")
                         return
                     now = world.policies.clock(e.at)
-                    lacking = reserve(policy.limits, claim, now)
+                    lacking = reserve(policy.limits, claim, now, True)
                     if lacking is None:
                         break
+            if lacking is not None and lacking.shadow:  # nobody had more for it: it lets everything through
+                lacking = reserve(policy.limits, claim, now)
             if lacking is not None:
                 yield _limited(world, record, now, lacking, claim, policy.headroom(now))
                 return
@@ -646,7 +649,7 @@ def _learn(door: Door, ticket: int, sent_at: float, e: Ended, route: Route, dead
     used = output + usage.total_input if usage is not None else 0
     how = e.how if e.at < deadline else "total"
     door.ended(ticket, sent_at, e.at, how, used, route.breaker)
-    if route.timed and how == "done" and output:
+    if route.timed and how == "done" and used:  # an embedding writes nothing, and takes its time, too
         first = e.first_token_at
         door.timed(e.at - sent_at, None if first is None else first - sent_at, output)
 

@@ -382,13 +382,38 @@ def test_a_window_that_changes_lets_no_more_pass_than_old_and_new_limit(moves, w
     machine.within(machine.most * 2)
 
 
+def test_a_limit_that_only_watches_counts_over_all_workers_as_if_it_held():
+    """It gets its shares as the others do: what it would have refused is what one that is enforced refuses."""
+    refused = {}
+    for mode in ("shadow", "enforce"):
+        machine = Machine(replace(TOKENS, mode=mode))
+        entry = ConsumerEntry(1, "app", "default", ("chat",), (digest(KEY, SECRET),), (machine.tokens,))
+        for worker in machine.workers:
+            worker.world.adopt(worker.world.snapshot, Directory((SECRET,), (entry,)))
+            worker.bound.adopted()
+        for n in range(14):
+            worker = machine.workers[n % 2]
+            worker.request(False, 100)
+            worker.send_body(worker.drives[-1], False)
+            machine.pass_time(0.02)
+        limits = [limit for worker in machine.workers for limit in worker.world.policies.limits()]
+        assert sum(limit.used(machine.clock) for limit in limits) == 1000
+        assert sum(limit.amount for limit in limits) <= 1000
+        refused[mode] = sum(limit.would_refuse + limit.refused for limit in limits)
+        assert sum(len(worker.admitted) for worker in machine.workers) == (14 if mode == "shadow" else 10)
+        for worker in machine.workers:
+            for drive in worker.drives:
+                drive.cut(machine.clock)
+    assert refused == {"shadow": 4, "enforce": 4}
+
+
 EXCHANGES = {
     "forgets to settle": (
         "        if claim is not None:\n            _settle(",
         "        if False:\n            _settle(",
     ),
     "lets in whoever asked the keeper": (
-        "                    now = world.policies.clock(e.at)\n                    lacking = reserve(policy.limits, claim, now)",
+        "                    now = world.policies.clock(e.at)\n                    lacking = reserve(policy.limits, claim, now, True)",
         "                    now = world.policies.clock(e.at)\n                    lacking = None",
     ),
     "takes one answer of the keeper for the client's leaving": (

@@ -237,13 +237,15 @@ class Limit:
         return free
 
 
-def reserve(limits: Sequence[Limit], claim: Claim, now: float) -> Limit | None:
+def reserve(limits: Sequence[Limit], claim: Claim, now: float, asks: bool = False) -> Limit | None:
     """All or nothing: None when every limit gave its part, else the one that lacks longest, and nothing was taken.
 
-    A limit that only shadows is passed over when it cannot give, and counts what it would have refused.
+    A limit that only shadows is passed over when it cannot give, and counts what it would have refused. `asks`: the
+    keeper may be asked for more, so one that has not its share yet is named first, or it would count nothing.
     """
     worst: Limit | None = None
     passed: list[Limit] | None = None
+    share: Limit | None = None
     for limit in limits:
         lacks = limit.lacks(claim, now)
         if lacks is not None:
@@ -251,11 +253,15 @@ def reserve(limits: Sequence[Limit], claim: Claim, now: float) -> Limit | None:
                 if passed is None:
                     passed = []
                 passed.append(limit)
+                if asks and now >= limit.vain_until and limit.short(claim, now) > 0:
+                    share = limit
             elif worst is None or lacks > claim.wait:
                 worst = limit
                 claim.wait = lacks
     if worst is not None:
         return worst
+    if share is not None:
+        return share
     if passed is not None:
         for limit in passed:
             limit.would_refuse += 1
