@@ -9,12 +9,13 @@ from __future__ import annotations
 
 import json
 import sys
-from typing import Any
+from difflib import get_close_matches
+from typing import Any, cast
 
 import click
 
 from sluicegate.apis import APIS, Paths, rows
-from sluicegate.apis.base import BadRequest
+from sluicegate.apis.base import Api, BadRequest, FormApi
 from sluicegate.cli.configuration import load
 from sluicegate.cli.explained import matches, refused_early, text
 from sluicegate.cli.running import At, ask, running
@@ -56,7 +57,13 @@ class Refused(Exception):
 @click.option("--max-tokens", "most", type=click.IntRange(0), help="Of the answer. Default: the request says none.")
 @click.option("--stream", is_flag=True, help="The answer is to be streamed.")
 @click.option("--body", metavar="FILE", help="A request's body, instead of the three before; - reads it from stdin.")
-@click.option("--path", metavar="PATH", help="Request path. Default: chat completions of the model.")
+@click.option(
+    "--operation",
+    metavar="NAME",
+    help="What is asked for: embeddings, or 'POST /a/path' as under a model's "
+    "operations. Default: chat completions, or else what the model offers first.",
+)
+@click.option("--path", metavar="PATH", help="Request path, instead of --operation.")
 @click.option("--chance", type=click.FloatRange(0, 1), default=CHANCE, help="The draw, where a balance draws lots.")
 @click.option("--worker", type=int, metavar="PID", help="By this worker alone. Default: all; said where they differ.")
 @click.option("--json", "as_json", is_flag=True, help="As JSON, each worker apart.")
@@ -74,6 +81,7 @@ def command(
     most: int | None,
     stream: bool,
     body: str | None,
+    operation: str | None,
     path: str | None,
     chance: float,
     worker: int | None,
@@ -103,16 +111,21 @@ def command(
         raise click.UsageError("--body is the whole request: leave out --tokens, --max-tokens and --stream")
     if old and worker is not None:
         raise click.UsageError("--from asks no gateway, so there is no --worker to choose")
-    silent: list[int] = []
-    try:
-        question = _question(consumer, model, tokens, most, stream, body, path, chance)
-    except Refused as e:
-        found = [refused_early(e.reason, e.message)]
-    else:
-        if old:
-            found = [_alone(old, question)]
-        else:
-            found, silent = _asked(at, question, worker)
+    if operation is not None and path is not None:
+        raise click.UsageError("--path says which operation is meant: leave out --operation")
+    raw = None if body is None else _read(body)
+
+    def answered(operation: str | None) -> tuple[list[dict[str, Any]], list[int]]:
+        try:
+            question = _question(consumer, model, tokens, most, stream, raw, operation, path, chance)
+        except Refused as e:
+            return [refused_early(e.reason, e.message)], []
+        return ([_alone(old, question)], []) if old else _asked(at, question, worker)
+
+    found, silent = answered(operation)
+    offers = found[0].get("offers")
+    if operation is None and path is None and offers and found[0]["outcome"]["reason"] == "grant.operation":
+        found, silent = answered(offers[0])
     if as_json:
         click.echo(json.dumps({"workers": found, "silent": silent, **({"match": matched} if matched else {})}))
     else:
@@ -161,18 +174,11 @@ def _json(text: str, option: str) -> Any:
 
 
 def _question(
-    consumer: str, model: str | None, tokens: int | None, most: int | None, stream: bool, body: str | None,
-    path: str | None, chance: float,
+    consumer: str, model: str | None, tokens: int | None, most: int | None, stream: bool, body: bytes | None,
+    operation: str | None, path: str | None, chance: float,
 ) -> Question:  # fmt: skip
     """What is asked. Raises Refused where the path or the body itself is not accepted."""
-    if path is None:
-        row = APIS[OPERATION]
-        path = f"/openai/deployments/{model}{row.deployment_path}" if model else f"/openai/v1{row.model_path}"
-    target, _, query = path.partition("?")
-    match = Paths(rows(called(target))).match("POST", target.encode(), query.encode())
-    if isinstance(match, str):
-        raise Refused(match, f"{path} is no operation of this gateway.")
-    named = match.path_model
+    api, named = _row(operation or OPERATION, model) if path is None else _match(path)
     if named is not None and model is not None and named != model:
         raise click.UsageError(f'--path names the model "{named}", --model "{model}": write one of them')
     if named is None and model is None and body is None:
@@ -182,8 +188,7 @@ def _question(
     elif named is None and model is not None:
         raise click.UsageError("with this --path the body names the model: leave out --model")
     else:
-        raw = _read(body)
-    api = match.api
+        raw = body
     try:
         fields = api.fields(raw)
         facts = api.facts(fields, len(raw))
@@ -191,9 +196,32 @@ def _question(
         raise Refused(e.reason, e.message) from None
     size = len(raw)
     if body is None:
+        exact = facts.media == facts.estimate
         facts.estimate = TOKENS if tokens is None else tokens
+        facts.media = facts.estimate if exact else min(facts.media, facts.estimate)
         size = max(size, 4 * facts.estimate)
-    return Question(consumer, api.name, named, facts, size, deciding(fields), min(chance, 0.999999))
+    if api.takes == "form" and facts.special is not None:
+        facts.special.form = body is None or not cast(FormApi, api).or_json
+    chance = min(chance, 0.999999)
+    return Question(consumer, api.name, named, facts, size, deciding(fields), chance, api.repeatable)
+
+
+def _row(operation: str, model: str | None) -> tuple[Api, str | None]:
+    """By its name; and the model, where its path would name it."""
+    for api in rows([operation]):
+        if api.name == operation:
+            return api, model if api.deployment_path else None
+    near = get_close_matches(operation, APIS, 1)
+    what = f'did you mean "{near[0]}"?' if near else f"it is one of {', '.join(APIS)}, or POST and a path"
+    raise click.UsageError(f'no operation is called "{operation}"; {what}')
+
+
+def _match(path: str) -> tuple[Api, str | None]:
+    target, _, query = path.partition("?")
+    match = Paths(rows(called(target))).match("POST", target.encode(), query.encode())
+    if isinstance(match, str):
+        raise Refused(match, f"{path} is no operation of this gateway.")
+    return match.api, match.path_model
 
 
 def _made(model: str | None, most: int | None, stream: bool) -> bytes:

@@ -65,7 +65,7 @@ def dry_run(
         except StopIteration:
             break
         if isinstance(action, Read):
-            e = _fitting(body, action.max_bytes)
+            e = _fitting(body, action)
             now = e.at
         elif isinstance(action, Send):
             if first is None:
@@ -92,8 +92,10 @@ def dry_run(
     return Run(journal.record, reply, sends, looks if first is None else first, forked)
 
 
-def _fitting(body: Body | Refused, most: int) -> Body | Refused:
+def _fitting(body: Body | Refused, read: Read) -> Body | Refused:
     """As the edge has it: a body that is too large is not read."""
+    special = None if isinstance(body, Refused) else body.facts.special
+    most = read.max_bytes if special is None or not special.form else read.upload
     if isinstance(body, Body) and body.size > most:
         return Refused(
             body.at, "request.body_too_large", f"The request body is larger than the {most} bytes this gateway accepts."

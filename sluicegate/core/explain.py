@@ -14,7 +14,7 @@ from typing import Any, Final
 from sluicegate.core.caller import Consumer
 from sluicegate.core.dry_run import Answers, Run, dry_run, fails, serves, throttles
 from sluicegate.core.end_user import end_user
-from sluicegate.core.events import Body, Facts, Head
+from sluicegate.core.events import Body, Facts, Head, Special
 from sluicegate.core.fork import Named, Said
 from sluicegate.core.params import LONGEST, UNTOUCHABLE
 from sluicegate.core.pool import PASSED, Look
@@ -22,6 +22,7 @@ from sluicegate.core.refusals import REFUSALS
 from sluicegate.core.route import Route
 from sluicegate.core.snapshot import Directory
 from sluicegate.core.state import World
+from sluicegate.core.urls import private as private_url
 
 WORDS: Final = {
     "taken": "the balance prefers it",
@@ -62,6 +63,10 @@ CHANCE: Final = 0.5
 """The draw of a request about which nobody said another."""
 
 
+PRIVATE: Final = b'{"url":"http://localhost/' + b"." * LONGEST + b'"}'
+"""In place of a long value that holds an address that is not public."""
+
+
 class Unknown(Exception):
     """The question names what is not there, or is no question. The message is for the one who asks."""
 
@@ -69,11 +74,13 @@ class Unknown(Exception):
 class Question:
     """A request as far as it decides anything. No text of a prompt is part of it."""
 
-    __slots__ = ("api", "chance", "consumer", "drained", "facts", "fields", "key", "path_model", "rests", "size")
+    __slots__ = (
+        "api", "chance", "consumer", "drained", "facts", "fields", "key", "path_model", "repeatable", "rests", "size",
+    )  # fmt: skip
 
     def __init__(
         self, consumer: str, api: str, path_model: str | None, facts: Facts, size: int,
-        fields: Mapping[str, bytes], chance: float = CHANCE,
+        fields: Mapping[str, bytes], chance: float = CHANCE, repeatable: bool = True,
     ) -> None:  # fmt: skip
         self.consumer = consumer
         "Its name: a key is never asked for."
@@ -84,6 +91,8 @@ class Question:
         self.fields = fields
         "Top-level fields that a rule about parameters may look at."
         self.chance = chance
+        self.repeatable = repeatable
+        "Of the operation, as Head.repeatable."
         # What whoever passes the question on knows and a World does not:
         self.key = b""
         "Digest of a key of the consumer."
@@ -98,7 +107,8 @@ class Question:
         return {
             "consumer": self.consumer, "api": self.api, "path_model": self.path_model, "size": self.size,
             "model": f.model, "stream": f.stream, "max_output": f.max_output, "n": f.n, "estimate": f.estimate,
-            "best_of": f.best_of, "media": f.media, "chance": self.chance,
+            "best_of": f.best_of, "media": f.media, "chance": self.chance, "repeatable": self.repeatable,
+            "form": f.special is not None and f.special.form,
             "fields": {k: v.decode() for k, v in self.fields.items()},
             "key": self.key.hex(), "drained": {k: list(v) for k, v in self.drained.items()},
             "rests": dict(self.rests),
@@ -106,12 +116,19 @@ class Question:
 
 
 def deciding(fields: Mapping[str, Any]) -> dict[str, bytes]:
-    """Of a body's fields those that rules may look at, and of long ones no more than that they are long."""
-    return {
-        name: text if len(text) < LONGEST else b'"' + b"." * LONGEST + b'"'
-        for name, text in ((n, bytes(raw)) for n, raw in fields.items())
-        if name not in UNTOUCHABLE
-    }
+    """Of a body's fields those that rules may look at, and of long ones no more than that they are long. Of those that
+    hold an address that is not public, wherever in them, that they do."""
+    found = {}
+    for name, raw in fields.items():
+        text = bytes(raw)
+        apart = name in UNTOUCHABLE
+        if not apart and len(text) < LONGEST:
+            found[name] = text
+        elif private_url({name: text}):
+            found[name] = PRIVATE
+        elif not apart:
+            found[name] = b'"' + b"." * LONGEST + b'"'
+    return found
 
 
 def asked(value: Any) -> Question:
@@ -126,12 +143,14 @@ def asked(value: Any) -> Question:
             media=_count(value["media"]),
         )
         facts.best_of = _count(value.get("best_of", 0))
+        facts.special = _form(value["form"] is True)
         path_model = None if value["path_model"] is None else _text(value["path_model"])
         fields = {_text(k): _text(v).encode() for k, v in value["fields"].items()}
         chance = min(max(float(value["chance"]), 0.0), 0.999999)
         question = Question(
-            _text(value["consumer"]), _text(value["api"]), path_model, facts, _count(value["size"]), fields, chance
-        )
+            _text(value["consumer"]), _text(value["api"]), path_model, facts, _count(value["size"]), fields, chance,
+            value["repeatable"] is not False,
+        )  # fmt: skip
         question.key = bytes.fromhex(value["key"])
         question.drained = {_text(k): [_count(n) for n in numbers] for k, numbers in value["drained"].items()}
         question.rests = {_text(k): _count(n) for k, n in value["rests"].items()}
@@ -174,6 +193,7 @@ def explain(world: World, question: Question, now: float) -> dict[str, Any]:
         "tenant": consumer.tenant,
         "boundary": consumer.boundary,
         "operation": question.api,
+        "offers": _offered(world, consumer, model),
         "model": model,
         "stream": facts.stream,
         "tokens": facts.estimate,
@@ -193,7 +213,9 @@ def explain(world: World, question: Question, now: float) -> dict[str, Any]:
         told["if_throttled"] = _then(_run(world, question, now, consumer, throttles))
         told["if_failed"] = _then(_run(world, question, now, consumer, fails))
     else:
-        told["outcome"] = _refusal(world, run, model)
+        told["outcome"] = outcome = _refusal(world, run, model)
+        if outcome["reason"] == "grant.operation" and told["offers"]:
+            outcome["advice"] += f" It offers: {', '.join(told['offers'])}."
         told["if_throttled"] = told["if_failed"] = None
     if " " in question.api and all(question.api not in route.operations for route in world.routes.all()):
         told["outcome"] = {  # by method and path, and no model names it: it never gets so far as to have a model
@@ -218,10 +240,30 @@ def _run(world: World, question: Question, now: float, consumer: Consumer, answe
     f = question.facts
     facts = Facts(f.model, f.stream, f.max_output, f.n, f.estimate, media=f.media)  # rules change them
     facts.best_of = f.best_of
-    head = Head(now, "", question.api, question.path_model, None, Named(consumer), (), "", question.chance)
+    facts.special = _form(f.special is not None and f.special.form)
+    head = Head(
+        now, "", question.api, question.path_model, None, Named(consumer), (), "", question.chance, question.repeatable
+    )
     return dry_run(
         world, head, Body(now, facts, question.size, question.fields), answers, question.key, None, question.rests
     )
+
+
+def _form(form: bool) -> Special | None:
+    """Of a request that is one: it may be larger than others."""
+    if not form:
+        return None
+    special = Special()
+    special.form = True
+    return special
+
+
+def _offered(world: World, consumer: Consumer, model: str) -> list[str]:
+    """The operations for which this consumer may ask the model."""
+    route = world.routes.inside(consumer.boundary, model)
+    if route is None or not consumer.may(model):
+        return []
+    return [name for name in route.model.operations if not consumer.operations or name in consumer.operations]
 
 
 def _times(route: Route) -> dict[str, float]:

@@ -170,6 +170,61 @@ def test_operations_besides_chat_are_explained_as_they_are_named(there: Path, pa
     assert says in result.output and result.exit_code == (0 if sent else 1), result.output
 
 
+EVERY = FILE.replace(
+    "tenants:\n",
+    "  vectors: {use: gpt-4o-mini@2024-07-18, operations: [embeddings, POST /responses/compact]}\n"
+    "  ears: {use: gpt-4o-mini@2024-07-18, operations: [audio_transcriptions, images_edits], body: {max: 1KiB}}\n"
+    "  fence: {use: gpt-4o@2024-11-20, operations: [chat_completions, 'POST /a'], body: {urls: refuse_private}}\n"
+    "tenants:\n",
+)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "sent", "says"),
+    [
+        (["--model", "vectors"], True, "asks vectors, embeddings: a prompt of 100 tokens"),
+        (["--model", "vectors", "--operation", "POST /responses/compact"], True, "POST /responses/compact: a prompt"),
+        (["--model", "vectors", "--operation", "chat_completions"], False, "It offers: embeddings, POST /responses/com"),
+        (["--model", "ears"], True, "asks ears, audio_transcriptions: a prompt of 100 tokens"),
+        (["--model", "ears", "--tokens", "9000"], True, "SENT to sdc/m"),
+        (["--model", "ears", "--operation", "images_edits", "--tokens", "9000"], True, "SENT to sdc/m"),
+        (["--model", "chat", "--operation", "embeddings"], False, "REFUSED: 403 grant.operation"),
+        (["--model", "fence", "--operation", "POST /b"], False, "REFUSED: 404 route.path"),
+    ],
+)  # fmt: skip
+def test_any_operation_that_a_model_offers_can_be_asked_for(there: Path, arguments: list[str], sent: bool, says: str):
+    """Without a word about it, what the model offers first where that is no chat. Forms may be as large as uploads."""
+    (there / "gateway.yaml").write_text(EVERY)
+    result = alone("--as", "desk", *arguments)
+    assert says in result.output and result.exit_code == (0 if sent else 1), result.output
+
+
+def test_an_operation_that_is_misspelt_is_said(there: Path):
+    result = alone("--as", "desk", "--model", "chat", "--operation", "embedings")
+    assert result.exit_code == 2 and 'did you mean "embeddings"?' in result.output
+    result = alone("--as", "desk", "--model", "chat", "--operation", "embeddings", "--path", "/v1/embeddings")
+    assert result.exit_code == 2 and "leave out --operation" in result.output
+
+
+def test_what_may_not_be_sent_again_is_not_said_to_be(there: Path):
+    (there / "gateway.yaml").write_text(EVERY)
+    told = one(alone("--as", "desk", "--model", "fence", "--operation", "POST /a", "--json"))
+    assert told["if_failed"] == {"then": [], "reason": "boundary.failed", "status": 503}
+    assert len(told["if_throttled"]["then"]) == 2
+    assert len(one(alone("--as", "desk", "--model", "fence", "--json"))["if_failed"]["then"]) == 2
+
+
+@pytest.mark.parametrize("long", [False, True])
+def test_an_address_in_a_prompt_that_is_refused_is_refused_and_stays_here(there: Path, long: bool):
+    (there / "gateway.yaml").write_text(EVERY)
+    part = {"type": "image_url", "image_url": {"url": "http://10.0.0.7/secret-plan.png"}}
+    body = {"model": "fence", "messages": [{"role": "user", "content": [part] * (100 if long else 1)}]}
+    done = alone("--as", "desk", "--body", "-", "--json", input=json.dumps(body))
+    assert one(done)["outcome"]["reason"] == "request.private_url" and "secret" not in done.stdout
+    body["messages"][0]["content"] = [{**part, "image_url": {"url": "https://example.com/a.png"}}]
+    assert one(alone("--as", "desk", "--body", "-", "--json", input=json.dumps(body)))["outcome"]["sent"]
+
+
 def test_what_is_reserved_for_many_prompts_is_told(there: Path):
     (there / "gateway.yaml").write_text(
         FILE.replace("small: {", "small: {operations: [completions], ").replace("fallback: [small], ", "")
