@@ -8,6 +8,7 @@ from typing import NamedTuple
 
 from sluicegate.core.addresses import metadata
 from sluicegate.spec.kinds import Word
+from sluicegate.spec.pasted import meant, portal
 from sluicegate.spec.references import Wrong
 
 _LABEL = r"[A-Za-z0-9_](?:[A-Za-z0-9_-]{0,61}[A-Za-z0-9_])?"
@@ -70,11 +71,16 @@ class Endpoint(Word):
         return "an address such as https://contoso.openai.azure.com"
 
     def parse(self, text: str) -> Url:
+        if portal(text):
+            hint = "copy what Keys and Endpoint of the resource shows as Endpoint"
+            raise Wrong("is a page of Azure's portals, not a resource", hint, quoted=False)
         found = self._parts.fullmatch(text)
         if found is None:
             if "@" in text:
                 raise Wrong("has a user or password in it", "credentials belong in auth:", quoted=False)
-            raise Wrong("is not an address we can call", f"write {self.says()}, without ? and #")
+            better = meant(text)
+            hint = f"write {better}" if better else ""
+            raise Wrong("is not an address we can call", f"write {self.says()}, without ? and #", better=hint)
         scheme, host, port, path = found[1], _host(found[2]).lower(), found[3], found[4]
         address = _ip(host)
         if address is not None and metadata(address):

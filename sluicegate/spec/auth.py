@@ -11,8 +11,8 @@ from typing import Annotated, Any
 from sluicegate.core.secret import Secret
 from sluicegate.core.settings import Identity
 from sluicegate.spec.addresses import Endpoint, Url
-from sluicegate.spec.kinds import MISSING, Choice, Context, Kind, Text, Word
-from sluicegate.spec.nodes import Mapping, Node
+from sluicegate.spec.kinds import MISSING, Choice, Context, Kind, Text, Word, closest, quoted
+from sluicegate.spec.nodes import Mapping, Node, Scalar
 from sluicegate.spec.problems import Path
 from sluicegate.spec.references import Wrong
 from sluicegate.spec.secret import Hidden
@@ -168,6 +168,8 @@ class AuthForm(Kind):
         )
 
     def read(self, cx: Context, node: Node, path: Path) -> Any:
+        if isinstance(node, Scalar) and not node.refused and not node.empty and not self.word(cx, node, path):
+            return MISSING
         if not isinstance(node, Mapping):
             word = self._word.read(cx, node, path)
             found = WORDS[word] if word else None
@@ -181,6 +183,25 @@ class AuthForm(Kind):
             cx.say(path, what, "pip install 'sluicegate[azure]', or write managed_identity or workload_identity")
             return MISSING
         return found or MISSING
+
+    def word(self, cx: Context, node: Scalar, path: Path) -> bool:
+        """Whether the text is one of the words. What is none is not quoted: it may be the key itself."""
+        try:
+            text, _ = cx.sources.resolve(node.text)
+        except Wrong:
+            return True  # it will be said why
+        near = closest(node.text, WORDS)
+        if text in WORDS:
+            return True
+        if near:
+            cx.say(path, f"{quoted(node.text)} is not known here{near}", f"write one of {', '.join(WORDS)}")
+        else:
+            sole = re.fullmatch(r"\$\{[^{}]*\}", node.text)
+            hint = (
+                f'write {{key: "{node.text}"}}' if sole else 'write {key: "${env:NAME}"}, or one of ' + ", ".join(WORDS)
+            )
+            cx.say(path, "is text that is none of the words here", hint)
+        return False
 
     def write(self, value: AuthSpec) -> str:
         for word, same in WORDS.items():

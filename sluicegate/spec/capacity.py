@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Annotated
+from typing import Annotated, ClassVar
 
 from sluicegate.core.settings import Connections
 from sluicegate.providers import PROVIDERS
@@ -15,6 +15,7 @@ from sluicegate.spec.kinds import Choice, Name, PublicName, QuotaGroup, Text
 from sluicegate.spec.sections import Keys, Listing
 from sluicegate.spec.skus import LEVELS, SKUS
 from sluicegate.spec.units import DAY, Capacity, Count, Duration, Whole
+from sluicegate.spec.values import ApiVersion, Region
 
 _C = Connections()
 
@@ -72,6 +73,15 @@ class DeploymentSpec:
     was: Annotated[tuple[str, ...], Listing(PublicName())] = ()
     "Names it had before: what is known of it goes on under the new one."
 
+    instead: ClassVar = {
+        **dict.fromkeys(
+            ("name", "deployment_name"), "the name stands before the colon: NAME: {model: ..., version: ...}"
+        ),
+        **dict.fromkeys(("model_name",), "write model: gpt-4o"),
+        **dict.fromkeys(("model_version",), "write version: 2024-11-20"),
+        **dict.fromkeys(("type", "deployment_type", "sku_name"), "write sku: GlobalStandard"),
+    }
+
 
 @dataclass(frozen=True, slots=True)
 class InstanceSpec:
@@ -87,13 +97,11 @@ class InstanceSpec:
     "Its deployments, by the name that Azure knows them by."
     provider: Annotated[str, Choice(tuple(PROVIDERS))] = "azure_openai"
     "How it is spoken to."
-    region: Annotated[str, Name()] = ""
+    region: Annotated[str, Region()] = ""
     "The Azure region, or a name of your own, that it is in."
     subscription: Annotated[str, Name()] = ""
     "The Azure subscription it belongs to, by any name: standard deployments of one share their quota."
-    api_version: (
-        Annotated[str, Text("an API version such as 2024-10-21", 32, r"\d{4}-\d{2}-\d{2}(-preview)?")] | None
-    ) = None
+    api_version: Annotated[str, ApiVersion()] | None = None
     "For a resource without /openai/v1: requests without api-version go up with this one."
     tls: ClientTls | None = None
     "How its certificate is checked, where the system's authorities do not do."
@@ -101,6 +109,15 @@ class InstanceSpec:
     "How connections to it are kept."
     was: Annotated[tuple[str, ...], Listing(Name())] = ()
     "Names it had before: what is known of it and its deployments goes on under the new one."
+
+    instead: ClassVar = {
+        **dict.fromkeys(("url", "base_url", "api_base", "azure_endpoint", "host"), "write endpoint: https://..."),
+        **dict.fromkeys(("key", "api_key", "key_env", "credential"), 'write auth: {key: "${env:NAME}"}'),
+        **dict.fromkeys(
+            ("model", "version", "sku", "ptu", "capacity", "tier"), "it belongs to a deployment below this"
+        ),
+        **dict.fromkeys(("location",), "write region: westeurope"),
+    }
 
 
 @dataclass(frozen=True, slots=True)

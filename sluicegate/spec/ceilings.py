@@ -57,6 +57,7 @@ class Rate(Word):
     """`60k tokens/minute`, `600 requests/minute`, `20 concurrent`."""
 
     pattern = r"[0-9.]+ ?[kMB]? ((tokens|requests)/(second|minute|hour)|concurrent)"
+    _short: ClassVar = re.compile(r"([0-9.]+[kMB]?) ?([tTrR])[pP][mM]")
     _parts: ClassVar = re.compile(r"(\S+?) ?([kMB]?) (?:(tokens|requests) ?(?:/|per) ?([a-z]+)|(concurrent))")
 
     def says(self) -> str:
@@ -65,7 +66,10 @@ class Rate(Word):
     def parse(self, text: str) -> LimitSpec:
         found = self._parts.fullmatch(text)
         if found is None:
-            raise Wrong("is not a limit", f"write {self.says()}")
+            short = self._short.fullmatch(text)
+            noun = {"t": "tokens", "r": "requests"}.get(short[2].lower()) if short else ""
+            better = f"write {short[1]} {noun}/minute" if short else ""
+            raise Wrong("is not a limit", f"write {self.says()}", better=better)
         number, scale, noun, per, concurrent = found.groups()
         if concurrent:
             return LimitSpec("concurrency", Whole(1, 1_000_000).parse(number + scale))

@@ -26,6 +26,7 @@ from sluicegate.spec.issuers import Guid, check, directory, issuer
 from sluicegate.spec.kinds import Context, closest, quoted
 from sluicegate.spec.language import Document
 from sluicegate.spec.offered import LATER, has, offered, problem
+from sluicegate.spec.pasted import azure
 from sluicegate.spec.pools import Offers
 from sluicegate.spec.prices import price
 from sluicegate.spec.problems import Path, Severity
@@ -260,8 +261,10 @@ class Compiler:
         at: Path = ("instances", name)
         if spec.api_version is not None and spec.provider not in DATED:
             self.cx.say((*at, "api_version"), f"has no effect with provider {spec.provider}", "remove it", key=True)
-        if re.fullmatch(BELONGS.get(spec.provider, "-"), spec.endpoint.base_path):
+        if self.requests_path(spec):
             hint = "write only the resource's address: the gateway adds the path of each request"
+            if (*at, "endpoint") not in self.cx.sealed:
+                hint = f"write {self.address(spec)}: the gateway adds the path of each request"
             self.cx.say((*at, "endpoint"), "has a path that belongs to requests", hint)
         elif spec.provider == "anthropic" and spec.endpoint.host.endswith(FOUNDRY) and not spec.endpoint.base_path:
             hint = "write its address with /anthropic after it, or provider: foundry"
@@ -297,6 +300,24 @@ class Compiler:
                 dns_s=spec.connections.dns,
             ),
         )
+
+    @staticmethod
+    def requests_path(spec: InstanceSpec) -> bool:
+        """Whether the endpoint goes on where requests begin: after a resource of Azure nothing else can stand."""
+        path, host = spec.endpoint.base_path, spec.endpoint.host
+        if spec.provider in DATED and azure(host):
+            return bool(path)
+        return re.fullmatch(BELONGS.get(spec.provider, "-"), path) is not None
+
+    @staticmethod
+    def address(spec: InstanceSpec) -> str:
+        """The endpoint without what belongs to requests."""
+        url, path = spec.endpoint, spec.endpoint.base_path
+        if spec.provider == "anthropic":
+            path = re.sub(r"/v1(/.*)?$", "", path)
+        else:
+            path = ""
+        return Endpoint().write(url._replace(base_path=path))
 
     def deployment(
         self, instance: int, provider: str, region: str, name: str, declared: DeploymentSpec, at: Path

@@ -11,7 +11,7 @@ from sluicegate.spec.nodes import Listing as ListNode
 from sluicegate.spec.nodes import Node, Scalar
 from sluicegate.spec.problems import Path
 from sluicegate.spec.sections import Keys, Listing, Named
-from sluicegate.spec.values import Member, Select, Selector
+from sluicegate.spec.values import Member, Region, Select, Selector
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,7 +86,7 @@ class Regions(AllOr):
     """`[westeurope, swedencentral]`, or `any`."""
 
     def __init__(self) -> None:
-        super().__init__("any", Name(), "a list of regions such as [westeurope, swedencentral]")
+        super().__init__("any", Region(), "a list of regions such as [westeurope, swedencentral]")
 
 
 class Labels(Kind):

@@ -140,7 +140,8 @@ class Word(Kind):
                 cx.sealed[path] = node.text
             return self.meant(text, referred)
         except Wrong as e:
-            cx.say(path, f"{quoted(node.text)} {e.what}" if e.quoted and not self.hidden else e.what, e.hint)
+            hint = e.better if e.better and path not in cx.sealed and not self.hidden else e.hint
+            cx.say(path, f"{quoted(node.text)} {e.what}" if e.quoted and not self.hidden else e.what, hint)
             return MISSING
 
     def meant(self, text: str, referred: bool) -> Any:
@@ -254,7 +255,7 @@ class Choice(Word):
             return text
         if text in self._later:
             raise Wrong("belongs to the language and arrives later", f"now: {self._now}")
-        raise Wrong("is not known here", f"write {self.says()}")
+        raise Wrong(f"is not known here{closest(text, self._names)}", f"write {self.says()}")
 
     def schema(self) -> dict[str, Any]:
         return {"anyOf": [{"enum": list(self._names)}, {"type": "string", "pattern": r"\$\{"}]}

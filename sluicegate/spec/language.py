@@ -27,6 +27,10 @@ class Document:
     """A configuration."""
 
     later: ClassVar = ("classes", "queue", "jobs", "cache", "guards")
+    instead: ClassVar = dict.fromkeys(
+        ("model_list", "litellm_settings", "router_settings", "general_settings"),
+        "it is of LiteLLM's proxy: docs/how-to/migrate.md says what becomes of it here",
+    )
 
     version: Annotated[str, LanguageVersion()]
     "Of the language."

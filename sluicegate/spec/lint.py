@@ -7,18 +7,22 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Iterator
+from difflib import get_close_matches
 from itertools import islice
 from typing import NamedTuple
 
 from sluicegate.core.claims import CHANGING
 from sluicegate.core.match import bare
+from sluicegate.core.residency import plain
 from sluicegate.core.secret import Secret
 from sluicegate.core.snapshot import Deployment, Instance, Model, Snapshot
 from sluicegate.spec.addresses import Url
+from sluicegate.spec.book import families
 from sluicegate.spec.grants import People
 from sluicegate.spec.kinds import Context, quoted
 from sluicegate.spec.language import Document
 from sluicegate.spec.matching import Matches, looked_at, misspelt
+from sluicegate.spec.pasted import azure, regional
 from sluicegate.spec.problems import Path, Severity
 from sluicegate.spec.regions import areas
 from sluicegate.spec.skus import LEVELS, PROVISIONED, SKUS
@@ -100,7 +104,11 @@ def plain_http(sight: Sight) -> Iterator[Finding]:
     for name, spec in sight.document.instances.items():
         if spec.endpoint.scheme == "http" and not spec.endpoint.loopback:
             what = "plain HTTP: the key and all text cross the network in clear"
-            yield Finding(("instances", name, "endpoint"), "note", what, "write https:// if the server can")
+            if azure(spec.endpoint.host):
+                hint = "write https://: resources of Azure answer nothing else"
+                yield Finding(("instances", name, "endpoint"), "warning", what, hint)
+            else:
+                yield Finding(("instances", name, "endpoint"), "note", what, "write https:// if the server can")
     listen = sight.snapshot.gateway.listen
     if listen.tls is None and not Url("http", listen.host, 80, "").loopback:
         what = "plain HTTP: clients' keys and all text cross the network in clear"
@@ -149,6 +157,49 @@ def shown_upstream(sight: Sight) -> Iterator[Finding]:
         if clear and kind not in ("none", "key"):
             what = "plain HTTP: the token crosses the network in clear, and is good for every resource of its kind"
             yield Finding(("instances", name, "endpoint"), "warning", what, "write https://")
+
+
+def no_region(sight: Sight) -> Iterator[Finding]:
+    """Names that are nearly a region of Azure's: deployments there would be away from everybody, and in no boundary."""
+    for name, spec in sight.document.instances.items():
+        at: Path = ("instances", name, "region")
+        if spec.region and spec.region not in areas() and azure(spec.endpoint.host) and at not in sight.cx.sealed:
+            near = get_close_matches(plain(spec.region), areas(), n=1, cutoff=0.85)
+            if near:
+                what = f"no region of Azure is called {quoted(spec.region)}; was {quoted(near[0])} meant?"
+                yield Finding(at, "warning", what, "azure-cli names them all: az account list-locations -o table")
+
+
+def of_all(sight: Sight) -> Iterator[Finding]:
+    """A token does not say which of a region's resources it is for."""
+    for name, spec in sight.document.instances.items():
+        if regional(spec.endpoint.host) and spec.auth.kind not in ("none", "key"):
+            what = "all resources of this region share this address, which takes keys and no tokens"
+            hint = "write the resource's own name, https://NAME.openai.azure.com (it needs a custom subdomain)"
+            yield Finding(("instances", name, "endpoint"), "warning", what, hint)
+
+
+def called_alike(sight: Sight) -> Iterator[Finding]:
+    """A deployment's own name where the name of its model belongs."""
+    for name, spec in sight.document.instances.items():
+        for deployment, declared in spec.deployments.items():
+            if spec.provider in AZURES and declared.model == deployment and not families(declared.model):
+                at: Path = ("instances", name, "deployments", deployment, "model")
+                what = "the deployment's own name, and no model that this version knows: it has no prices and no window"
+                yield Finding(at, "note", what, "write the model as the portal shows it beside the deployment: gpt-4o")
+
+
+def keys_from_upstream(sight: Sight) -> Iterator[Finding]:
+    """The key of a resource given out to an application: it opens the resource itself, around the gateway."""
+    ours = {
+        spec.auth.key.reveal(): name for name, spec in sight.document.instances.items() if spec.auth.key is not None
+    }
+    for name, spec, keys in sight.people:
+        for n, key in enumerate(keys):
+            if isinstance(key, Secret) and key.reveal() in ours:
+                at: Path = ("consumers", name, "keys", n) if spec.keys is not None else ("consumers", name, "key")
+                what = f"the key that the gateway shows to instances.{ours[key.reveal()]}: it opens that without us"
+                yield Finding(at, "warning", what, f"make one of its own: sluicegate key new {name}")
 
 
 def lonely(sight: Sight) -> Iterator[Finding]:
@@ -442,11 +493,12 @@ def lone_family(sight: Sight) -> Iterator[Finding]:
 
 
 RULES = (
-    plain_http, shown_upstream, keys_in_urls, believed_certificates, lonely, no_burst, one_quota, one_subscription,
+    plain_http, of_all, shown_upstream, no_region, called_alike, keys_from_upstream, keys_in_urls,
+    believed_certificates, lonely, no_burst, one_quota, one_subscription,
     over_areas, by_the_platform, one_gateway_region, unpinned, mixed, nowhere, hasty, overrides, claimed,
     global_pool, twins, unused,
     short_keys, changing, by_headers, misspelt_claims, capitals, many_expressions, lone_family,
 )  # fmt: skip
 
-ABOUT_MANY = (changing, by_headers, misspelt_claims, capitals, lone_family)
+ABOUT_MANY = (keys_from_upstream, changing, by_headers, misspelt_claims, capitals, lone_family)
 """Rules about each consumer."""

@@ -101,6 +101,12 @@ class Mapping:
 
 Node = Scalar | Listing | Mapping
 
+_CURLY = re.compile("[\u2018\u2019\u201c\u201d]")
+_GLUED = re.compile(r"\s*(?:- )?[A-Za-z_][A-Za-z0-9_.-]*:[^\s:/]")
+_BARE_REFERENCE = re.compile(r"[\[{,:]\s*\$\{")
+_ODD_BLANK = re.compile("^[ \\t]*([\u00a0\u2007\u202f\u3000\u200b])", re.MULTILINE)
+"""Blanks that only look like one: what an editor, a chat or a web page puts there."""
+
 WORDS = {Scalar: "text", Listing: "a list", Mapping: "a map"}
 """What to call a node in an error."""
 
@@ -124,6 +130,11 @@ def read(text: bytes, file: str, problems: Problems, line: int = 1) -> Mapping |
         place = Place(file, before.count("\n") + line, len(before) - before.rfind("\n"))
         problems.add(place, (), "this byte is not UTF-8", "save the file as UTF-8")
         return None
+    if odd := _ODD_BLANK.search(decoded):
+        before = decoded[: odd.start(1)]
+        place = Place(file, before.count("\n") + line, len(before) - before.rfind("\n"))
+        problems.add(place, (), "a blank that is none: a no-break space, or its like", "type plain spaces instead")
+        return None
     try:
         return _Reader(file, problems, line).document(decoded)
     except _Stop:
@@ -131,7 +142,10 @@ def read(text: bytes, file: str, problems: Problems, line: int = 1) -> Mapping |
     except yaml.MarkedYAMLError as e:
         mark = e.problem_mark or e.context_mark
         place = Place(file, mark.line + line, mark.column + 1) if mark else start
-        problems.add(place, (), f"not YAML: {e.problem or e.context}", _advice(e))
+        said = decoded.split("\n")
+        here = said[mark.line] if mark and mark.line < len(said) else ""
+        before = said[mark.line - 1] if mark and 0 < mark.line <= len(said) else ""
+        problems.add(place, (), f"not YAML: {e.problem or e.context}", _advice(e, here, before, line))
     except yaml.reader.ReaderError as e:
         at = re.search(r"position (\d+)", str(e))
         before = decoded[: int(at[1])] if at else ""
@@ -149,17 +163,30 @@ def scalars(node: Node) -> Iterator[str]:
             yield from scalars(below)
 
 
-def _advice(e: yaml.MarkedYAMLError) -> str:
+def _advice(e: yaml.MarkedYAMLError, here: str, before: str, first: int) -> str:
+    """What to do about it. `here`: the line where it was noticed; `before`: the one above; `first`: what the first
+    line of the text is called."""
     said = f"{e.problem} {e.context}"
-    if "tab character" in said:
-        return "indent with spaces"
+    if "\t" in here[: len(here) - len(here.lstrip())] or "tab character" in said:
+        return "a tab stands before its text: indent with spaces"
+    if _CURLY.search(here):
+        return "these quotes are of a word processor: write \" or '"
     if "cannot start any token" in said:
         return "text that begins with a special character needs quotes; indent with spaces"
     if "mapping values are not allowed" in said:
+        if _GLUED.match(before):
+            return "a key needs a blank after its colon, and the line before this has none"
         return 'check the indentation; text with ": " in it needs quotes'
-    if "expected <block end>" in said or "could not find expected ':'" in said:
+    if "expected <block end>" in said or "expected key" in said or "could not find expected ':'" in said:
         return "check the indentation of this line and the colon after each key"
+    if "end of stream" in said and e.context_mark:
+        return f"the quote at {e.context_mark.line + first}:{e.context_mark.column + 1} is not closed"
     if "expected ',' or" in said:
+        if _BARE_REFERENCE.search(here):
+            return 'between braces or brackets a reference needs quotes: {key: "${env:NAME}"}'
+        if e.context_mark:
+            begin = f"{e.context_mark.line + first}:{e.context_mark.column + 1}"
+            return f"what is opened at {begin} is not closed before this, or a quote or comma between is missing"
         return "a bracket or brace before this is not closed"
     return ""
 

@@ -16,7 +16,7 @@ from sluicegate.spec.secret import Digest, Hidden, OperatorDigest
 from sluicegate.spec.sections import Keys, Listing
 from sluicegate.spec.sinks import Hook, Lost
 from sluicegate.spec.units import DAY, Bytes, Duration, Whole
-from sluicegate.spec.values import DoorId, HeaderName, LogTarget
+from sluicegate.spec.values import DoorId, HeaderName, LogTarget, Region
 
 _G, _L, _F = Gateway(), Listen(), Front()
 CLIENT_ADDRESS = ("x-forwarded-for", "forwarded", "x-real-ip", "x-azure-clientip", "x-azure-socketip")
@@ -78,6 +78,8 @@ class ListenSizes:
 @dataclass(frozen=True, slots=True)
 class ListenSpec:
     """Where clients connect, and what one of them may hold of us."""
+
+    instead: ClassVar = dict.fromkeys(("port", "host", "bind"), "address says both: address: 0.0.0.0:8080")
 
     address: Annotated[Bind, Address()] = Bind(_L.host, _L.port)
     "Host and port. 127.0.0.1 is reached from this machine only, 0.0.0.0 from every network it is on."
@@ -207,10 +209,11 @@ class GatewaySpec:
     """The process itself."""
 
     later: ClassVar = ("private_networks",)
+    instead: ClassVar = dict.fromkeys(("port", "host", "bind", "address"), "write listen: {address: 0.0.0.0:8080}")
 
     name: Annotated[str, Name()] = _G.name
     "What this gateway is called in logs and metrics."
-    region: Annotated[str, Name()] = _G.region
+    region: Annotated[str, Region()] = _G.region
     "The Azure region, or a name of your own, that this gateway runs in. Those in other regions come last."
     boundaries: Annotated[tuple[str, ...], Listing(Name())] | None = None
     "Tenants of these boundaries are served here, those of any other are refused; left out: of all."

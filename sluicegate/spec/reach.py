@@ -159,6 +159,12 @@ class DefaultsSpec:
 class ModelSpec:
     """The public name a consumer asks for."""
 
+    instead: ClassVar = {
+        **dict.fromkeys(("deployment", "deployments", "members", "pool"), "write use: [instance/deployment, ...]"),
+        **dict.fromkeys(("model", "version"), "write use: model@version"),
+        **dict.fromkeys(("strategy", "routing_strategy"), "write balance: least_tokens"),
+    }
+
     use: Annotated[Use, UseForm()]
     "Every deployment of a model and version, by `model@version`; or a list of `instance/deployment`."
     mixed_versions: bool = False

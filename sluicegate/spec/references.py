@@ -33,13 +33,15 @@ _ENV = re.compile(r"(?P<name>[A-Za-z_][A-Za-z0-9_]*)(?:\|(?P<default>.*))?", re.
 
 class Wrong(Exception):
     """A scalar does not fit. `what` continues a sentence that begins with its text, unless that is better not `quoted`;
-    `hint`: what to write instead."""
+    `hint`: what to write instead; `better`: the same, made of the text, so it is shown only of text that stands in the
+    file itself."""
 
-    def __init__(self, what: str, hint: str = "", quoted: bool = True) -> None:
+    def __init__(self, what: str, hint: str = "", quoted: bool = True, better: str = "") -> None:
         super().__init__(what, hint)
         self.what = what
         self.hint = hint
         self.quoted = quoted
+        self.better = better
 
 
 class Told(Wrong):

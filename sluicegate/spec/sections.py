@@ -44,6 +44,8 @@ class Section(Kind):
     def __init__(self, cls: type) -> None:
         self.cls = cls
         self.later: tuple[str, ...] = getattr(cls, "later", ())
+        self.instead: dict[str, str] = getattr(cls, "instead", {})
+        "Keys that people know from elsewhere, and what to write instead."
 
     @property
     def fields(self) -> dict[str, tuple[Kind, dataclasses.Field[Any]]]:
@@ -67,7 +69,7 @@ class Section(Kind):
         values: dict[str, Any] = {}
         required = self.required
         bare = getattr(self.cls, "bare", False) and isinstance(node, Mapping)
-        if not bare and not _full_map(cx, node, path, self.says()):
+        if not bare and not _full_map(cx, node, path, self.says(), self.begin()):
             return values, [*required, ""]
         assert isinstance(node, Mapping)
         reserved = False
@@ -83,14 +85,21 @@ class Section(Kind):
                 cx.problems.add(node.keys[key], at, LATER)
                 reserved = True
             else:
-                near = closest(key, (*self.fields, *self.later))
-                hint = "" if near else f"known here: {', '.join(self.fields)}"
+                other = self.instead.get(key, "")
+                near = "" if other else closest(key, (*self.fields, *self.later))
+                hint = other or ("" if near else f"known here: {', '.join(self.fields)}")
                 cx.problems.add(node.keys[key], path, f"unknown key {quoted(key)}{near}", hint)
         lacking = [key for key in required if key not in values]
         for key in lacking:
             if key not in node.items and not reserved:  # what is reserved may well stand for what is missing
-                cx.say(path, f"needs {key}", f"write {key}: {self.fields[key][0].says()}", key=True)
+                kind = self.fields[key][0]
+                cx.say(path, f"needs {key}", f"write {key}: {kind.says()}{_sketch(kind)}", key=True)
         return values, lacking
+
+    def begin(self) -> str:
+        """How such a map begins, for who wrote something else there."""
+        first = next(iter((*self.required, *self.fields)))
+        return f"write {first}: {self.fields[first][0].says()}"
 
     def schema(self) -> dict[str, Any]:
         docs = field_docs(self.cls)
@@ -137,7 +146,7 @@ class Named(Kind):
         return f"a map from names to {self.keys.what}s"
 
     def read(self, cx: Context, node: Node, path: Path) -> Any:
-        if not _full_map(cx, node, path, self.says()):
+        if not _full_map(cx, node, path, self.says(), self.begin(node)):
             return MISSING
         assert isinstance(node, Mapping)
         values = {}
@@ -153,6 +162,15 @@ class Named(Kind):
                 what = f"{quoted(key)} is not a name for a {self.keys.what}"
                 cx.problems.add(node.keys[key], path, what, self.keys.kind.hint)
         return values
+
+    def begin(self, node: Node) -> str:
+        """How such a map begins, for who wrote something else there: a list, mostly."""
+        if isinstance(node, ListNode):
+            first = node.items[0] if node.items else None
+            name = first.items.get("name") if isinstance(first, Mapping) else None
+            text = name.text if isinstance(name, Scalar) and self.keys.kind.matches(name.text) else "NAME"
+            return f"write the name and a colon instead of the dash: {text}:"
+        return f"write NAME: and what belongs to this {self.keys.what}"
 
     def below(self) -> Iterable[tuple[str, Kind]]:
         return [(".NAME" + deeper, kind) for deeper, kind in self.kind.below()]
@@ -201,13 +219,20 @@ class Listing(Kind):
         return {"type": "array", "items": self.kind.schema(), "minItems": 1}
 
 
-def _full_map(cx: Context, node: Node, path: Path, says: str) -> bool:
+def _sketch(kind: Kind) -> str:
+    """How an entry of a map looks, as far as it must."""
+    if isinstance(kind, Named) and isinstance(kind.kind, Section) and kind.kind.required:
+        return ", NAME: {" + ", ".join(f"{key}: ..." for key in kind.kind.required) + "}"
+    return ""
+
+
+def _full_map(cx: Context, node: Node, path: Path, says: str, begin: str) -> bool:
     if isinstance(node, Mapping) and node.items:
         return True
     if isinstance(node, Mapping) or (isinstance(node, Scalar) and node.empty):
         cx.say(path, "is empty", f"write {says}, or remove the key")
     elif not (isinstance(node, Scalar) and node.refused):
-        cx.say(path, f"is {WORDS[type(node)]}, not {says}")
+        cx.say(path, f"is {WORDS[type(node)]}, not {says}", begin)
     return False
 
 

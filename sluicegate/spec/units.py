@@ -155,6 +155,10 @@ class Capacity(Word):
 
     def parse(self, text: str) -> int:
         count, space, per = text.partition(" ")
+        if re.fullmatch("[0-9]{1,12}", text):  # Azure's own capacity counts thousands of tokens a minute
+            many = f"{text} tokens/minute" if int(text) >= 10_000 else f"{text}k tokens/minute"
+            thousands = "" if int(text) >= 10_000 else f" where Azure says capacity {text}"
+            raise Wrong("has no unit", f"write {self.says()}", better=f"write {many}{thousands}")
         if not space or per.strip() != "tokens/minute":
             raise Wrong("is not a capacity", f"write {self.says()}")
         value: int = Count(least=1).parse(count)

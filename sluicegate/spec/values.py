@@ -6,8 +6,10 @@ import re
 from typing import NamedTuple
 
 from sluicegate.core.params import UNTOUCHABLE
-from sluicegate.spec.kinds import Word
+from sluicegate.core.residency import plain
+from sluicegate.spec.kinds import Name, Text, Word
 from sluicegate.spec.references import Wrong
+from sluicegate.spec.regions import areas
 from sluicegate.spec.units import Duration
 from sluicegate.wire.headers import CREDENTIAL_HEADERS
 
@@ -90,6 +92,34 @@ class LanguageVersion(Word):
         return text
 
 
+class Region(Name):
+    """As Azure's command line writes it, or a name of one's own."""
+
+    def says(self) -> str:
+        return "a region such as westeurope"
+
+    def parse(self, text: str) -> str:
+        known = plain(text)
+        if not self.matches(text) and known in areas():
+            raise Wrong("is how people read it", self.hint, better=f"write {known}")
+        return super().parse(text)
+
+
+class ApiVersion(Text):
+    """The date of an API."""
+
+    def __init__(self) -> None:
+        super().__init__("an API version such as 2024-10-21", 32, r"\d{4}-\d{2}-\d{2}(-preview)?")
+
+    def parse(self, text: str) -> str:
+        try:
+            return super().parse(text)
+        except Wrong as e:
+            raise Wrong(
+                e.what, "write 2024-10-21, or leave it out: only resources without /openai/v1 need it"
+            ) from None
+
+
 class Select(Word):
     """`gpt-4o@2024-11-20`."""
 
@@ -101,7 +131,8 @@ class Select(Word):
     def parse(self, text: str) -> Selector:
         if not re.fullmatch(self.pattern, text):
             hint = f"write {self.says()}, or a list of instance/deployment"
-            raise Wrong("does not say model and version", hint)
+            alone = f"write [{text}] for this deployment alone, or {self.says()}" if text.count("/") == 1 else ""
+            raise Wrong("does not say model and version", hint, better=alone)
         model, _, version = text.partition("@")
         return Selector(model, version)
 

@@ -78,13 +78,13 @@ def test_the_smallest_file_is_enough():
          "throttle, spill, balance, cross_region, body, on_disconnect, end_user, or remove the key"),
         (swapped("models: [chat]", "models: []"), "17:13 consumers.my-app.models: is an empty list | "
          "write a list, each item a name such as gpt-4o, or remove the key"),
-        (gateway("region: null"), "4:11 gateway.region: is empty | write a name such as web-shop, or remove the key"),
+        (gateway("region: null"), "4:11 gateway.region: is empty | write a region such as westeurope, or remove the key"),
         (swapped("    key: ${env:APP_KEY}\n", "    key:\n"), "16:9 consumers.my-app.key: is empty | "
          "write a reference to its key: ${env:NAME} or ${file:/path}"),
         # ------------------------------------------------ one shape where another belongs
         (gateway("drain: [1s]"), "4:10 gateway.drain: is a list, not a duration such as 500ms, 30s, 15m, 24h"),
         (gateway("listen: 8080"), "4:11 gateway.listen: is text, not a map of address, tls, connections, handshakes, "
-         "headers, timeouts, sizes"),
+         "headers, timeouts, sizes | write address: an address such as 0.0.0.0:8080"),
         (swapped("models: [chat]", "models: chat"), "17:13 consumers.my-app.models: is text, not a list of models "
          "such as [chat, embed], or all | write [chat]"),
         (model("operations: chat_completions"), "14:17 models.chat.operations: is text, not a list, each item an operation "
@@ -104,7 +104,7 @@ def test_the_smallest_file_is_enough():
         (swapped("  my-app:", "  My_App:"), '15:3 consumers: "My_App" is not a name for a consumer | use a-z, 0-9, dot, '
          "dash and underscore, at most 63, beginning with a letter or digit"),
         (swapped("version: 2024-11-20}", "version: 2024-11-20, sku: Provisioned}"),
-         '10:57 instances.weu.deployments.gpt-4o.sku: "Provisioned" is not known here | write one of ProvisionedManaged, '
+         '10:57 instances.weu.deployments.gpt-4o.sku: "Provisioned" is not known here; did you mean "ProvisionedManaged"? | write one of ProvisionedManaged, '
          "DataZoneProvisionedManaged, GlobalProvisionedManaged, Standard, DataZoneStandard, GlobalStandard, "
          "DeveloperTier, DataZoneBatch, GlobalBatch"),
         (instance("provider: bedrock"),
@@ -114,11 +114,12 @@ def test_the_smallest_file_is_enough():
          "10:59 instances.weu.deployments.gpt-4o.sku: Claude is not deployed as ProvisionedManaged "
          "| write sku: GlobalStandard or DataZoneStandard"),
         (instance("api_version: latest"),
-         '9:18 instances.weu.api_version: "latest" is not an API version such as 2024-10-21'),
+         '9:18 instances.weu.api_version: "latest" is not an API version such as 2024-10-21 | write '
+         "2024-10-21, or leave it out: only resources without /openai/v1 need it"),
         (bottom("defaults: {on_disconnect: {stream: stop}}"), '18:36 defaults.on_disconnect.stream: "stop" is not known '
          "here | write abort, or finish and a time such as finish 30s"),
         (swapped("    auth:\n      key: ${env:AOAI_KEY}\n", "    auth: manged_identity\n"),
-         '7:11 instances.weu.auth: "manged_identity" is not known here | write one of none, managed_identity, '
+         '7:11 instances.weu.auth: "manged_identity" is not known here; did you mean "managed_identity"? | write one of none, managed_identity, '
          "workload_identity, azure_cli, azure_identity, passthrough"),
         (swapped("      key: ${env:AOAI_KEY}\n", "      managed_identity: 1\n"), '8:25 instances.weu.auth.managed_identity: '
          '"1" is no client id | write a client id such as 3f0c0000-0000-4000-8000-000000000002, or system'),

@@ -18,7 +18,7 @@ def test_a_file_with_nothing_to_say_about_is_silent():
     [
         (SMALLEST, "warning", "13:10 models.chat.use: one deployment only: when it is throttled or broken, nothing stands "
          "in for it (A8) | declare another of the same model and version"),
-        (TWO.replace("https://", "http://"), "note", "6:15 instances.weu.endpoint: plain HTTP: the key and all text cross "
+        (TWO.replace("https://contoso-weu.openai.azure.com", "http://models.contoso.example"), "note", "6:15 instances.weu.endpoint: plain HTTP: the key and all text cross "
          "the network in clear | write https:// if the server can"),
         (gateway("listen: {address: 0.0.0.0:8080}"), "note", "4:21 gateway.listen.address: plain HTTP: clients' keys and all "
          "text cross the network in clear | add tls, unless something in front does it"),
