@@ -65,20 +65,26 @@ class Rule:
         "Names of which one must be there; the first is put where the request has none."
         self.max: float | None = None
         allow: list[str] | None = None
-        default = force = None
+        force = None
+        defaults: list[str] = []
         for spec in specs:
             if spec.max is not None and (self.max is None or spec.max < self.max):
                 self.max = spec.max
             if spec.allow is not None:
                 allow = list(spec.allow) if allow is None else [a for a in allow if a in spec.allow]
-            default = default if spec.default is None else spec.default
+            if spec.default is not None:
+                defaults.append(spec.default)
             force = force if spec.force is None else spec.force
         self.origin = ", ".join(dict.fromkeys(spec.origin for spec in specs if spec.origin))
         self.allow = None if allow is None else tuple(text.encode() for text in allow)
         self.numbers = frozenset(n for text in self.allow or () if (n := number(text)) is not None)
         self.max_text = b"" if self.max is None else _text(self.max)
         self.force = self._cut(force)
-        self.default = self._cut(default)
+        self.default: bytes | None = None
+        for default in defaults:  # the nearest that all of them allow: what we put ourselves is within the rules, too
+            text = self._cut(default)
+            if text is not None and (self.allow is None or text in self.allow or number(text) in self.numbers):
+                self.default = text
         if self.default is None and self.max is not None and field in FAMILY:
             self.default = self.max_text  # without a maximum the upstream would take its own, which is larger
 
@@ -212,6 +218,20 @@ def problem(spec: ParamSpec) -> str:
 def token_field(models: Sequence[str]) -> str:
     """What chat completions of these models call the token maximum."""
     return "max_completion_tokens" if any(name.startswith(NEWER) for name in models) else "max_tokens"
+
+
+def carried(
+    changes: Mapping[str, bytes], fields: Mapping[str, Any], operation: str, models: Sequence[str]
+) -> dict[str, bytes]:
+    """What rules put into a request, for other models: a token maximum that is ours has the name that these take."""
+    found = dict(changes)
+    own = OWN.get(operation, ())
+    if len(own) > 1:
+        wanted = token_field(models)
+        for name in own:
+            if name != wanted and name in found and (fields.get(name) is None or bytes(fields[name]) == b"null"):
+                found[wanted] = found.pop(name)
+    return found
 
 
 def number(text: bytes) -> float | None:

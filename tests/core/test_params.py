@@ -119,6 +119,18 @@ def test_what_several_say_holds_together():
     assert went_up({}, ParamSpec("seed", default="1"), ParamSpec("seed", default="2"))[0] == {"seed": 2}
 
 
+def test_a_default_is_never_what_another_rule_refuses():
+    """A model's default is put for whoever may have it; of several the nearest that all allow."""
+    tier = ParamSpec("service_tier", default='"priority"', origin="models.chat")
+    cheap = ParamSpec("service_tier", allow=('"auto"', '"flex"'), origin="tenants.hr")
+    assert went_up({}, tier)[0] == {"service_tier": "priority"}
+    assert went_up({}, tier, cheap)[0] == went_up({}, cheap, tier)[0] == {}
+    assert went_up({}, ParamSpec("service_tier", default='"flex"'), cheap, tier)[0] == {"service_tier": "flex"}
+    few = ParamSpec("n", default="3"), ParamSpec("n", max=2), ParamSpec("n", allow=("1", "3"))
+    assert went_up({}, *few)[0] == {}, "cut to the maximum it is not allowed any more"
+    assert went_up({}, ParamSpec("top_p", default="0.50"), ParamSpec("top_p", allow=("0.5",)))[0] == {"top_p": 0.5}
+
+
 def test_shadow_changes_nothing_and_says_what_it_would():
     bound = rules([ParamSpec("n", max=1, mode="shadow"), ParamSpec("seed", max=1, mode="off")], "x", "max_tokens")
     assert bound is not None
