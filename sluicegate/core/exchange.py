@@ -19,7 +19,8 @@ from sluicegate.core.end_user import end_user, mark
 from sluicegate.core.events import Body, Ended, Facts, Failed, Gone, Head, Refused, Responded, Usage
 from sluicegate.core.limits import lender
 from sluicegate.core.limits.base import Claim, Limit, reserve
-from sluicegate.core.params import NotAllowed, Rules
+from sluicegate.core.params import NotAllowed, Rules, carried
+from sluicegate.core.policy import Policy
 from sluicegate.core.pool import Member
 from sluicegate.core.principal import ELSEWHERE
 from sluicegate.core.record import PLAIN, Attempt, UsageRecord
@@ -306,19 +307,21 @@ def exchange(world: World) -> Exchange:
                     record.first = member.deployment.number
                 world.journal.admit(record)
             if member is None and onward is None:
-                onward = routes.onward(route, consumer, head.api, size, special is not None and special.form)
+                form = special is not None and special.form
+                onward = routes.onward(route, consumer, head.api, size, form, user)
             if member is None and onward:
                 other = onward.pop(0)
                 if other.public_urls and not route.public_urls and private_url(fields):
                     record.trail.append(f"request.private_url: {other.name}")
                     continue
-                if other.model.params:
-                    policies = world.policies.find(consumer, other, head.api, key, now, each)
+                if changes is not None or other.model.params:
+                    policies = None
+                    if other.model.params:
+                        policies = world.policies.find(consumer, other, head.api, key, now, each)
                     if policies is not None and world.routes is not routes:
                         policies.configuration = -1  # of ours, which is not in force any more
                     try:
-                        if policies is not None and policies.rules is not None:
-                            changes = _rules(policies.rules, fields, facts, record)
+                        changes = _rules_too(changes, policies, fields, facts, other, head.api, record)
                     except NotAllowed:
                         record.trail.append(f"params: {other.name}")
                         continue
@@ -550,6 +553,22 @@ def _rules(rules: Rules, fields: Mapping[str, Any], facts: Facts, record: UsageR
         return None
     record.trail.append(f"params: {', '.join(changes)}")
     return changes
+
+
+def _rules_too(
+    changes: dict[str, bytes] | None, policy: Policy | None, fields: Mapping[str, Any], facts: Facts, other: Route,
+    operation: str, record: UsageRecord,
+) -> dict[str, bytes] | None:  # fmt: skip
+    """What goes into the body for another model: what the rules of the asked one put there, since so much is reserved,
+    and then its own. Raises NotAllowed."""
+    held: dict[str, bytes] = {}
+    if changes is not None:
+        held = carried(changes, fields, operation, [m.deployment.model for m in other.pool.members])
+    if policy is not None and policy.rules is not None:
+        more = _rules(policy.rules, {**fields, **held}, facts, record)
+        if more is not None:
+            held.update(more)
+    return held or None
 
 
 def estimated(facts: Facts, output: int) -> Usage:

@@ -137,14 +137,20 @@ class Routes:
         """Whether tenants of this boundary are served here."""
         return boundary in self._inside
 
-    def onward(self, route: Route, consumer: Consumer, operation: str, size: int, upload: bool = False) -> list[Route]:
+    def onward(
+        self, route: Route, consumer: Consumer, operation: str, size: int, upload: bool = False, user: str = ""
+    ) -> list[Route]:
         """Where else a request may go when no member of its route can serve: from a rollout's arm to the model
         itself, then to other models, only those that are written down and that this consumer may use."""
         found = [] if route.base is None else [route.base]
         for name in route.model.fallback:
             other = self.find(consumer, operation, name)
+            if not isinstance(other, str) and other.by_user and user:
+                other = self.find(consumer, operation, name, user)
             if not isinstance(other, str) and size <= (other.body_upload if upload else other.body_max):
                 found.append(other)
+                if other.base is not None:
+                    found.append(other.base)
         return found
 
     def names(self, consumer: Consumer) -> list[str]:

@@ -1,12 +1,13 @@
 """Stories of capacity: provisioned first, standard when it is full, home again; long prompts, rollouts, other models."""
 
+import json
 from dataclasses import replace
 from typing import Any
 
 import pytest
 
 from sluicegate.core.limits.base import LimitSpec
-from sluicegate.core.settings import Gateway, Rollout, Spill
+from sluicegate.core.settings import Gateway, ParamSpec, Rollout, Spill
 from sluicegate.core.snapshot import ConsumerEntry, Directory, Model, Snapshot
 from sluicegate.sim.stage import SECRET, Client, Stage
 from tests.spec.reading import compiled
@@ -280,6 +281,82 @@ def test_another_model_only_where_it_is_written_and_granted(
     record = stage.journal.recent[-1]
     assert record.model == "small"
     assert ("onward: large" in record.trail) == (status == 200)
+
+
+def test_another_models_arm_that_cannot_serve_leaves_it_to_that_model():
+    three = {**TWO, "new2": {"deployments": {"v3": FAST}}}
+    snapshot = changed(three)
+    models = (
+        Model(1, "small", (0,), ("chat_completions",), fallback=("large",)),
+        Model(2, "large", (1,), ("chat_completions",), rollout=Rollout((2,), 1.0)),
+    )
+    entry = ConsumerEntry(1, "app", "default", ("small", "large"), ())
+    stage = Stage(three, snapshot=replace(snapshot, models=models), directory=Directory((SECRET,), (entry,)))
+    stage.upstream.fault("throttle", instance="old", wait_s=9)
+    stage.upstream.fault("throttle", instance="new2", wait_s=9)
+    assert asked(stage, model="small").status == 200 and went(stage) == ["old", "new2", "new"]
+
+
+def test_an_end_user_stays_on_one_arm_of_another_model_too():
+    three = {**TWO, "new2": {"deployments": {"v3": FAST}}}
+    models = (
+        Model(1, "small", (0,), ("chat_completions",), fallback=("large",)),
+        Model(2, "large", (1,), ("chat_completions",), rollout=Rollout((2,), 0.5, stick_to="end_user")),
+    )
+    entry = ConsumerEntry(1, "app", "default", ("small", "large"), (), end_user="user")
+    stage = Stage(
+        three, snapshot=replace(changed(three), models=models), directory=Directory((SECRET,), (entry,)),
+    )  # fmt: skip
+    stage.upstream.fault("throttle", instance="old", wait_s=600)
+    users = [f"user-{n}" for n in range(40)]
+    for user in users:
+        assert asked(stage, model="small", user=user).status == 200
+        fallen = went(stage)[-1]
+        assert asked(stage, model="large", user=user).status == 200
+        assert went(stage) == [fallen]
+    assert {e.instance for e in stage.ledger if e.status == 200} == {"new", "new2"}
+
+
+@pytest.mark.parametrize(
+    ("own", "other", "said", "sent"),
+    [
+        ({"max": 100}, {}, {"max_tokens": 900}, {"max_tokens": 100}),
+        ({"max": 100}, {"max": 4000}, {"max_tokens": 900}, {"max_tokens": 100}),
+        ({"max": 100}, {"max": 4000}, {}, {"max_completion_tokens": 100}),
+        ({"default": "700"}, {}, {}, {"max_completion_tokens": 700}),
+        ({"default": "700"}, {"max": 500}, {}, {"max_completion_tokens": 500}),
+        ({}, {"max": 500}, {}, {"max_completion_tokens": 500}),
+        ({"max": 100}, {}, {"max_completion_tokens": 900}, {"max_completion_tokens": 100}),
+    ],
+)
+def test_the_rules_of_both_models_hold_where_another_one_answers(
+    own: dict[str, Any], other: dict[str, Any], said: dict[str, int], sent: dict[str, int]
+):
+    """What was reserved is what the rules of the asked model leave, and the other one's own hold besides. What we put
+    ourselves has the name that the other one takes."""
+    fleet: dict[str, Any] = {
+        "old": {"deployments": {"v1": FAST}}, "new": {"deployments": {"v2": {"model": "gpt-5", **FAST}}},
+    }  # fmt: skip
+    models = tuple(
+        Model(
+            number,
+            name,
+            (number - 1,),
+            ("chat_completions",),
+            fallback=fallback,
+            params=(ParamSpec("max_tokens", **rule),) if rule else (),
+        )
+        for number, name, fallback, rule in ((1, "small", ("large",), own), (2, "large", (), other))
+    )
+    entry = ConsumerEntry(1, "app", "default", ("small", "large"), ())
+    stage = Stage(
+        fleet, snapshot=replace(Stage(fleet).snapshot, models=models), directory=Directory((SECRET,), (entry,)),
+        keep_bodies=True,
+    )  # fmt: skip
+    stage.upstream.fault("throttle", instance="old", wait_s=9)
+    assert asked(stage, model="small", **said).status == 200 and went(stage) == ["old", "new"]
+    body = json.loads(stage.ledger.of("new")[0].body or b"")
+    assert {k: v for k, v in body.items() if k not in ("model", "messages")} == sent
 
 
 def test_no_member_is_asked_twice_though_two_models_share_it():
