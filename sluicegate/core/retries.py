@@ -12,7 +12,8 @@ WINDOW_S: Final = 10.0
 """Requests and retries count for between one and two of these."""
 
 FLOOR: Final = 30
-"""So many retries are allowed in a window however few requests there are: small traffic may retry, too."""
+"""So many retries are allowed in a window however few requests there are: small traffic may retry, too. Unless there
+shall be none: a budget of 0 %."""
 
 
 class Retries:
@@ -39,7 +40,7 @@ class Retries:
         if now >= self._turn:
             self._roll(now)
         allowed = self.share * (self.requests + self._requests_before)
-        if self.retries + self._before >= max(FLOOR, allowed):
+        if not self.share or self.retries + self._before >= max(FLOOR, allowed):
             return False
         self.retries += 1
         return True

@@ -51,7 +51,7 @@ class DefaultRetrySpec(RetrySpec):
     """How often requests are tried."""
 
     budget: Annotated[float, Share(0, 1)] = _RETRY_BUDGET
-    "Retries after faults, as a share of all requests of the gateway: beyond it nothing is tried again."
+    "Retries after faults, at most, as a share of all requests; small traffic may have a few, unless it is `0%`."
 
 
 @dataclass(frozen=True, slots=True)
