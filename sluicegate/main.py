@@ -20,6 +20,7 @@ import click
 from click.shell_completion import CompletionItem
 
 from sluicegate import __version__
+from sluicegate.cli.examples import shown
 
 if TYPE_CHECKING:
     from sluicegate.admin.base import Route
@@ -77,7 +78,18 @@ class Verbs(click.Group):
         if name not in VERBS:
             return None
         command: click.Command = importlib.import_module(f"sluicegate.cli.{name.replace('-', '_')}").command
-        return command
+        return shown(command, name)
+
+    def invoke(self, ctx: click.Context) -> Any:
+        """Whoever names a file the way other programs take one is told how it is named here."""
+        try:
+            return super().invoke(ctx)
+        except click.UsageError as e:
+            if "unexpected extra argument" in e.message and e.ctx is not None:
+                if any("--config" in option.opts for option in e.ctx.command.params):
+                    hint = f"A configuration is named with -c: {e.ctx.command_path} -c FILE"
+                    raise click.UsageError(f"{e.message}. {hint}", e.ctx) from None
+            raise
 
     def resolve_command(
         self, ctx: click.Context, args: list[str]
@@ -373,7 +385,8 @@ def sign(identity: Identity, audience: str) -> str:
     return sign(identity, audience)
 
 
-@click.group(cls=Verbs, no_args_is_help=True)
+@click.group(cls=Verbs, no_args_is_help=True, context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(__version__, message="sluicegate %(version)s")
 @click.pass_context
 def program(ctx: click.Context) -> None:
     """A self-hosted gateway in front of Azure OpenAI deployments."""

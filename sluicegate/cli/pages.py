@@ -11,6 +11,8 @@ from typing import Any
 
 import click
 
+from sluicegate.cli.examples import lines
+
 _HEAD = """# Command line
 
 Every verb, made from the code by `sluicegate schema --cli-page`.
@@ -32,16 +34,16 @@ command was not understood or the configuration is not valid; where a verb says 
 def page(program: click.Command) -> str:
     """The whole page."""
     assert isinstance(program, click.Group)
-    context = click.Context(program, info_name="sluicegate")
+    context = click.Context(program, info_name="sluicegate", **program.context_settings)
     verbs = [(name, program.get_command(context, name)) for name in program.list_commands(context)]
-    lines = ["| verb | |", "|---|---|"]
+    said = ["| verb | |", "|---|---|"]
     for name, verb in verbs:
         assert verb is not None
-        lines.append(f"| [`{name}`](#sluicegate-{name}) | {_first(verb)} |")
+        said.append(f"| [`{name}`](#sluicegate-{name}) | {_first(verb)} |")
     for name, verb in verbs:
         assert verb is not None
-        lines += _verb(verb, click.Context(verb, parent=context, info_name=name))
-    return _HEAD + "\n".join(lines).rstrip() + "\n"
+        said += _verb(verb, click.Context(verb, parent=context, info_name=name))
+    return _HEAD + "\n".join(said).rstrip() + "\n"
 
 
 def _verb(verb: click.Command, context: click.Context) -> Iterator[str]:
@@ -54,6 +56,9 @@ def _verb(verb: click.Command, context: click.Context) -> Iterator[str]:
     if rows:
         yield "| option | |\n|---|---|"
         yield from rows
+    typed = lines(context.command_path.removeprefix("sluicegate "))
+    if typed:
+        yield "\n```\n" + "\n".join(typed) + "\n```"
     if isinstance(verb, click.Group):
         for name in verb.list_commands(context):
             below = verb.get_command(context, name)

@@ -43,6 +43,19 @@ def test_version_says_which_program_this_is():
     assert run("version").output.startswith(f"sluicegate {__version__} ")
 
 
+def test_the_usual_words_for_help_and_version_are_understood():
+    assert run("-h").output == run("--help").output
+    assert run("check", "-h").output == run("check", "--help").output
+    assert run("--version").output == f"sluicegate {__version__}\n"
+
+
+def test_a_file_named_the_way_of_other_programs_is_answered_with_ours():
+    result = run("check", "gateway.yaml")
+    assert result.exit_code == 2
+    assert "(gateway.yaml). A configuration is named with -c: program check -c FILE" in result.output
+    assert "-c" not in run("version", "x").output
+
+
 def test_an_unknown_verb_names_the_known_ones():
     result = run("sevre")
     assert result.exit_code == 2

@@ -43,7 +43,7 @@ def wrong(verb: str, words: list[str]) -> str:
                 if name not in command.commands and not name.isupper():
                     return f"there is no {verb} {name}"
             command = command.commands.get(word, command)
-    known = {opt for param in command.params for opt in (*param.opts, *param.secondary_opts)} | {"--help"}
+    known = {opt for param in command.params for opt in (*param.opts, *param.secondary_opts)} | {"-h", "--help"}
     for word in words:
         option = word.strip("[].,:").partition("=")[0]
         if re.fullmatch(r"--[a-z][a-z-]*|-[a-z]", option) and option not in known:
