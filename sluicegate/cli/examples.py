@@ -36,7 +36,7 @@ EXAMPLES: Final[dict[str, tuple[str, ...]]] = {
     "status": ("", "--admin https://10.0.0.4:8081 --json"),
     "pools": ("", "--json"),
     "top": ("", "--once"),
-    "explain": ("--consumer my-app --model chat", "--from gateway.yaml --consumer my-app --model chat --tokens 90000"),
+    "explain": ("--consumer my-app --model chat", "--from gateway.yaml --consumer my-app --model chat"),
     "profile": ("--consumer my-app --model chat --stream",),
     "usage": ("", "--by tenant --by day --since 30d --csv"),
     "requests": ("--consumer my-app --last 5", "--status 429 --json", "tail"),
