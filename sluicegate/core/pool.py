@@ -139,7 +139,7 @@ class Pool:
                 if why is not None:
                     self._told(taken, free, tier, why, now)
                 return taken
-        return None
+        return self._beyond(tried, now, chance, estimate, why) if self.soft else None
 
     def outlook(
         self, now: float, estimate: int, short: Sequence[Door], never: Sequence[Door] = ()
@@ -204,6 +204,26 @@ class Pool:
             if why is not None:
                 why.append(Look(member, reason, now, estimate))
         return free
+
+    def _beyond(
+        self, tried: Sequence[Door], now: float, chance: float, estimate: int, why: list[Look] | None
+    ) -> Member | None:
+        """Nobody is left below its soft ceiling. That is a guess of ours, no word of an upstream: it sends requests to
+        others, and where there are none it refuses nothing."""
+        for tier in self.tiers:
+            free = [
+                m for m in tier
+                if m.door not in tried and estimate <= m.max_input and not m.door.ready(now, estimate)[1]
+            ]  # fmt: skip
+            if free:
+                taken = free[0] if len(free) == 1 else self._choose(self, free, now, chance)
+                self.last[taken.level] = taken.place
+                if why is not None:
+                    why[:] = [look for look in why if look.member not in free]
+                    why.append(Look(taken, "taken" if len(free) > 1 else "only", now))
+                    why.extend(Look(m, "balance", now) for m in free if m is not taken)
+                return taken
+        return None
 
     def _told(
         self, taken: Member, free: Sequence[Member], tier: tuple[Member, ...], why: list[Look], now: float

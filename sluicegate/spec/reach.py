@@ -108,7 +108,7 @@ class SpillForm:
     long_context: bool = _S.long_context
     "A 400 that says that the prompt is too long for this member."
     soft_ceiling: Annotated[float, Ceiling()] = _S.soft_ceiling or 0.0
-    "A share of the declared `capacity` beyond which a member is passed over, or `none`."
+    "A share of the declared `capacity` beyond which others are asked first, or `none`."
     platform: bool = _S.platform
     "Whether the headers of Azure's own spillover pass, both ways. It is recorded either way."
 

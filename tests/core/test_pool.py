@@ -207,6 +207,34 @@ def test_B4_nobody_is_passed_over_for_what_is_declared_unless_it_was_asked_for()
         assert trail == (["i0/d: passed.soft_ceiling"] if taken else [])
 
 
+def test_a_soft_ceiling_sends_on_and_never_refuses():
+    """It is a guess of ours: where nobody else can take the request, who is beyond it is asked all the same, in the
+    order of tiers; who is throttled is not."""
+
+    def used(number: int, tier: int) -> Member:
+        m = member(number, tier, capacity=60_000)
+        return Member(m.deployment, m.instance, m.door, 0.8)
+
+    pool = Pool([[used(0, 0)], [used(1, 1), used(2, 1)]])
+    for m in pool.members[:2]:
+        m.door.enter(0.0, 9_900)
+    why: list[Look] = []
+    assert pool.pick((), 1.0, 0.5, 10, [], why) is pool.members[2]
+    pool.members[2].door.enter(0.0, 9_950)
+    why = []
+    assert pool.pick((), 1.0, 0.5, 10, [], why) is pool.members[0]
+    assert [(look.member.label, look.word) for look in why] == [
+        ("i1/d", "soft_ceiling"), ("i2/d", "soft_ceiling"), ("i0/d", "only"),
+    ]  # fmt: skip
+    pool.members[0].door.throttled(0, 0.0, 1.0, "upstream.throttled.rate", 9.0, 10, BreakerSpec(), ThrottleSpec())
+    why = []
+    assert pool.pick((), 1.0, 0.5, 10, [], why) is pool.members[1]
+    assert [(look.member.label, look.word) for look in why] == [
+        ("i0/d", "throttled"), ("i1/d", "taken"), ("i2/d", "balance"),
+    ]  # fmt: skip
+    assert pool.pick([m.door for m in pool.members], 1.0, 0.5, 10, []) is None
+
+
 def test_every_candidate_has_its_word_and_no_door_is_entered():
     pool = Pool([[member(0, 0)], [member(1, max_input=5), member(2), member(3)], [member(4)]], "round_robin")
     pool.members[0].door.throttled(
