@@ -44,7 +44,7 @@ class AudioSpeech:
         """The top-level fields, raw."""
         return fields_of(body)
 
-    def facts(self, fields: Mapping[str, Any], size: int) -> Facts:
+    def facts(self, fields: Mapping[str, Any], body: Chunk) -> Facts:
         """What the fields decide."""
         said = as_form(fields)
         text = said.get("input", b"")

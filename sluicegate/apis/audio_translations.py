@@ -39,9 +39,9 @@ class AudioTranslations:
         """Of a JSON body, which only questions about a request have."""
         return fields_of(body)
 
-    def facts(self, fields: Mapping[str, Any], size: int) -> Facts:
+    def facts(self, fields: Mapping[str, Any], body: Chunk) -> Facts:
         """What they decide."""
-        return self.form(as_form(fields), (), size)
+        return self.form(as_form(fields), (), len(body))
 
     def body(
         self, body: Chunk, fields: Mapping[str, Any], facts: Facts, model: str | None, usage: bool,

@@ -70,7 +70,7 @@ class Api(Protocol):
     def fields(self, body: Chunk) -> Mapping[str, Any]:
         """The body's top-level fields, values raw. Raises BadRequest."""
 
-    def facts(self, fields: Mapping[str, Any], size: int) -> Facts:
+    def facts(self, fields: Mapping[str, Any], body: Chunk) -> Facts:
         """What the fields decide. Raises BadRequest (`request.invalid_field`) on wrong types of deciding fields."""
 
     def body(

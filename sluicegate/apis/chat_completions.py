@@ -41,13 +41,13 @@ class ChatCompletions:
         """The top-level fields, raw."""
         return fields_of(body)
 
-    def facts(self, fields: Mapping[str, Any], size: int) -> Facts:
+    def facts(self, fields: Mapping[str, Any], body: Chunk) -> Facts:
         """What the fields decide. Fields we do not read are the upstream's to judge."""
         get = fields.get
         images, embedded, beyond = 0, 0, 0
         messages = get("messages")
         if messages is not None:
-            images, embedded, beyond = media(messages)
+            images, embedded, beyond = media(messages, body, fields)
         stream = get("stream")
         streams = stream is not None and flag("stream", stream)
         facts = Facts(
@@ -55,7 +55,7 @@ class ChatCompletions:
             streams,
             _most(get("max_tokens"), get("max_completion_tokens")),
             1,
-            (size - embedded) // 4 + beyond,
+            (len(body) - embedded) // 4 + beyond,
             some(get("tools")) or some(get("functions")),
             images,
             False,

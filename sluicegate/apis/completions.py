@@ -40,7 +40,7 @@ class Completions:
         """The top-level fields, raw."""
         return fields_of(body)
 
-    def facts(self, fields: Mapping[str, Any], size: int) -> Facts:
+    def facts(self, fields: Mapping[str, Any], body: Chunk) -> Facts:
         """What the fields decide."""
         get = fields.get
         prompt = prompt_of(get("prompt"))

@@ -37,7 +37,7 @@ class CountTokens:
         """The top-level fields, raw."""
         return fields_of(body)
 
-    def facts(self, fields: Mapping[str, Any], size: int) -> Facts:
+    def facts(self, fields: Mapping[str, Any], body: Chunk) -> Facts:
         """Its model; nothing is generated and nothing of it counts."""
         refuse_other_models(fields)
         return Facts(model_of(fields.get("model")), max_output=0)

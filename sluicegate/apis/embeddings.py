@@ -43,7 +43,7 @@ class Embeddings:
         """The top-level fields, raw."""
         return fields_of(body)
 
-    def facts(self, fields: Mapping[str, Any], size: int) -> Facts:
+    def facts(self, fields: Mapping[str, Any], body: Chunk) -> Facts:
         """Never streamed; nothing comes out that is counted in tokens."""
         said = prompt_of(fields.get("input"))
         return Facts(

@@ -44,7 +44,7 @@ class ImagesEdits:
         """Of a JSON body: the top-level fields, raw."""
         return fields_of(body)
 
-    def facts(self, fields: Mapping[str, Any], size: int) -> Facts:
+    def facts(self, fields: Mapping[str, Any], body: Chunk) -> Facts:
         """What they decide. How many images they name is a matter of their shape: one at least."""
         return typed(image_facts(as_form(fields), IMAGE_TOKENS), fields)
 

@@ -34,7 +34,7 @@ class ImagesGenerations:
         """The top-level fields, raw."""
         return fields_of(body)
 
-    def facts(self, fields: Mapping[str, Any], size: int) -> Facts:
+    def facts(self, fields: Mapping[str, Any], body: Chunk) -> Facts:
         """What the fields decide."""
         return typed(image_facts(as_form(fields), 0), fields)
 

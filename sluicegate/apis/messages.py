@@ -54,14 +54,14 @@ class Messages:
         """The top-level fields, raw."""
         return fields_of(body)
 
-    def facts(self, fields: Mapping[str, Any], size: int) -> Facts:
+    def facts(self, fields: Mapping[str, Any], body: Chunk) -> Facts:
         """What the fields decide. Fields we do not read are the upstream's to judge."""
         get = fields.get
         refuse_other_models(fields)
         embedded = beyond = images = 0
         messages = get("messages")
         if messages is not None:
-            found = media(messages)
+            found = media(messages, body, fields)
             images, embedded, beyond = found.images, found.size, found.tokens
         stream = get("stream")
         most = get("max_tokens")
@@ -70,7 +70,7 @@ class Messages:
             stream is not None and flag("stream", stream),
             None if most is None or most == NULL else count("max_tokens", most, 0, MOST_TOKENS),
             1,
-            (size - embedded) // 4 + beyond,
+            (len(body) - embedded) // 4 + beyond,
             some(get("tools")),
             images,
             False,

@@ -8,12 +8,15 @@ id) counts as one page.
 
 from __future__ import annotations
 
-from typing import Final
+from collections.abc import Mapping
+from typing import Any, Final
 
 import msgspec
 from msgspec import Raw
 
+from sluicegate.apis.chat_media import parts_within
 from sluicegate.apis.messages_shapes import Block, MessageAsked, Source
+from sluicegate.core.ports import Chunk
 
 IMAGE_TOKENS: Final = 1568
 PAGE_TOKENS: Final = 2500
@@ -47,15 +50,15 @@ class Media:
         "What they count as."
 
 
-def media(messages: Raw) -> Media:
+def media(messages: Raw, body: Chunk, fields: Mapping[str, Any]) -> Media:
     """Of messages of another shape than ours nothing is said, they count as text: the upstream judges them."""
     found = Media()
+    if not parts_within(messages, body, fields):
+        return found
     if len(messages) > LARGE:
         view = memoryview(messages)
         if sum(bytes(view[at : at + LARGE]).count(b"{") for at in range(0, len(view), LARGE)) > CROWDED:
             return found
-    elif bytes(messages).find(b"[", 1) < 0:
-        return found
     try:
         for message in _messages(messages):
             _look(message.content, found, DEEPEST)

@@ -36,7 +36,7 @@ class Moderations:
         """The top-level fields, raw."""
         return fields_of(body)
 
-    def facts(self, fields: Mapping[str, Any], size: int) -> Facts:
+    def facts(self, fields: Mapping[str, Any], body: Chunk) -> Facts:
         """No tokens, in or out."""
         return Facts(model_of(fields.get("model")), max_output=0)
 

@@ -56,7 +56,7 @@ class Passing:
         """The top-level fields, raw."""
         return fields_of(body)
 
-    def facts(self, fields: Mapping[str, Any], size: int) -> Facts:
+    def facts(self, fields: Mapping[str, Any], body: Chunk) -> Facts:
         """The body's bytes as text, and the fields that all operations share."""
         stream = fields.get("stream")
         most: int | None = None
@@ -69,7 +69,7 @@ class Passing:
                     pass  # it may be something else here
         return Facts(
             model_of(fields.get("model")), stream is not None and flag("stream", stream), most,
-            estimate=size // BYTES_A_TOKEN, asked_usage=True,
+            estimate=len(body) // BYTES_A_TOKEN, asked_usage=True,
         )  # fmt: skip
 
     def body(

@@ -191,7 +191,7 @@ def _question(
         raw = body
     try:
         fields = api.fields(raw)
-        facts = api.facts(fields, len(raw))
+        facts = api.facts(fields, raw)
     except BadRequest as e:
         raise Refused(e.reason, e.message) from None
     size = len(raw)

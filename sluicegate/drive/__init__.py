@@ -14,6 +14,7 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Callable, Mapping
 from math import inf
+from mmap import mmap
 from typing import Any, Final
 
 from sluicegate.apis.base import Api, BadRequest
@@ -234,7 +235,7 @@ class Drive:
         api = self.api
         try:
             self.fields = fields = api.fields(body)
-            self.facts = facts = api.facts(fields, len(body))
+            self.facts = facts = api.facts(fields, body)
         except BadRequest as bad:
             self.event(self.ticket, Refused(now, bad.reason, bad.message))
             return
@@ -418,7 +419,7 @@ class Drive:
         asked = facts.stream and plan.usage and not facts.asked_usage
         if self.upload is not None:
             return self.send_form(action, self.upload, plan)
-        if type(self.raw) is memoryview:
+        if type(self.raw) is memoryview and type(self.raw.obj) is mmap:
             return self.send_large(action, self.raw, plan, asked)
         body = api.body(self.raw, self.fields, facts, plan.model, plan.usage, action.changes)
         head = plan.head

@@ -46,6 +46,9 @@ _VALUE = re.compile(rb"[\t -~]*\Z")
 LIKE_BYTES = 4096
 """Of a head that is kept to know the next one by."""
 
+COPIED: Final = 64 * 1024
+"""Bytes up to which a body is cut out of what was read; a larger one is a view of that, which holds its head too."""
+
 _PLAIN = frozenset((b"application/json", b"*/*"))
 _BAD_LENGTH = -2
 _FIRST: Final = (b"", b"0")
@@ -210,7 +213,7 @@ class Connection:
         request.retries = like.retries
         request.credentials = like.credentials
         request.forward = like.forward
-        request.only = data[body:]
+        request.only = data[body:] if len(data) <= COPIED else memoryview(data)[body:]
         self.active = request
         self.begin(request)
         return True

@@ -59,7 +59,7 @@ class Request:
         "The operation, where this request line was met before."
         self.drive: Drive | None = None
         # body
-        self.only: bytes | None = None
+        self.only: Chunk | None = None
         "The whole body, when it came in one piece."
         self.body: BodyBuffer | None = None
         self.upload: Upload | None = None

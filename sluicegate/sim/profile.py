@@ -220,7 +220,7 @@ def profile(
     clock: Callable[[], int], requests: int, progress: Callable[[int], None] = lambda done: None,
 ) -> Profile:  # fmt: skip
     """Measure. `clock` reads nanoseconds; `tokens`: of the answer. Raises Refused, or what the API row raises."""
-    stream = APIS[API].facts(APIS[API].fields(body), len(body)).stream
+    stream = APIS[API].facts(APIS[API].fields(body), body).stream
     answer = _events(tokens) if stream else [_whole(tokens)]
     headers = _SSE if stream else _JSON
     cost = _of_clock(clock)
@@ -285,7 +285,7 @@ def _parts(route: _Route, answer: Sequence[bytes], stream: bool) -> dict[str, fl
     found = world.routes.find(consumer, API, route.model)
     assert not isinstance(found, str)
     fields = api.fields(raw)
-    facts = api.facts(fields, len(raw))
+    facts = api.facts(fields, raw)
     key = world.callers.mark(KEY) if consumer.by_key else b""
     named = end_user(fields.get(consumer.end_user)) if consumer.end_user else ""
     user = mark(named) if consumer.by_user else ""
@@ -293,7 +293,7 @@ def _parts(route: _Route, answer: Sequence[bytes], stream: bool) -> dict[str, fl
     timed: dict[str, float | None] = {
         "identity": _timed(route, lambda: Shown([KEY]).who(world.callers)),
         "grants": _timed(route, lambda: world.routes.find(consumer, API, route.model)),
-        "parse": _timed(route, lambda: api.facts(api.fields(raw), len(raw))),
+        "parse": _timed(route, lambda: api.facts(api.fields(raw), raw)),
         "end user": _timed(route, lambda: end_user(fields.get(consumer.end_user))) if consumer.end_user else None,
         "rules": None,
         "limits": None,

@@ -34,6 +34,15 @@ LONGEST_NUMBER: Final = 1000
 """Digits of a top-level number. Beyond it somebody is testing how long an upstream converts it."""
 
 
+LOOKED_AT: Final = 64
+NEAR: Final = 64
+"""So many brackets are looked at, and so many blanks before each, to know whether a list begins there."""
+
+_BLANKS: Final = frozenset(b" \t\r\n")
+_BEFORE_VALUE: Final = frozenset(b": \t\r\n")
+"""Blanks: of more than we look at nothing is known."""
+
+
 class BadJson(Exception):
     """The bytes are not one JSON object as we accept it. `reason` is a name of core/refusals.py."""
 
@@ -63,10 +72,12 @@ def top_level(body: Chunk) -> dict[str, Raw]:
                 if len(fields) > MOST_KEYS:
                     raise _too_many()
                 return fields
-        elif isinstance(body, bytes):
-            prose = _prose(body)
-            if prose is not None:
-                return prose
+        else:
+            whole, at = ground(body)
+            if isinstance(whole, bytes):
+                prose = _prose(whole, at)
+                if prose is not None:
+                    return prose
         fields = _one_by_one(body)
     except _NOT_JSON as e:
         raise BadJson("request.invalid_json", f"The request body is not a JSON object: {_why(e)}.") from None
@@ -99,23 +110,23 @@ def _one_by_one(body: Chunk) -> dict[str, Raw]:
     return fields
 
 
-def _prose(body: bytes) -> dict[str, Raw] | None:
+def _prose(whole: bytes, at: int) -> dict[str, Raw] | None:
     """The same for a large body most of which is long strings in its `messages`, ten times faster. None: it is not, or
-    something is wrong with it, which the reader says better."""
-    strings = long_strings(body)
+    something is wrong with it, which the reader says better. `at`: where the body begins in these bytes."""
+    strings = long_strings(whole, at)
     if not strings:
         return None
-    small = emptied(body, strings)
+    small = emptied(whole, strings, at)
     if len(small) > SMALL:
         return None
     try:
         fields = _one_by_one(small)
-        gone = len(body) - len(small)
+        gone = len(whole) - at - len(small)
         for key, _, start, end in spans(small, fields):
             if key == PROSE:
-                if start > strings[0][0] or end < strings[-1][1] - gone:
+                if at + start > strings[0][0] or at + end + gone < strings[-1][1]:
                     return None
-                fields[key] = Raw(memoryview(body)[start : end + gone])
+                fields[key] = Raw(memoryview(whole)[at + start : at + end + gone])
                 return fields
         return None
     except (*_NOT_JSON, BadJson, RecursionError):
@@ -152,6 +163,37 @@ def spans(body: Chunk, fields: Mapping[str, Raw]) -> Iterator[tuple[str, int, in
         end = start + len(value)
         step = _COMMA
         yield key, name.start(1), start, end
+
+
+def ground(body: Chunk) -> tuple[Any, int]:
+    """What can be searched without copying: the bytes, or the file in memory, that a body is, or is the end of; and
+    where in it the body begins."""
+    if isinstance(body, memoryview):
+        whole: Any = body.obj
+        return whole, len(whole) - len(body)
+    return body, 0
+
+
+def holds_lists(body: Chunk, fields: Mapping[str, Raw], key: str) -> bool:
+    """Whether, within the list that is the value of `key`, a list may be the value of some field; brackets within texts
+    are told apart as long as they are few. 6 us for 200 KB, nothing is copied."""
+    whole, at = ground(body)
+    for name, _, start, end in spans(body, fields):
+        if name == key:
+            stop = at + end
+            at += start + 1
+            for _ in range(LOOKED_AT):
+                at = whole.find(b"[", at, stop)
+                if at < 0:
+                    return False
+                before = at - 1
+                while before > at - NEAR and whole[before] in _BLANKS:
+                    before -= 1
+                if whole[before] in _BEFORE_VALUE:
+                    return True
+                at += 1
+            break
+    return True
 
 
 def rebuild(body: Chunk, fields: Mapping[str, Raw], changes: Mapping[str, bytes]) -> bytes:

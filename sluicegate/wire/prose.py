@@ -22,12 +22,12 @@ _NAMES: Final = re.compile(rb"[ \t\r\n]*+:")
 """After a string that is a key."""
 
 
-def long_strings(body: bytes) -> list[tuple[int, int]]:
+def long_strings(body: bytes, at: int = 0) -> list[tuple[int, int]]:
     """From where to where the long ones go, without their quotes, in order; keys are left out. Empty: there are none,
-    or they end nowhere, or finding them would cost more than it saves."""
+    or they end nowhere, or finding them would cost more than it saves. `at`: where the body begins in these bytes."""
     found: list[tuple[int, int]] = []
     opened = -1
-    at = 0
+    start = at
     seen = 0
     while True:
         quote = body.find(b'"', at)
@@ -45,14 +45,14 @@ def long_strings(body: bytes) -> list[tuple[int, int]]:
                 opened = -1
         at = quote + 1
         seen += 1
-        if seen > FIRST + at // BETWEEN:
+        if seen > FIRST + (at - start) // BETWEEN:
             return []
 
 
-def emptied(body: bytes, strings: list[tuple[int, int]]) -> bytes:
+def emptied(body: bytes, strings: list[tuple[int, int]], at: int = 0) -> bytes:
     """The body with nothing in these strings."""
     parts = []
-    kept = 0
+    kept = at
     for start, end in strings:
         parts.append(body[kept:start])
         kept = end

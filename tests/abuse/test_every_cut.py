@@ -93,7 +93,7 @@ class Cutting:
 
 def _facts(row: Any, kind: bytes, body: bytes) -> Facts:
     if not is_form(kind):
-        found: Facts = row.facts(row.fields(body), len(body))
+        found: Facts = row.facts(row.fields(body), body)
         return found
     form = Form(boundary_of(kind), row.decides)
     form.feed(body)

@@ -102,7 +102,8 @@ def test_abuse_61_the_limit_is_reached_by_those_who_leave_no_later_than_by_those
 def test_abuse_61_many_tokens_in_one_event_are_many_tokens():
     """A content filter lets whole sentences pass at once; counted as events they would be a tenth of the truth."""
     row = APIS["chat_completions"]
-    facts = row.facts(row.fields(b'{"model":"m","stream":true,"messages":[]}'), 40)
+    asked = b'{"model":"m","stream":true,"messages":[]}'
+    facts = row.facts(row.fields(asked), asked)
     meter = row.meter(facts, False)
     sentence = "The lock keeper opened the upper gate and the water fell. " * 4
     for text in ("Well", sentence):
@@ -310,7 +311,7 @@ def test_abuse_65_there_is_no_way_up_that_is_not_metered(path: str):
 def test_abuse_65_every_operation_estimates_what_comes_in_and_reads_what_was_used(name: str):
     row = APIS[name]
     asked = samples.body(name)
-    facts = row.facts(row.fields(asked), len(asked))
+    facts = row.facts(row.fields(asked), asked)
     assert 900 < facts.estimate < 1200
     assert row.meter(facts, True).usage is None, "not said is not 0"
 

@@ -20,12 +20,12 @@ MESSAGES = [{"role": "user", "content": "Hello"}]
 
 def facts_of(body: bytes | dict[str, Any]) -> Facts:
     raw = body if isinstance(body, bytes) else json.dumps(body).encode()
-    return ROW.facts(ROW.fields(raw), len(raw))
+    return ROW.facts(ROW.fields(raw), raw)
 
 
 def sent(body: bytes, model: str | None, usage: bool) -> bytes:
     fields = ROW.fields(body)
-    return bytes(ROW.body(body, fields, ROW.facts(fields, len(body)), model, usage))
+    return bytes(ROW.body(body, fields, ROW.facts(fields, body), model, usage))
 
 
 # ---------------------------------------------------------------------- facts
@@ -129,7 +129,7 @@ from sluicegate.apis import APIS
 row = APIS["chat_completions"]
 body = ('{{"model":"m","messages":{before}' + "{{}}," * 3_000_000 + '{{}}{after}}}').encode()
 before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-assert row.facts(row.fields(body), len(body)).images == 0
+assert row.facts(row.fields(body), body).images == 0
 print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before)
 """
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
@@ -161,7 +161,7 @@ def test_any_json_gives_facts_or_a_bad_request(body: dict[str, Any]) -> None:
 def test_a_body_that_needs_no_change_is_the_very_same_buffer() -> None:
     body = bytearray(b'{"model":"a","messages":[],"stream":true,"stream_options":{"include_usage":true}}')
     fields = ROW.fields(body)
-    facts = ROW.facts(fields, len(body))
+    facts = ROW.facts(fields, body)
     assert ROW.body(body, fields, facts, None, True) is body
     assert ROW.body(body, fields, facts, "a", True) is body
     plain = b'{"model":"a","messages":[]}'

@@ -22,7 +22,7 @@ TRANSLATES = cast(FormApi, APIS["audio_translations"])
 
 def facts(row: Any, said: Any) -> Any:
     body = json.dumps(said).encode()
-    return row.facts(row.fields(body), len(body))
+    return row.facts(row.fields(body), body)
 
 
 def usage(said: Any, output: str = "") -> Any:

@@ -19,7 +19,7 @@ ASK = {"model": "claude", "max_tokens": 100, "messages": [{"role": "user", "cont
 
 def facts(api: Any = MESSAGES, **change: Any) -> Facts:
     body = json.dumps({**ASK, **change}).encode()
-    return api.facts(api.fields(body), len(body))
+    return api.facts(api.fields(body), body)
 
 
 def content(*blocks: dict[str, Any]) -> dict[str, Any]:
@@ -84,7 +84,7 @@ def test_counting_reserves_nothing_and_never_streams() -> None:
 def test_only_the_model_is_written_and_every_other_byte_stays() -> None:
     body = b'{ "max_tokens":5, "model": "claude" , "x":{"a":[1, 2.50]},"messages":[]}'
     fields = MESSAGES.fields(body)
-    f = MESSAGES.facts(fields, len(body))
+    f = MESSAGES.facts(fields, body)
     assert MESSAGES.body(body, fields, f, "claude", True) is body
     renamed = bytes(MESSAGES.body(body, fields, f, "claude-eu", True))
     assert json.loads(renamed) == {**json.loads(body), "model": "claude-eu"} and b'{"a":[1, 2.50]}' in renamed

@@ -23,7 +23,7 @@ def went_up(
     """The body that goes up, and the facts."""
     raw = json.dumps(document).encode()
     fields = API.fields(raw)
-    facts = API.facts(fields, len(raw))
+    facts = API.facts(fields, raw)
     bound = rules(specs, "chat_completions", name)
     assert bound is not None
     changes = bound.apply(fields, facts)
@@ -136,7 +136,7 @@ def test_shadow_changes_nothing_and_says_what_it_would():
     assert bound is not None
     raw = b'{"n":5,"seed":9}'
     fields = API.fields(raw)
-    assert bound.apply(fields, API.facts(fields, len(raw))) == {}
+    assert bound.apply(fields, API.facts(fields, raw)) == {}
     assert bound.shadow(fields) == "params would set: n"
     assert (
         rules([], "x", "max_tokens") is None and rules([ParamSpec("n", max=1, mode="off")], "x", "max_tokens") is None

@@ -47,7 +47,7 @@ def test_it_is_the_same_body(
     document = {**named, **said} if first else {**said, **named}
     raw = json.dumps(document, indent=indent, ensure_ascii=False).encode()
     fields = CHAT.fields(raw)
-    facts = CHAT.facts(fields, len(raw))
+    facts = CHAT.facts(fields, raw)
     wanted = bytes(CHAT.body(raw, fields, facts, model, usage, put or None))
     view = memoryview(raw)
     made: list[Chunk] = pieces(CHAT, view, CHAT.fields(view), facts, model, usage, put or None)
@@ -61,7 +61,7 @@ def test_it_is_the_same_body(
 def test_large_values_are_where_they_were():
     raw = memoryview(json.dumps({"messages": BIG, "model": "chat", "input": BIG}).encode())
     fields = CHAT.fields(raw)
-    made = pieces(CHAT, raw, fields, CHAT.facts(fields, len(raw)), "another", False, None)
+    made = pieces(CHAT, raw, fields, CHAT.facts(fields, raw), "another", False, None)
     large = [p for p in made if len(p) > LARGE]
     assert [type(p) for p in large] == [memoryview, memoryview] and all(p.obj is raw.obj for p in large)  # type: ignore[union-attr]
     assert sum(len(p) for p in made) - sum(map(len, large)) < 100
@@ -71,5 +71,5 @@ def test_large_values_are_where_they_were():
 def test_a_text_like_our_own_word_is_a_text(text: str):
     raw = b'{"a":%b,"b":"%b","model":"chat"}' % (text.encode() if text[0] == '"' else b'"x"', BIG.encode())
     fields = CHAT.fields(raw)
-    made = pieces(CHAT, memoryview(raw), fields, CHAT.facts(fields, len(raw)), "another", False, None)
+    made = pieces(CHAT, memoryview(raw), fields, CHAT.facts(fields, raw), "another", False, None)
     assert b"".join(made) == raw.replace(b'"chat"', b'"another"')

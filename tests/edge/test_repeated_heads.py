@@ -5,6 +5,7 @@ from collections.abc import Sequence
 import pytest
 
 from sluicegate.core.snapshot import Directory
+from sluicegate.edge.http1 import COPIED
 from tests.abuse.corpus import BAD, GOOD, TE
 from tests.abuse.outside import CHAT, STREAMED, chunked, request
 from tests.edge.line import OTHER_KEY, House, callers
@@ -164,3 +165,18 @@ def test_a_repeated_head_of_http_1_0_gets_no_chunks():
     line.send(request(b"Connection: keep-alive", version=b"1.0", body=STREAMED))
     house.upstream.calls[-1].stream()
     assert line.out.endswith(b"data: [DONE]\n\n") and b"chunked" not in line.out and line.closed
+
+
+@pytest.mark.parametrize("model", [b"chat", b"nothing"])
+def test_a_large_body_behind_a_repeated_head_goes_up_as_it_is(model: bytes):
+    """It is not cut out of what was read: a view of that goes up, or is refused."""
+    house = House()
+    turn = b'{"role":"user","content":"%b [1]: said \\"so\\""}'
+    for turns in ([b"t" * 900] * 80, [b"p" * 70_000], [b"p" * 90_000, b"q" * 10_000]):
+        body = b'{"messages":[%b],"model":"%b"}' % (b",".join(turn % text for text in turns), model)
+        assert len(body) > COPIED
+        changed = USUAL[:HEAD].replace(b": 60\r\n", b": %d\r\n" % len(body)) + body
+        seen = outcome(house, changed, before=[USUAL, USUAL])
+        assert seen == outcome(house, changed)
+        assert (seen[0][0][0], len(seen[1])) == ((200, 1) if model == b"chat" else (404, 0))
+        assert not seen[1] or body[13:-20] in seen[1][0]

@@ -64,7 +64,7 @@ def outcome(case: Path) -> dict[str, bytes]:
         up = up_head + passed + b"\r\n" + edited(body, edits(form, model))
     else:
         fields = api.fields(body)
-        facts = api.facts(fields, len(body))
+        facts = api.facts(fields, body)
         up = plan.head + passed + b"\r\n" + bytes(api.body(body, fields, facts, plan.model, plan.usage))
 
     line, headers, body = http((case / "upstream_response").read_bytes())

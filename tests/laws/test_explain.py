@@ -40,7 +40,7 @@ def foretold(town: Town, request: Request) -> Run:
     assert consumer is not None
     api = APIS["chat_completions"]
     fields = api.fields(request.body)
-    body = Body(town.clock, api.facts(fields, len(request.body)), len(request.body), fields)
+    body = Body(town.clock, api.facts(fields, request.body), len(request.body), fields)
     tried: list[Answer] = []
 
     def answers(send: object, now: float) -> Event:
@@ -103,7 +103,7 @@ def sent(request: Request, changes: dict[str, bytes] | None) -> bytes:
     """What goes up of this body, with these changes and the deployment's own name."""
     api = APIS["chat_completions"]
     fields = api.fields(request.body)
-    facts = api.facts(fields, len(request.body))
+    facts = api.facts(fields, request.body)
     return bytes(api.body(request.body, fields, facts, None if request.in_path else "d", True, changes))
 
 
@@ -140,9 +140,9 @@ def test_what_explain_says_is_what_happens_and_every_member_has_its_word(
 def question(request: Request, drained: dict[str, list[int]] | None = None) -> Question:
     api = APIS["chat_completions"]
     fields = api.fields(request.body)
-    size = len(request.body)
+    facts, size = api.facts(fields, request.body), len(request.body)
     path = request.model if request.in_path else None
-    asks = Question(request.consumer, api.name, path, api.facts(fields, size), size, deciding(fields), request.chance)
+    asks = Question(request.consumer, api.name, path, facts, size, deciding(fields), request.chance)
     asks.key = digest(request.consumer.encode(), SECRET)
     asks.drained = drained or {}
     return asks

@@ -47,6 +47,14 @@ def test_the_fields_are_those_that_a_reader_of_every_byte_finds(body: bytes) -> 
         assert changed == {**json.loads(body), "model": "other"}
 
 
+@given(large(), st.sampled_from([b"", b"POST / HTTP/1.1\r\n\r\n", b'{"messages":["' + b"h" * 3 * LONG + b'"]}']))
+def test_of_a_body_that_is_the_end_of_what_was_read_the_fields_are_the_same(body: bytes, head: bytes) -> None:
+    view = memoryview(head + body)[len(head) :]
+    found = top_level(view)
+    assert [(k, bytes(v)) for k, v in found.items()] == [(k, bytes(v)) for k, v in top_level(body).items()]
+    assert rebuild(view, found, {"model": b'"other"'}) == rebuild(body, top_level(body), {"model": b'"other"'})
+
+
 @given(large(), st.data())
 def test_what_is_no_json_is_refused_unless_it_stands_in_a_long_string_of_messages(
     body: bytes, data: st.DataObject

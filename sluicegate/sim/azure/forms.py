@@ -33,9 +33,9 @@ def document(content_type: bytes, body: bytes | bytearray) -> dict[str, Any] | N
             return None
         value = bytes(body[head + 4 : end])
         if b"filename" in body[at:head].lower():
-            said[FILES].append((name[1].decode(), value))
+            said[FILES].append((name[1].decode("utf-8", "replace"), value))
         else:
-            said[name[1].decode()] = _value(value.decode("utf-8", "replace"))
+            said[name[1].decode("utf-8", "replace")] = _value(value.decode("utf-8", "replace"))
         at = end + 2 + len(line) + 2
         if body[at - 2 : at] == b"--":
             return said
