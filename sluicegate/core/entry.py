@@ -30,6 +30,8 @@ class Entry(NamedTuple):
     "How who asked was recognised, in names of ours."
     client: str = ""
     "Its address, where that is to be written down."
+    more: int = 0
+    "So many others that were refused for the same reason have no line of their own."
 
 
 def entry(record: UsageRecord, offset: float) -> Entry:

@@ -284,9 +284,9 @@ class Front:
     def _stop(self, conn: Connection, request: Request, reason: str, message: str, wait: float | None = None) -> bool:
         conn.like = None
         server = conn.server
-        server.refused(reason)
-        dialect = server.paths.dialect(request.url)
-        status, lines, body = refusal(reason, message, wait, server.next_id(), dialect)
+        made = server.next_id()
+        status, lines, body = refusal(reason, message, wait, made, server.paths.dialect(request.url))
+        server.refused(reason, made, conn.told, status)
         request.head(status, lines, len(body))
         request.data(b"" if request.method == "HEAD" else body)
         request.end()

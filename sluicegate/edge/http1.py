@@ -583,8 +583,9 @@ class Connection:
     def refuse(self, request: Request, reason: str, message: str) -> None:
         """Answer by ourselves, before any exchange."""
         server = self.server
-        server.refused(reason)
-        status, lines, body = refusal(reason, message, None, server.next_id(), server.paths.dialect(request.url))
+        made = server.next_id()
+        status, lines, body = refusal(reason, message, None, made, server.paths.dialect(request.url))
+        server.refused(reason, made, self.told, status)
         request.head(status, lines, len(body))
         request.data(b"" if request.method == "HEAD" else body)
         request.end()

@@ -27,6 +27,7 @@ from sluicegate.core import settings
 from sluicegate.core.ports import Certificates
 from sluicegate.core.settings import Listen
 from sluicegate.drive import Bound
+from sluicegate.edge.early import Early
 from sluicegate.edge.front import Front
 from sluicegate.edge.health import Health
 from sluicegate.edge.http1 import Connection
@@ -97,6 +98,8 @@ class Server:
         self.listing = Listing(self)
         self.refusals: Counter[str] = Counter()
         "Refusals before any exchange began, by reason."
+        self.early = Early()
+        "The same for the access log."
         self.date_line = b""
         self.seen: dict[tuple[str, bytes], Match] = {}
         "Request lines that led to an operation: clients repeat theirs. Bounded, since they choose them."
@@ -157,9 +160,11 @@ class Server:
         for connection in self.connections:
             connection.fronted()
 
-    def refused(self, reason: str) -> None:
-        """A request was refused before any exchange."""
+    def refused(self, reason: str, id: str = "", client: str = "", status: int = 0) -> None:
+        """A request, or a connection (without id), was refused before any exchange."""
         self.refusals[reason] += 1
+        if self.early.wanted:
+            self.early.add(id or self.next_id(), self.bound.wall(), status, reason, client)
 
     # ------------------------------------------------------------------ accepting
 
@@ -209,7 +214,7 @@ class Server:
                 raise
             if self.front is not None and s.family != socket.AF_UNIX and not self.front.admits(peer[0]):
                 s.close()  # before anything is said, TLS included
-                self.refused("front.address")
+                self.refused("front.address", client=peer[0] if self.tells else "")
                 continue
             s.setblocking(False)
             if s.family != socket.AF_UNIX:

@@ -1,10 +1,10 @@
-"""The access log: a line of JSON for each request that reached an exchange, written by the keeper.
+"""The access log: a line of JSON for each request, written by the keeper.
 
 Of requests that were admitted it is made from the journal, on its way into the ledger: a worker pays nothing for it,
 and a request that was cut short by its worker's death has its line, too. Of those that were refused before that, the
 worker tells. A thread of its own writes, because a pipe that nobody reads blocks its writer; what finds no room in its
-queue is dropped and counted. Neither prompts nor answers nor keys are in it. Requests that were refused before their
-head was understood have no line: they are counted.
+queue is dropped and counted. Neither prompts nor answers nor keys are in it. Of requests that were refused before any
+exchange (edge/early.py) there are so many lines a second, and one that says how many more there were.
 """
 
 from __future__ import annotations
@@ -69,6 +69,7 @@ class Line(msgspec.Struct, omit_defaults=True):
     attempts: list[Tried] = []
     trail: str = ""
     client: str = ""
+    more: int = 0
 
 
 class AccessLog:
@@ -169,7 +170,7 @@ def refused(e: Entry, consumer: str) -> Line:
     """Of one that was not."""
     return Line(
         stamp(int(e.wall * 1e6)), e.id, e.api, e.tenant, consumer, "", e.status, e.reason, e.how, "refused", e.stream,
-        _ms(e.took_s * 1e6), trail=e.trail, client=e.client,
+        _ms(e.took_s * 1e6), trail=e.trail, client=e.client, more=e.more,
     )  # fmt: skip
 
 

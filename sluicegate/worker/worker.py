@@ -13,6 +13,7 @@ import ssl
 import time
 from collections import deque
 from collections.abc import Callable, Sequence
+from math import inf
 from random import random
 from typing import Any
 
@@ -134,7 +135,7 @@ class Worker:
                 self.alarms.look(self.world.members.values(), now)
                 self.look_at_lists()
                 self.publish()
-            if self.counting.refused:
+            if self.counting.refused or self.server.early.wanted:
                 self.tell_refused()
             if self.written is not None:
                 self.written.tend()
@@ -155,15 +156,17 @@ class Worker:
         else:
             self.alarms.over("journal.failing", "journal")
 
-    def tell_refused(self) -> None:
-        """Twenty times a second, and only when somebody wants to know."""
-        refused, self.counting.refused = self.counting.refused, []
-        if self._watched and time.monotonic() > self._watched:
+    def tell_refused(self, last: bool = False) -> None:
+        """Twenty times a second, and only when somebody wants to know. `last`: nothing comes after it."""
+        refused, self.counting.refused = self.counting.refused or (), []
+        now = time.monotonic()
+        early = self.server.early.take(inf if last else now)
+        if self._watched and now > self._watched:
             self._watched = 0.0
             self.listen_for_refused()
-        if refused and self.on_refused is not None:
-            offset = time.time() - time.monotonic()
-            self.on_refused([entry(record, offset) for record in refused])
+        if (refused or early) and self.on_refused is not None:
+            offset = time.time() - now
+            self.on_refused([*(entry(record, offset) for record in refused), *early])
 
     def watch_refused(self, for_s: float) -> bool:
         """For so long somebody looks at requests as they end: tell of refused ones, too."""
@@ -175,6 +178,7 @@ class Worker:
         """As the configuration in force says, or whoever watches."""
         watched = time.monotonic() < self._watched
         wanted = self.on_refused is not None and (watched or bool(self.snapshot.gateway.telemetry.access_log))
+        self.server.early.want(wanted)
         if not wanted:
             self.counting.refused = None
         elif self.counting.refused is None:
@@ -315,8 +319,8 @@ class Worker:
         await self.server.drain(limit_s, still_listen_s, replaced)
         self.upstream.close()
         self.publish()
-        if self.counting.refused:
-            self.tell_refused()
+        if self.server.early.wanted:
+            self.tell_refused(last=True)
         if self._timer is not None:
             self._timer.cancel()
         if self.written is not None:

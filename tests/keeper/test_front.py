@@ -196,3 +196,32 @@ def test_a_worker_that_reads_no_certificate_has_not_loaded_what_does(tmp_path: P
             gateway.file.write_text(text.replace("  front_door", proxies + "  front_door"))
             gateway.event("config.adopted")
             assert loaded(gateway)
+
+
+def test_what_is_refused_before_any_exchange_has_lines_and_counts_over_all_workers(tmp_path: Path):
+    """A platform team that is paged for a wrong door sees it; a flood of it is some lines and a number."""
+    with Upstream() as upstream:
+        text = written(tmp_path, upstream, f"  front_door_ids: [{DOOR}]\n")
+        text += f"telemetry: {{access_log: {tmp_path}/access.log, client_address: true}}\n"
+        with Gateway(tmp_path, text) as gateway:
+            connections = [http.client.HTTPConnection("127.0.0.1", gateway.port, timeout=10) for _ in range(6)]
+            for _ in range(20):
+                assert {answer(one, HEADERS) for one in connections} == {"403 front.door"}
+            for one in connections:
+                one.close()
+            until(lambda: b'reason="front.door"} 120' in metrics(gateway), 10.0)
+            gateway.end()
+        lines = [json.loads(line) for line in (tmp_path / "access.log").read_text().splitlines()]
+        assert sum(1 + line.get("more", 0) for line in lines) == 120 and len(lines) < 120
+        assert {(line["reason"], line["status"], line["client"]) for line in lines} == {
+            ("front.door", 403, "127.0.0.1")
+        }
+
+
+def metrics(gateway: Gateway) -> bytes:
+    connection = http.client.HTTPConnection("127.0.0.1", gateway.admin, timeout=10)
+    try:
+        connection.request("GET", "/metrics")
+        return connection.getresponse().read()
+    finally:
+        connection.close()
