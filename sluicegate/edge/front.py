@@ -63,16 +63,14 @@ _CERTIFICATE: Final = {
 
 
 class Front:
-    """Of one worker, for one configuration. `failures`: those that went before, which outlive it."""
+    """Of one worker, for one configuration. `shared`: memory of all workers, where failures outlive it."""
 
     __slots__ = (
         "_allow", "_callers", "_certificate", "_cors", "_doors", "_header", "_own", "_paths", "_picked", "_proxies",
         "_reads", "_said", "certificates", "expires", "failures", "spec",
     )  # fmt: skip
 
-    def __init__(
-        self, spec: settings.Front, secret: bytes, before: Front | None = None, certificates: Certificates | None = None
-    ) -> None:
+    def __init__(self, spec: settings.Front, shared: memoryview[int], certificates: Certificates | None = None) -> None:
         self.spec = spec
         self.certificates = certificates
         self._certificate = spec.forwarded.header.encode() if spec.forwarded is not None else b""
@@ -98,10 +96,7 @@ class Front:
             for origin in spec.cors.origins:
                 said = origin.encode()
                 self._cors[said] = b"access-control-allow-origin: %b\r\nvary: origin\r\n" % said
-        self.failures: Failures | None = None
-        if spec.failures:
-            kept = before.failures if before is not None else None
-            self.failures = kept if kept is not None and kept.most == spec.failures else Failures(spec.failures, secret)
+        self.failures = Failures(spec.failures, shared) if spec.failures else None
 
     # ------------------------------------------------------------------ connections
 

@@ -28,6 +28,7 @@ from sluicegate.core.ports import Certificates
 from sluicegate.core.settings import Listen
 from sluicegate.drive import Bound
 from sluicegate.edge.early import Early
+from sluicegate.edge.failures import SECRET, room
 from sluicegate.edge.front import Front
 from sluicegate.edge.health import Health
 from sluicegate.edge.http1 import Connection
@@ -87,6 +88,8 @@ class Server:
         self.now: Callable[[], float] = bound.now
         self.tls = tls
         self.connections: set[Connection] = set()
+        self.shared: memoryview[int] | None = None
+        "Memory of all workers (edge/failures.py)."
         self.front: Front | None = None
         "None: nothing is asked before who it is."
         self.tells = False
@@ -156,7 +159,9 @@ class Server:
             for connection in self.connections:
                 connection.like = None  # rules may read other headers
             return
-        self.front = Front(spec, urandom(32), front, certificates) if spec != NOTHING else None
+        if self.shared is None:
+            self.shared = room(secret=urandom(SECRET))
+        self.front = Front(spec, self.shared, certificates) if spec != NOTHING else None
         for connection in self.connections:
             connection.fronted()
 

@@ -3,8 +3,9 @@
 No lock: a region has one writer, a cell is one aligned 64-bit integer, and a name is there before the length that
 covers it. A region says itself what its cells are, so nothing has to be agreed on beforehand: names appear when they
 are first counted. It outlives its worker; the next one goes on where the last one stopped, so that counters never go
-back. A worker counts in a list and publishes it once a second (adding to a list costs half of adding to shared
-memory): one that is killed takes the last second of its counts with it. What must not be lost is in the journal.
+back. Behind the regions lies one piece that all workers write (`shared`), for what holds over all of them at once
+(edge/failures.py). A worker counts in a list and publishes it once a second (adding to a list costs half of adding to
+shared memory): one that is killed takes the last second of its counts with it. What must not be lost is in the journal.
 """
 
 from __future__ import annotations
@@ -22,6 +23,11 @@ from sluicegate.core.families import FAMILIES, OTHER, Family
 CELLS: Final = 16_384
 NAMES_BYTES: Final = 256 * 1024
 REGION_BYTES: Final = CELLS * 8 + NAMES_BYTES
+SHARED_BYTES: Final = 1024 * 1024
+"""Behind all regions."""
+SECRET: Final = 32
+"""Bytes of it that the keeper makes, and nobody else knows."""
+
 _NAMES = CELLS * 8
 _LENGTH = 0
 "Cell that holds how many bytes of names are written."
@@ -38,7 +44,7 @@ Samples = dict[tuple[str, tuple[str, ...]], list[int]]
 
 def size(regions: int) -> int:
     """Bytes of a file for that many regions. It is sparse: only what is counted takes memory."""
-    return regions * REGION_BYTES
+    return regions * REGION_BYTES + SHARED_BYTES
 
 
 class Counters:
@@ -48,8 +54,13 @@ class Counters:
         if fd >= 0:
             whole = mmap.mmap(fd, os.fstat(fd).st_size)
             view = memoryview(whole)[region * REGION_BYTES : (region + 1) * REGION_BYTES]
+            shared = memoryview(whole)[-SHARED_BYTES:]
         else:
             view = memoryview(bytearray(REGION_BYTES))
+            shared = memoryview(bytearray(SHARED_BYTES))
+            shared[:SECRET] = os.urandom(SECRET)
+        self.shared = shared
+        "What all workers write; zeros at first but for its secret."
         self._shared = view[:_NAMES].cast("q")
         self._names = view[_NAMES:]
         self._length = self._shared[_LENGTH]
@@ -111,6 +122,7 @@ class Board:
     def __init__(self, fd: int, regions: int) -> None:
         os.ftruncate(fd, size(regions))
         self._map = mmap.mmap(fd, size(regions))
+        self._map[-SHARED_BYTES : SECRET - SHARED_BYTES] = os.urandom(SECRET)
         self._regions = regions
 
     def read(self, live: Collection[int]) -> Samples:

@@ -93,6 +93,7 @@ class Worker:
         listen = snapshot.gateway.listen
         tls = server_context(listen.tls) if listen.tls else None
         self.server = Server(self.bound, paths(snapshot), listen, snapshot.hash, tls)
+        self.server.shared = self.counters.shared
         self.server.stand(
             snapshot.gateway.front, self.certificates(snapshot), snapshot.gateway.telemetry.client_address
         )

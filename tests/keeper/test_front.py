@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import http.client
 import json
+import os
+import signal
 import socket
 import ssl
 import threading
+from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -216,6 +219,32 @@ def test_what_is_refused_before_any_exchange_has_lines_and_counts_over_all_worke
         assert {(line["reason"], line["status"], line["client"]) for line in lines} == {
             ("front.door", 403, "127.0.0.1")
         }
+
+
+def test_failures_are_counted_over_all_workers_and_so_is_what_was_good(tmp_path: Path):
+    """Three workers: a guesser on many connections, which the kernel spreads, has the tries of one. Who was let in by
+    one worker is let in by all."""
+    with Upstream() as upstream:
+        text = written(tmp_path, upstream, "  failures: 10\n", workers=3)
+        with Gateway(tmp_path, text) as gateway:
+
+            def ask(key: str) -> str:
+                connection = http.client.HTTPConnection("127.0.0.1", gateway.port, timeout=10)
+                try:
+                    return answer(connection, {**HEADERS, "api-key": key})
+                finally:
+                    connection.close()
+
+            assert ask(KEY) == "200"
+            got = Counter(ask(f"guess-{n}") for n in range(60))
+            assert got.keys() == {"401 credential.unknown", "429 credential.too_many_failures"}
+            assert 10 <= got["401 credential.unknown"] <= 14, "ten, and what a few seconds make room for"
+            assert {ask(KEY) for _ in range(20)} == {"200"}, "on whichever worker"
+            [one, *_] = gateway.workers
+            os.kill(one, signal.SIGKILL)
+            gateway.event("worker.ready")
+            assert {ask(KEY) for _ in range(20)} == {"200"}
+            assert Counter(ask(f"guess-{n}") for n in range(30))["401 credential.unknown"] <= 5, "a new worker knows"
 
 
 def metrics(gateway: Gateway) -> bytes:

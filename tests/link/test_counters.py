@@ -24,7 +24,8 @@ from sluicegate.core.families import (
     Family,
 )
 from sluicegate.core.record import Attempt, UsageRecord
-from sluicegate.link.counters import CELLS, Board, Counters, size
+from sluicegate.edge import failures
+from sluicegate.link.counters import CELLS, SECRET, Board, Counters, size
 from sluicegate.link.counting import Counting
 from sluicegate.stores.memory.journal import Journal
 
@@ -194,3 +195,19 @@ def test_after_a_reload_numbers_may_be_other_names_and_counters_go_by_name():
         c.settle(r)
     assert value(counters, ATTEMPTS, "weu/a", "none") == 2
     assert value(counters, ATTEMPTS, "sdc/b", "none") == 1
+
+
+def test_behind_the_regions_lies_what_all_workers_write_with_a_secret_of_the_keepers(fd: int):
+    keeper = Board(fd, REGIONS)
+    one, two = Counters(fd, 0), Counters(fd, REGIONS - 1)
+    assert len(one.shared) >= failures.BYTES and failures.SECRET == SECRET
+    assert bytes(one.shared[:SECRET]) == bytes(two.shared[:SECRET]) != bytes(SECRET)
+    assert not any(one.shared[SECRET:])
+    one.shared[-1] = one.shared[SECRET] = 7
+    assert two.shared[-1] == two.shared[SECRET] == 7
+    for worker in (one, two):
+        worker.cells[worker.row(REQUESTS, "chat", "200", "")] += 1
+        worker.publish()
+    assert keeper.read({0, REGIONS - 1})[REQUESTS.name, ("chat", "200", "")] == [2], "and no region is touched by it"
+    assert two.shared[-1] == 7
+    keeper.close()
