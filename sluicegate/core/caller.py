@@ -267,6 +267,8 @@ class Shown:
     def still(self, callers: Callers, consumer: Consumer) -> bool:
         """Whether it belongs to this consumer yet, of which that was true before. A token that has expired meanwhile
         does: nobody took it back."""
+        if self.certificate is not None and self.certificate.withdrawn:
+            return False
         return self._now(callers, consumer) is not None
 
     def boundary(self, callers: Callers, consumer: Consumer) -> str:

@@ -240,6 +240,9 @@ class Certificates(Protocol):
     def look(self, der: bytes) -> Presented:
         """At the certificate of a TLS connection, whose chain was checked when it was made."""
 
+    def revoked(self, principal: Principal) -> bool:
+        """Whether this certificate, which was good when it was shown, is on a list by now."""
+
     def overdue(self) -> Sequence[str]:
         """Lists of revoked ones that were to be renewed by now."""
 

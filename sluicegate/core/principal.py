@@ -38,12 +38,17 @@ class Whose(NamedTuple):
 class Principal:
     """Somebody who proved who they are by other means than a key of ours."""
 
-    __slots__ = ("certificate", "claims", "expires", "headers", "issuer", "mark")
+    __slots__ = ("certificate", "claims", "expires", "headers", "issuer", "mark", "signed", "withdrawn")
 
     def __init__(
         self, issuer: str, claims: Mapping[str, object], mark: bytes, expires: float,
         certificate: Mapping[str, object] | None = None, headers: Mapping[str, str] = NONE,
+        signed: tuple[bytes, int] | None = None,
     ) -> None:  # fmt: skip
+        self.signed = signed
+        "Of a certificate alone: its issuer's name (DER) and its number there, as lists of revoked ones have them."
+        self.withdrawn = False
+        "It was revoked since it was shown."
         self.issuer = issuer
         "Name of the issuer in the configuration; empty: a certificate alone."
         self.claims = claims

@@ -77,6 +77,10 @@ class Certificates:
         now = self._wall()
         return [path for path, until in self._until.items() if until < now]
 
+    def revoked(self, principal: Principal) -> bool:
+        """As core/ports.py has it."""
+        return principal.signed is not None and principal.signed[1] in self._revoked.get(principal.signed[0], ())
+
     def look(self, der: bytes) -> Presented:
         """At the certificate of a TLS connection."""
         return self._kept(b"t" + sha256(der).digest(), der, False)
@@ -108,10 +112,9 @@ class Certificates:
             if judged and not self._good(read):
                 return _UNREAD
             principal = _principal(read, der)
-            refused = REVOKED if read.serial_number in self._revoked.get(read.issuer.public_bytes(), ()) else ""
         except _UNREADABLE:
             return _UNREAD
-        return Presented(principal, refused)
+        return Presented(principal, REVOKED if self.revoked(principal) else "")
 
     def _good(self, read: x509.Certificate) -> bool:
         """By its dates, and by who signed it: directly, one of the authorities."""
@@ -204,7 +207,8 @@ def _principal(read: x509.Certificate, der: bytes) -> Principal:
         "thumbprint": digest.hex(), "subject": read.subject.rfc4514_string(), "issuer": read.issuer.rfc4514_string(),
         "serial": serial.zfill(len(serial) + len(serial) % 2), "dns": dns, "uri": uri, "email": email,
     }  # fmt: skip
-    return Principal("", {}, digest[:16], read.not_valid_after_utc.timestamp(), facts)
+    signed = (read.issuer.public_bytes(), read.serial_number)
+    return Principal("", {}, digest[:16], read.not_valid_after_utc.timestamp(), facts, signed=signed)
 
 
 def _authorities(path: str) -> list[x509.Certificate]:

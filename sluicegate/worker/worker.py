@@ -261,6 +261,17 @@ class Worker:
             self._certificates = {**kept, key: made}  # what is in force, and what may come
         return self._certificates[key]
 
+    def withdraw(self, before: Certificates | None, now: Certificates | None) -> bool:
+        """Whether somebody whose answer is on its way showed a certificate that these lists say is revoked."""
+        if now is None or now is before:
+            return False
+        found = False
+        for drive in self.bound.live:
+            shown = drive.head.credentials.certificate
+            if shown is not None and now.revoked(shown):
+                shown.withdrawn = found = True
+        return found
+
     def prove_for(self, issuers: Sequence[Issuer]) -> None:
         """Tokens of these are let in from now on. What that takes is loaded where one is declared only."""
         if self.prover is None and issuers:
@@ -301,9 +312,9 @@ class Worker:
         self.listen_for_refused()
         self.server.config_hash = snapshot.hash
         self.server.know(paths(snapshot))
-        self.server.stand(
-            snapshot.gateway.front, self.certificates(snapshot), snapshot.gateway.telemetry.client_address
-        )
+        front, certificates = self.server.front, self.certificates(snapshot)
+        others = self.withdraw(front.certificates if front is not None else None, certificates) or others
+        self.server.stand(snapshot.gateway.front, certificates, snapshot.gateway.telemetry.client_address)
         self.server.health.look(time.monotonic())
         self.server.tls = tls
         self.upstream.warm(snapshot.instances)

@@ -17,9 +17,10 @@ from sluicegate.core.caller import Callers, digest
 from sluicegate.core.expr.parse import parse
 from sluicegate.core.settings import DigestedFile, ForwardedCertificate, Front, Listen, TlsFiles
 from sluicegate.core.snapshot import ConsumerEntry, Directory, Match, Snapshot
+from sluicegate.sim.fleet import FleetThread
 from tests.abuse.outside import Broken, Client, Upstream, is_refusal, request
 from tests.certificates import DAY, Authority, Leaf
-from tests.gateway import KEY, SECRET, GatewayThread, instance, snapshot
+from tests.gateway import KEY, SECRET, UPSTREAM_KEY, GatewayThread, instance, snapshot
 
 
 @pytest.fixture(scope="module")
@@ -65,8 +66,8 @@ class Secure(Client):
         return self.socket.session
 
 
-def configured(upstream: Upstream, pki: Authority, required: bool, front: dict[str, Any], own: bool = True) -> Snapshot:
-    plain = snapshot([instance(1, upstream.port)])
+def configured(port: int, pki: Authority, required: bool, front: dict[str, Any], own: bool = True) -> Snapshot:
+    plain = snapshot([instance(1, port)])
     server = pki.server()
     tls = TlsFiles(str(server.file), str(server.key_file), str(pki.file) if own else "", required)
     asked = Front(**{"certificates": own, **front})
@@ -75,15 +76,15 @@ def configured(upstream: Upstream, pki: Authority, required: bool, front: dict[s
 
 @contextmanager
 def asking(
-    pki: Authority, shop: Leaf, required: bool = True, own: bool = True, **front: Any
+    pki: Authority, shop: Leaf, required: bool = True, own: bool = True, at: int = 0, **front: Any
 ) -> Iterator[tuple[GatewayThread, Upstream]]:
-    """A gateway that knows `shop` by its certificate, and `app` by its key."""
+    """A gateway that knows `shop` by its certificate, and `app` by its key. `at`: its upstream is there."""
     entries = (
         ConsumerEntry(1, "app", "default", ("chat",), (digest(KEY.encode(), SECRET),)),
         ConsumerEntry(2, "shop", "default", ("chat",), (), match=Match("", certificate=(("thumbprint", (shop.thumbprint,)),))),
     )  # fmt: skip
     with Upstream() as upstream:
-        spec = configured(upstream, pki, required, front, own)
+        spec = configured(at or upstream.port, pki, required, front, own)
         with GatewayThread(spec, Directory((SECRET,), entries)) as gateway:
             yield gateway, upstream
 
@@ -146,6 +147,13 @@ def test_row_E7_without_a_good_chain_no_handshake_comes_about(
         assert shut_out(gateway, pki, other.leaf("shop"), version=version), "a bad one is worse than none"
 
 
+HEADER = "client-cert"
+
+
+def forwarded(leaf: Leaf) -> bytes:
+    return b"Client-Cert: :" + base64.b64encode(leaf.der) + b":"
+
+
 def file(path: Path, digest: str = "1") -> DigestedFile:
     return DigestedFile(str(path), digest)
 
@@ -174,6 +182,57 @@ def test_row_E7_who_is_revoked_is_refused_also_on_a_connection_that_is_open(pki:
             is_refusal(asked(open_one, request()), "credential.revoked")
             assert asked(other, request()).status == 200
         assert len(upstream.requests) == 5
+
+
+LONG = b'{"model":"chat","stream":true,"messages":[{"role":"user","content":"%b"}]}' % (b"long " * 20)
+
+
+def begun(client: Client, message: bytes) -> None:
+    """Send it, and wait for the first event of its answer."""
+    client.send(message)
+    while b"data:" not in client.buffer:
+        got = client.socket.recv(65536)
+        assert got, client.buffer
+        client.buffer += got
+
+
+@pytest.mark.parametrize("own", [True, False], ids=["its own", "as a proxy says"])
+def test_row_E7_streams_of_a_certificate_that_is_revoked_end_and_no_others(pki: Authority, shop: Leaf, own: bool):
+    machine = pki.leaf("machine")
+    crl = pki.revoke([], "streams.crl")
+    latency = {"latency": {"first_token_s": 0.01, "per_token_s": 0.1}}
+    front: dict[str, Any] = {"crl": (file(crl),)}
+    if not own:
+        front |= {"forwarded": ForwardedCertificate(HEADER, file(pki.file)), "proxies": ("127.0.0.1/32",)}
+    with (
+        FleetThread({"a": {"key": UPSTREAM_KEY, "deployments": {"gpt-4o-1": latency}}}, seed=3) as fleet,
+        asking(pki, shop, own=own, at=fleet["a"].port, **front) as (gateway, _),
+    ):
+
+        def shown(leaf: Leaf, key: str | None = None) -> tuple[Client, bytes]:
+            lines = () if own else (forwarded(leaf),)
+            return Secure(gateway.port, pki, leaf if own else None), request(*lines, key=key, body=LONG)
+
+        clients = [shown(shop), shown(machine, key=KEY), shown(shop), shown(machine, key=KEY)]
+        for client, message in clients:
+            begun(client, message)
+        pki.revoke([shop], "streams.crl")
+        before = gateway.snapshot
+        for n in ("1", "2"):  # first a reload that changes nothing here
+            now = replace(
+                before, gateway=replace(before.gateway, front=replace(before.gateway.front, crl=(file(crl, n),)))
+            )
+            gateway.call(
+                lambda now=now: gateway.worker.adopt(now, gateway.worker.world.callers, gateway.worker.server.tls)
+            )
+        for n, (client, _) in enumerate(clients):
+            answer = client.answer()
+            assert answer.status == 200 and answer.whole
+            assert (b'"reason":"credential.revoked"' in answer.body) == (n % 2 == 0)
+            assert answer.body.rstrip().endswith(b"[DONE]") == (n % 2 == 1)
+            client.socket.close()
+        ended = [(r.consumer, r.how, r.state) for r in gateway.journal.recent]
+        assert sorted(ended) == [(1, "done", "settled")] * 2 + [(2, "revoked", "interrupted")] * 2
 
 
 def test_row_E7_a_certificate_that_ends_while_its_connection_is_open_proves_nothing_more(pki: Authority, shop: Leaf):
@@ -227,12 +286,6 @@ def test_row_E7_health_asks_for_no_certificate_that_is_not_revoked(pki: Authorit
 
 
 # ---------------------------------------------------------------- what a proxy says
-
-HEADER = "client-cert"
-
-
-def forwarded(leaf: Leaf) -> bytes:
-    return b"Client-Cert: :" + base64.b64encode(leaf.der) + b":"
 
 
 def test_row_E7_a_certificate_in_a_header_counts_from_a_trusted_proxy_only(pki: Authority, shop: Leaf):
@@ -338,7 +391,7 @@ def ruled(pki: Authority, shop: Leaf, upstream: Upstream, **front: Any) -> Gatew
         ConsumerEntry(2, "hr", "default", ("chat",), (), match=Match("", (), (thumbprint,), (("x-tenant", ("hr", "people")),))),
         ConsumerEntry(3, "ops", "default", ("chat",), (), match=Match(tree=tree)),
     )  # fmt: skip
-    return GatewayThread(configured(upstream, pki, True, front), Directory((SECRET,), entries))
+    return GatewayThread(configured(upstream.port, pki, True, front), Directory((SECRET,), entries))
 
 
 def test_a_header_of_a_trusted_proxy_decides_whose_a_caller_is(pki: Authority, shop: Leaf):
@@ -372,7 +425,7 @@ def test_rules_that_come_to_read_a_header_find_it_on_connections_that_are_open(p
         )
 
     with Upstream() as upstream:
-        spec = configured(upstream, pki, True, {"proxies": ("127.0.0.1/32",)})
+        spec = configured(upstream.port, pki, True, {"proxies": ("127.0.0.1/32",)})
         with GatewayThread(spec, directory()) as gateway, Secure(gateway.port, pki, shop) as client:
 
             def asked() -> Any:
