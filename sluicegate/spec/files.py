@@ -82,8 +82,13 @@ def _one(path: str, problems: Problems, seen: list[str], texts: Texts) -> Mappin
         problems.add(wanted.place, ("include",), "is not a list of files", "write include: [models/*.yaml]")
         return None
     whole = True
+    once: set[str] = set()
     for item in wanted.items:
         for found in _matching(item, path, problems, seen):
+            real = os.path.realpath(found)
+            if real in once:  # by its name and by a pattern, or by two patterns
+                continue
+            once.add(real)
             part = _read(found, problems, seen, "")
             if part is None:
                 whole = False
@@ -107,13 +112,15 @@ def _matching(item: Node, path: str, problems: Problems, seen: list[str]) -> lis
     pattern = os.path.join(glob.escape(base), item.text)
     if glob.has_magic(item.text):
         seen.append(pattern)
-    found = sorted(glob.glob(pattern))
-    found = [f for f in found if os.path.realpath(f) != os.path.realpath(path)]
+    every = sorted(glob.glob(pattern))
+    found = [f for f in every if os.path.realpath(f) != os.path.realpath(path)]
     for file in found:
         if os.path.commonpath([real, os.path.realpath(file)]) != real:
             problems.add(item.place, at, f"{file} leads out of this file's directory", "put the file itself there")
             return []
-    if not found:
+    if every and not found:
+        problems.add(item.place, at, "means this file itself, and no other", "name the files that belong to it")
+    elif not found:
         problems.add(item.place, at, "matches no file", "relative paths start beside this file")
     return found
 

@@ -48,6 +48,17 @@ def test_included_sections_are_united_by_name(tmp_path: Path):
     assert [Path(f).name for f in result.files] == ["base.yaml", "*.yaml", "a.yaml", "b.yaml", "people.yaml"]
 
 
+def test_a_file_that_two_entries_mean_is_read_once(tmp_path: Path):
+    write(
+        tmp_path,
+        base_yaml="include: [models/a.yaml, models/*.yaml]\n" + SMALLEST,
+        models__a_yaml="models: {a: {use: gpt-4o@2024-11-20}}\n",
+    )
+    result = loaded(tmp_path, "base.yaml")
+    assert result.errors == [] and result.snapshot
+    assert [m.name for m in result.snapshot.models] == ["chat", "a"]
+
+
 def test_one_name_in_two_files_is_an_error_that_names_both_places(tmp_path: Path):
     write(
         tmp_path,
@@ -70,7 +81,7 @@ def test_an_include_that_leads_nowhere_or_out_is_an_error(tmp_path: Path):
         ("../other/a.yaml", "leads out of this file's directory | write a relative path, without .."),
         (str(tmp_path / "other" / "a.yaml"), "leads out of this file's directory | write a relative path, without .."),
         ("out.yaml", "conf/out.yaml leads out of this file's directory | put the file itself there"),
-        ("base.yaml", "matches no file | relative paths start beside this file"),
+        ("base.yaml", "means this file itself, and no other | name the files that belong to it"),
         ("{a: b}", "is not a file | write a path such as models/*.yaml, relative to this file"),
     ]:
         write(tmp_path, conf__base_yaml=f"include: [{pattern}]\n" + SMALLEST)
