@@ -287,6 +287,8 @@ class Live:
                     say(event, **facts)
                     if event == "ledger.failing":
                         loop.call_soon_threadsafe(keeper.alarm, event, "ledger", str(facts["error"]))
+                    elif event == "journal.damaged":
+                        loop.call_soon_threadsafe(keeper.alarm, event, str(facts["segment"]), "a part cannot be read")
                     elif event == "ledger.well":
                         loop.call_soon_threadsafe(keeper.over, "ledger.failing", "ledger")
 

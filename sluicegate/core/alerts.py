@@ -32,6 +32,9 @@ KINDS: Final[dict[str, AlertKind]] = {
     "certificate.list": AlertKind("A list of revoked certificates was to be renewed by now. It goes on to hold."),
     "config.refused": AlertKind("A configuration was refused; the one before it stays in force."),
     "journal.failing": AlertKind("A worker cannot write usage records to its journal."),
+    "journal.damaged": AlertKind(
+        "A part of a journal could not be read: usage records are lost, or interrupted.", lasts=False
+    ),
     "ledger.failing": AlertKind("Usage records cannot be moved into the ledger; they wait in the journal."),
     "audit.failing": AlertKind("The audit log cannot be written: no change is made until it can be."),
     "worker.ended": AlertKind("A worker process ended by itself, and is replaced.", lasts=False),

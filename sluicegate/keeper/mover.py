@@ -95,7 +95,7 @@ class Mover:
         self.unknown = 0
         "Frames of kinds that this version does not know."
         self.damaged: list[str] = []
-        "Segments of which a part could not be read."
+        "Segments of which a part could not be read, since somebody emptied this list."
         self._complete = False
         "Everything that there was at the start is moved."
 
@@ -154,17 +154,21 @@ class Mover:
             if frames.found or frames.unknown:
                 self._book(writer, place._replace(serial=serial, offset=frames.end), frames)
                 return True
-            if not after:
-                break
             if not frames.sealed:
-                used = bool(self._read(home, after, 0).found)
+                used = after and bool(self._read(home, after, 0).found)
                 if not used and not over:
                     break  # made ahead: this one is still written
                 again = self._read(home, serial, start)
-                if again.found or again.sealed:
+                if again.found or again.unknown or again.sealed:
                     return True  # between two looks
-                if used:
-                    self.damaged.append(os.path.join(writer, segments.name(serial)))
+                onward = self._behind(home, serial, start)
+                if used or onward:
+                    self._spoilt(writer, serial)
+                if onward > 0:
+                    self.ledger.move(writer, place._replace(serial=serial, offset=onward), (), ())
+                    return True
+            if not after:
+                break
             self.ledger.move(writer, Place(serial + 1, 0, place.node, place.spec), (), ())
             self._put_away(writer, serial)
             return True
@@ -175,6 +179,18 @@ class Mover:
             return segments.read(os.path.join(home, segments.name(serial)), start)
         except segments.Foreign:
             return segments.Frames([], start, False, 0)
+
+    def _behind(self, home: str, serial: int, start: int) -> int:
+        """Where frames go on behind what cannot be read; 0: it is the end, -1: nothing of it can be read."""
+        try:
+            return segments.behind(os.path.join(home, segments.name(serial)), start)
+        except segments.Foreign:
+            return -1
+
+    def _spoilt(self, writer: str, serial: int) -> None:
+        name = os.path.join(writer, segments.name(serial))
+        if name not in self.damaged[-1:]:
+            self.damaged.append(name)
 
     def _book(self, writer: str, place: Place, frames: segments.Frames) -> None:
         node, spec = place.node, place.spec
@@ -303,7 +319,12 @@ class Moving:
                 self.mover = Mover(self.folder, self._open(), on_moved=self._on_moved, tariffs=self._tariffs)
             mover, retention = self.mover, self._retention()
             began, before = self._now(), mover.moved
-            mover.run()
+            try:
+                mover.run()
+            finally:
+                damaged, mover.damaged = mover.damaged, []
+                for name in damaged:
+                    self._say("journal.damaged", segment=name)
             self._busy = mover.moved != before
             self.caught_up = began
             self.oldest_us = mover.ledger.oldest()

@@ -10,6 +10,7 @@ zeros, a torn frame of a writer that was killed, or the life before.
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Iterator
 from struct import Struct
 from typing import Any, NamedTuple
@@ -125,6 +126,26 @@ def frame(data: bytes, at: int, seed: int) -> bytes | None:
     if not length or len(body) < length or crc32(body, seed) != crc:
         return None
     return body
+
+
+_MAYBE = re.compile(rb"(?=..[\x00-\x04]\x00....(?:[\x90-\x9f]|\xdc..)[\x00-\x7f])", re.DOTALL)
+"""What a frame begins like: a length, a checksum, an array, a small number."""
+
+
+def behind(path: str, start: int) -> int:
+    """Where whole frames go on behind a spoilt one, or garbage, that is at `start`; 0: nowhere, it is the end. What is
+    left of a life before has another seed. Raises Foreign, or OSError."""
+    with open(path, "rb") as f:
+        data = f.read()
+    if data[: len(MAGIC)] != MAGIC:
+        if not data[:FIRST].strip(b"\0"):
+            return 0
+        raise Foreign(f"{os.path.basename(path)} is no segment of a journal")
+    (seed,) = SEED.unpack_from(data, len(MAGIC))
+    for found in _MAYBE.finditer(data, max(start, FIRST) + 1):
+        if frame(data, found.start(), seed) is not None:
+            return found.start()
+    return 0
 
 
 def _context(value: list[Any] | None) -> Circumstances | None:

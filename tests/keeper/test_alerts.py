@@ -25,7 +25,7 @@ from tests.keeper.running import ENV, Gateway, Load, config, until
 
 COMMITTED = {
     "breaker.open", "upstream.credential", "upstream.deployment", "region.mismatch", "issuer.keys", "config.refused",
-    "journal.failing", "ledger.failing", "audit.failing", "worker.ended",
+    "journal.failing", "journal.damaged", "ledger.failing", "audit.failing", "worker.ended",
 }  # fmt: skip
 
 

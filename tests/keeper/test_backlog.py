@@ -176,3 +176,23 @@ def test_how_long_records_are_kept_changes_with_the_configuration(tmp_path: Path
     watched.retention = Retention(records=86400.0, journal=0.0)
     watched.after(60.0)
     assert ledger._all("SELECT count(*) FROM records") == [(0,)] and not list(done.iterdir())
+
+
+def test_a_segment_that_cannot_be_read_is_told_once(tmp_path: Path):
+    watched = Watched(tmp_path)
+    written = journal(tmp_path / "j")
+    spoilt = 0
+    for n in range(9):
+        written.admit(record(n))
+        spoilt = written._at if n == 4 else spoilt
+        written.settle(finish(record(n)))
+    path = tmp_path / "j" / written.writer / "00000001.journal"
+    image = bytearray(path.read_bytes())
+    image[spoilt + 50] ^= 1
+    path.write_bytes(image)
+    os.close(written._lock)
+    for _ in range(3):
+        watched.after(1.0)
+    assert watched.said == ["journal.damaged"]
+    ledger = watched.moving.mover.ledger
+    assert ledger._all("SELECT state, count(*) FROM records GROUP BY 1") == [("interrupted", 1), ("settled", 8)]

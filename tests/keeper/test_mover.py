@@ -78,23 +78,69 @@ def test_what_is_open_of_a_journal_that_is_gone_is_interrupted_at_the_next_start
     ledger.close()
 
 
-def test_a_segment_with_a_spoilt_middle_is_passed_and_told(folder):
+@settings(max_examples=60, deadline=None)
+@given(st.data())
+def test_a_spoilt_segment_costs_the_records_that_are_spoilt_and_is_told(tmp_path_factory, data):
+    """In the middle, at the end of what a killed worker left, over the head of the file: what is whole is found."""
+    folder = tmp_path_factory.mktemp("spoilt")
     written = journal(folder / "j", segment=4096)
-    for n in range(60):
+    places = {}
+    for n in range(30):
         written.admit(record(n))
+        at = (written._serial, written._at)
         written.settle(finish(record(n)))
-    first = folder / "j" / written.writer / segments.name(1)
-    image = bytearray(first.read_bytes())
-    image[2000] ^= 1
-    first.write_bytes(image)
+        places[record(n).id] = (*at, written._at) if written._serial == at[0] else (0, 0, 0)
+    serial = data.draw(st.integers(1, written._serial))
+    last = serial == written._serial
+    path = folder / "j" / written.writer / segments.name(serial)
+    image = bytearray(path.read_bytes())
+    begin = data.draw(st.integers(0, (written._at if last else len(image)) - 1))
+    garbage = data.draw(st.binary(min_size=1, max_size=300))[: len(image) - begin]
+    changed = [begin + n for n, byte in enumerate(garbage) if image[begin + n] != byte]
+    image[begin : begin + len(garbage)] = garbage
+    if data.draw(st.booleans()):
+        written.close()  # before: what is mapped is what is in the file
+        image = bytearray(path.read_bytes())
+        changed = [begin + n for n, byte in enumerate(garbage) if image[begin + n] != byte]
+        image[begin : begin + len(garbage)] = garbage
+    elif written._lock >= 0:
+        os.close(written._lock)
+    path.write_bytes(image)
     ledger = Ledger(str(folder / "ledger.sqlite"))
     mover = Mover(str(folder / "j"), ledger)
-    written.close()
     mover.run()
     found = rows(ledger)
-    assert mover.damaged == [f"{written.writer}/{segments.name(1)}"] and 0 < list(found.values()).count("settled") < 60
-    assert record(59).id in found
+    headless = any(n < segments.FIRST for n in changed)
+    for id, (of, start, end) in places.items():
+        if of and not (of == serial and (headless or any(start <= n < end for n in changed))):
+            assert found.get(id) == "settled", (id, of, start, end)
+    assert set(mover.damaged) <= {f"{written.writer}/{segments.name(serial)}"}
+    if list(found.values()).count("settled") < 30 and not last:
+        assert mover.damaged
+    sums_are_those_of_the_rows(ledger)
+    assert not ledger.openers()
     ledger.close()
+
+
+def test_garbage_in_the_last_segment_of_a_killed_worker_is_told_and_a_torn_end_is_not(folder):
+    for spoil in (True, False):
+        written = journal(folder / "j")
+        for n in range(10):
+            written.admit(record(100 * spoil + n))
+            middle = written._at
+            written.settle(finish(record(100 * spoil + n)))
+        torn = written._at - 1 if not spoil else middle - 300
+        path = folder / "j" / written.writer / segments.name(1)
+        image = bytearray(path.read_bytes())
+        image[torn] ^= 0x55
+        path.write_bytes(image)
+        os.close(written._lock)
+        ledger = Ledger(str(folder / "ledger.sqlite"))
+        mover = Mover(str(folder / "j"), ledger)
+        mover.run()
+        assert mover.damaged == ([f"{written.writer}/{segments.name(1)}"] if spoil else [])
+        assert record(100 * spoil + 9).id in rows(ledger)
+        ledger.close()
 
 
 def test_moved_segments_are_kept_then_recycled_and_bounded(folder, monkeypatch):

@@ -5,6 +5,7 @@ import pytest
 from sluicegate.core.booked import Circumstances, Unusable
 from sluicegate.core.record import Context
 from sluicegate.keeper.mover import Mover
+from sluicegate.stores.sqlite import directory, schema
 from sluicegate.stores.sqlite.ledger import Ledger
 from sluicegate.stores.sqlite.schema import APPLICATION
 from tests.link.booking import WALL, finish, journal, record
@@ -96,3 +97,13 @@ def test_what_is_open_comes_back_as_it_was_admitted(tmp_path):
     assert isinstance(found[one.id].context, Circumstances) and found[record(2).id].context is None
     ledger.close()
     written.close()
+
+
+@pytest.mark.parametrize("check", [schema.check, directory._check])
+def test_a_full_disk_is_no_reason_to_bring_back_a_backup(check):
+    class Full:
+        def execute(self, sql):
+            raise sqlite3.OperationalError("database or disk is full")
+
+    with pytest.raises(Unusable, match="cannot be read: database or disk is full$"):
+        check(Full(), "ledger.sqlite")

@@ -77,6 +77,8 @@ def check(db: sqlite3.Connection, path: str) -> int:
         version = int(db.execute("PRAGMA user_version").fetchone()[0])
         owner = int(db.execute("PRAGMA application_id").fetchone()[0])
         empty = not db.execute("SELECT count(*) FROM sqlite_master").fetchone()[0]
+    except sqlite3.OperationalError as e:  # a full disk, a lock: no reason to bring back a backup
+        raise Unusable(f"{path} cannot be read: {e}") from None
     except sqlite3.DatabaseError as e:
         raise Unusable(f"{path} is damaged, or no ledger: {e}. Restore it from a backup, or move it away") from None
     if empty and not version:
