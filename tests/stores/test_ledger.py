@@ -105,5 +105,5 @@ def test_a_full_disk_is_no_reason_to_bring_back_a_backup(check):
         def execute(self, sql):
             raise sqlite3.OperationalError("database or disk is full")
 
-    with pytest.raises(Unusable, match="cannot be read: database or disk is full$"):
+    with pytest.raises(Unusable, match=r"cannot be read: database or disk is full$"):
         check(Full(), "ledger.sqlite")
