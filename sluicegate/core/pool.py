@@ -274,11 +274,27 @@ def least_busy(pool: Pool, free: Sequence[Member], now: float, chance: float) ->
 
 
 def latency(pool: Pool, free: Sequence[Member], now: float, chance: float) -> Member:
-    """The fastest at an ordinary answer, from averages of the time to the first token and of each one after it. Now
-    and then another one, or a member that became fast would never be noticed. Who is not known yet comes first."""
+    """The soonest to have answered: what an ordinary answer takes, from averages of the time to the first token and of
+    each one after it, times those that are in flight there already. Without that, who stops answering would be asked by
+    everybody until five have waited in vain, since no average becomes worse by silence.
+
+    Now and then another one, or a member that became fast would never be noticed. Who is not known yet comes first, with
+    one request; until that is answered it is taken to be as slow as the slowest."""
     if chance < EXPLORE:
         return free[int(chance / EXPLORE * len(free))]
-    return min(free, key=lambda m: m.door.answer_s())
+    slowest = 0.0
+    for member in free:
+        took = member.door.answer_s()
+        if took == 0.0 and not member.door.in_flight:
+            return member
+        slowest = max(slowest, took)
+    best, least = free[0], inf
+    for member in free:
+        door = member.door
+        soonest = (door.answer_s() or slowest or 1.0) * (door.in_flight + 1)
+        if soonest < least:
+            best, least = member, soonest
+    return best
 
 
 BALANCE: Final[dict[str, Balance]] = {

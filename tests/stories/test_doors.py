@@ -262,6 +262,23 @@ def test_G3_who_fails_is_left_alone_after_five_and_back_within_five_seconds(trou
     assert len(times) > 5, "in rotation within 5 s"
 
 
+@pytest.mark.parametrize("balance", ["latency", "least_tokens", "least_busy"])
+@pytest.mark.parametrize("known", [True, False])
+def test_G3_who_stops_answering_is_not_the_favourite_until_somebody_waited_in_vain(balance: str, known: bool):
+    """Silence makes no average worse: what is in flight says it long before the first time-out."""
+    stage = Stage(THREE, balance=balance, timeouts=Timeouts(first_byte=60.0))
+    if known:
+        traffic(stage, 50, 10)
+        over(stage)
+    fastest = min(stage.world.members.values(), key=lambda m: m.door.answer_s())
+    stage.upstream.fault("hang", instance=fastest.instance.name)
+    clients = traffic(stage, 50, 55)
+    over(stage)
+    assert fine(clients) and all(c.status == 200 for c in clients)
+    waited = sum((c.ended_at or 0.0) - c.asked_at > 30 for c in clients)
+    assert 0 < waited < 0.03 * len(clients), waited
+
+
 def test_G3_streams_that_stand_still_end_and_their_member_is_left_alone():
     stage = Stage(THREE, timeouts=Timeouts(first_byte=2.0, idle=1.0))
     traffic(stage, 30, 5)
