@@ -278,8 +278,8 @@ def latency(pool: Pool, free: Sequence[Member], now: float, chance: float) -> Me
     each one after it, times those that are in flight there already. Without that, who stops answering would be asked by
     everybody until five have waited in vain, since no average becomes worse by silence.
 
-    Now and then another one, or a member that became fast would never be noticed. Who is not known yet comes first, with
-    one request; until that is answered it is taken to be as slow as the slowest."""
+    Now and then another one, or a member that became fast would never be noticed. Who is not known yet comes first,
+    with one request; until that is answered it is taken to be as slow as the slowest."""
     if chance < EXPLORE:
         return free[int(chance / EXPLORE * len(free))]
     slowest = 0.0
