@@ -101,6 +101,11 @@ class OfTenant:
         found: list[Any] = self._reader.usage(since, until, by, self._tenant)
         return found
 
+    def told_apart(self, since: int, until: int) -> tuple[int, int]:
+        """As it can be told."""
+        found: tuple[int, int] = self._reader.told_apart(since, until)
+        return found
+
     def kept_since(self) -> int | None:
         """From when on there are records."""
         since: int | None = self._reader.kept_since()

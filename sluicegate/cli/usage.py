@@ -16,7 +16,7 @@ import click
 
 from sluicegate.cli.ledgers import opened
 from sluicegate.cli.running import At, ask, running, table
-from sluicegate.spec.accounts import BY, COUNTS, TOKENS, Unclear, money, span, usage_of
+from sluicegate.spec.accounts import BY, COUNTS, TOKENS, Unclear, minute, money, span, usage_of
 
 
 @click.command()
@@ -38,7 +38,8 @@ def command(
     as_json: bool,
     as_csv: bool,
 ) -> None:
-    """What was used, in tokens and money. Whole minutes: --since is rounded down to one, --until up. By end user it is
+    """What was used, in tokens and money. Whole minutes: --since is rounded down to one, --until up; whole hours, where
+    the records are too old to be kept. By end user it is
     summed from the records themselves, as far back as they are kept; all others are summed for good."""
     if as_json and as_csv:
         raise click.UsageError("--json and --csv: write one of them")
@@ -53,6 +54,9 @@ def command(
         with opened(ctx, at) as (ledger, names):
             told = usage_of(ledger, by, during, names)
     found = told["usage"]
+    if (told["since"], told["until"]) != (minute(during.begin), minute(during.end)) and not at.admin:
+        what = "minutes of so long ago are not kept"
+        click.echo(f"{what}: these are whole hours, from {told['since']} until {told['until']}", err=True)
     if told.get("kept_since"):
         click.echo(f"records reach back to {told['kept_since']}: these sums begin there", err=True)
     if as_json:

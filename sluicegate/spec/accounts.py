@@ -88,9 +88,13 @@ def span(since: str, until: str, now: datetime) -> Span:
 
 
 def usage_of(ledger: Any, by: Sequence[str], during: Span, names: Names) -> dict[str, Any]:
-    """What the ledger's reader sums, plain data. By end user: from the records, which are not kept for ever."""
+    """What the ledger's reader sums, plain data. By end user: from the records, which are not kept for ever; else of
+    times before those in whole hours, as `since` and `until` say."""
+    recorded = any(key in by for key in RECORDED)
+    if not recorded:
+        during = Span(*ledger.told_apart(during.begin, during.end))
     found = ledger.usage(during.begin, during.end, by)
-    kept = ledger.kept_since() if any(key in by for key in RECORDED) else None
+    kept = ledger.kept_since() if recorded else None
     sums = [
         {
             **{k: OTHERS if v is None else names.name(k, v) for k, v in zip(by, s.key, strict=True)},

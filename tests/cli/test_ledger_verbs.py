@@ -11,6 +11,7 @@ from sluicegate import main
 from sluicegate.core.record import Attempt, Context
 from sluicegate.core.settings import Price, Prices
 from sluicegate.keeper.mover import Mover
+from sluicegate.spec.accounts import minute
 from sluicegate.spec.numbers import Numbers
 from sluicegate.stores.sqlite.ledger import Ledger
 from sluicegate.stores.sqlite.reader import spans
@@ -72,6 +73,26 @@ def test_usage_by_consumer_sums_to_the_token_and_to_the_nano(data: Path):
         }
         assert found[name]["cost"]["EUR"]["nano"] == sum((i + 3) * 2000 + 9 * 8000 for i in settled)
     assert found["batch"]["refused"] == 1
+
+
+def test_usage_of_times_whose_records_are_gone_is_told_by_whole_hours(data: Path):
+    """Half an hour of a day two years ago: its minutes are deleted, and it was summed as nothing."""
+    hour = int(WALL) // 3600 * 3600
+    within = ("--since", minute(hour + 60)[:-1], "--until", minute(hour + DAY + 3000)[:-1], "--json")
+    ledger = Ledger(str(data / "ledger.sqlite"))
+    before = json.loads(run("usage", *within, data=data).stdout)
+    assert (before["since"], before["until"]) == (minute(hour + 60), minute(hour + DAY + 3000))
+    ledger.expire((hour + 3600) * 1_000_000, 1000)
+    result = run("usage", *within, data=data)
+    assert f"whole hours, from {minute(hour)} until" in result.stderr
+    after = json.loads(result.stdout)
+    assert after["usage"] == before["usage"] and sum(s["requests"] for s in after["usage"]) == 20
+    assert (after["since"], after["until"]) == (minute(hour), minute(hour + DAY + 3000))
+    ledger.expire((hour + 30 * DAY) * 1_000_000, 1000)
+    after = json.loads(run("usage", *within, data=data).stdout)
+    assert after["usage"] == before["usage"]
+    assert (after["since"], after["until"]) == (minute(hour), minute(hour + DAY + 3600))
+    ledger.close()
 
 
 def test_usage_as_a_table_has_totals_and_says_what_costs_are(data: Path):

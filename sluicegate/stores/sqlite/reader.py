@@ -104,6 +104,19 @@ class Reader:
         except sqlite3.Error as e:
             raise Unusable(f"{self.path} cannot be read: {e}") from None
 
+    def told_apart(self, since: int, until: int) -> tuple[int, int]:
+        """[since, until) as it can be told: whole hours, where sums by minute are deleted with the records."""
+        ((hours, minutes),) = self._all(
+            "SELECT (SELECT min(start) FROM sums WHERE span = ?), (SELECT min(start) FROM sums WHERE span = 60)", HOUR
+        )
+        if hours is None:
+            return since, until
+        apart = until if minutes is None else minutes // HOUR * HOUR
+        if apart <= hours:
+            return since, until
+        whole = (since // HOUR * HOUR, -(-until // HOUR) * HOUR)
+        return whole[0] if since < apart else since, whole[1] if until <= apart else until
+
     def kept_since(self) -> int | None:
         """The day from which on there are records, in seconds since 1970, if there were earlier ones once."""
         ((oldest, first),) = self._all("SELECT (SELECT min(wall_us) FROM records), (SELECT min(start) FROM sums)")
