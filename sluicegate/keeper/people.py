@@ -73,7 +73,7 @@ class People:
             fields, disabled = _split(text)
             moment = utc(self._now())
             kept = Kept(name, _tenant(fields, tenant), canonical(fields), (), disabled, 1, moment, by, moment, by)
-            return await self._put(None, kept, note)
+            return await self._put(None, kept, note)  # somebody else than who was called so before
 
     async def change(self, name: str, text: dict[str, Any], expect: int, by: str, tenant: str, note: Written) -> Kept:
         """Other fields for one of them; all it has to say, but for its keys. `expect`: in the place of this version; 0:
@@ -85,7 +85,8 @@ class People:
             return await self._put(before, self._next(kept, by), note)
 
     async def remove(self, name: str, expect: int, tenant: str, note: Written) -> None:
-        """Nobody is called so any more. Its number is not given again. Raises Refused."""
+        """Nobody is called so any more. Whoever is made under this name later is somebody else, with another number:
+        usage, limits and what belongs to a number are not inherited. Raises Refused."""
         async with self.gateway.alone():
             before = await self._mine(name, expect, tenant)
             await self._replace(before, None, note)
@@ -174,7 +175,7 @@ class People:
         name = (after or before or Kept("", "", "")).name
         entry = None
         if after is not None:
-            entry = await asyncio.to_thread(self._entry, self.gateway.ground, after)
+            entry = await asyncio.to_thread(self._entry, self.gateway.ground, after, before is None)
         directory = others(self.gateway.whole, name)
         if entry is not None and after is not None and not after.disabled:
             directory = joined(directory, entry, partial(self._number, "tenant"))
@@ -201,19 +202,26 @@ class People:
         else:
             self._store.put(after, version)
 
-    def _entry(self, ground: Ground, kept: Kept) -> ConsumerEntry:
+    def _entry(self, ground: Ground, kept: Kept, new: bool) -> ConsumerEntry:
         try:
+            if new:
+                self._known().retire("consumer", kept.name)
             entry = ground.entry(kept, self._number)
-            assert self._numbers is not None
-            self._numbers.write(self._data)
+            self._known().write(self._data)
         except Wrong as e:
             raise Refused("full", f"gateway.data {e.what}") from None
+        except Refused:
+            self._numbers = None  # those on disk
+            raise
         return entry
 
-    def _number(self, kind: str, name: str) -> int:
+    def _known(self) -> Numbers:
         if self._numbers is None:
             self._numbers = known(self._data, True)
-        return self._numbers.of(kind, name)
+        return self._numbers
+
+    def _number(self, kind: str, name: str) -> int:
+        return self._known().of(kind, name)
 
 
 def others(directory: Directory, name: str) -> Directory:

@@ -20,6 +20,9 @@ from sluicegate.spec.references import Wrong
 
 FILE = "numbers"
 _HEAD = "sluicegate numbers 1"
+RETIRED = "~"
+"""In the name of what is no more, before its number. No name has it."""
+
 KINDS = ("tenant", "consumer", "instance", "deployment", "model")
 
 
@@ -54,6 +57,13 @@ class Numbers:
         held[new] = held.pop(old)
         self.changed = True
         return True
+
+    def retire(self, kind: str, name: str) -> None:
+        """Whoever is called so now is something else than who was: that one keeps its number and all that is known of
+        it, under a name that nobody can have."""
+        number = self._held[kind].get(name)
+        if number is not None:
+            self.rename(kind, name, f"{name}{RETIRED}{number}")
 
     def rename_instance(self, old: str, new: str) -> bool:
         """An instance takes its deployments along."""

@@ -87,6 +87,40 @@ def test_E14_a_consumer_that_is_made_gets_in_on_all_workers_within_a_second_unti
     assert ask(own, "GET", "/v1/consumers/web-shop")[0] == 404
 
 
+def test_who_is_made_under_the_name_of_somebody_who_was_removed_is_somebody_else(own: Gateway):
+    """Usage, limits and what is stored belong to a number: the new one starts with nothing, the old one keeps its
+    own, also after a reload. One that a file has is the same as before, however often it goes and comes."""
+    first = made(own, "web-shop", limits=["1 requests/hour"])
+    assert chat(own, first) == 200 and chat(own, first) == 429
+    assert ask(own, "DELETE", "/v1/consumers/web-shop")[0] == 200
+    second = made(own, "web-shop", limits=["1 requests/hour"])
+    assert chat(own, second) == 200, "its limit is another one"
+    assert chat(own, second) == 429
+
+    def used() -> dict[str, int]:
+        told = ask(own, "GET", "/v1/usage?by=consumer")[1]["usage"]
+        return {u["consumer"]: u["requests"] for u in told}
+
+    number = next(line.split()[1] for line in numbers(own) if line.endswith(" web-shop"))
+    [old] = [line.split()[1] for line in numbers(own) if " web-shop~" in line]
+    assert int(old) < int(number)
+    until(lambda: used() == {"web-shop": 1, f"web-shop~{old}": 1})
+    own.hang_up_until("config.adopted")
+    assert chat(own, second) == 429 and used() == {"web-shop": 1, f"web-shop~{old}": 1}
+    found = ask(own, "GET", f"/v1/requests?consumer=web-shop~{old}")[1]["requests"]
+    assert [r["consumer"] for r in found] == [f"web-shop~{old}"]
+    text = own.file.read_text()
+    own.file.write_text(text.replace("  my-app:", "  my-apps:"))
+    own.hang_up_until("config.adopted")
+    own.file.write_text(text)
+    own.hang_up_until("config.adopted")
+    assert not any("my-app~" in line for line in numbers(own))
+
+
+def numbers(gateway: Gateway) -> list[str]:
+    return (gateway.folder / "data" / "numbers").read_text().splitlines()
+
+
 def test_what_was_made_is_there_after_a_restart_and_after_a_reload(fleet: FleetThread, tmp_path: Path):
     text = text_of(tmp_path, fleet["a"].origin)
     with Gateway(tmp_path, text) as gateway:
