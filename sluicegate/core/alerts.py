@@ -22,6 +22,7 @@ class AlertKind:
 
 KINDS: Final[dict[str, AlertKind]] = {
     "breaker.open": AlertKind("Faults of a deployment opened its breaker: it gets no calls but the one that looks."),
+    "model.down": AlertKind("For ten seconds nobody could serve a model: all are throttled, broken or drained."),
     "upstream.credential": AlertKind(
         "A deployment refuses the credential that the gateway shows, or there is none to show."
     ),

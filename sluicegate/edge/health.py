@@ -24,6 +24,15 @@ if TYPE_CHECKING:
 
 HYSTERESIS_S: Final = 10.0
 
+REST_S: Final = 30.0
+"""After so long without a look a broken deployment counts as worth a try: when routers have left a region, nobody
+looks, and without this they would never come back."""
+
+DOWN: Final = "model.down"
+"""The kind of alert."""
+
+_WORDS: Final = {"throttled": "throttled", "quota": "throttled", "size": "throttled", "residency": "barred"}
+
 LIVE: Final = b"/health/live"
 READY: Final = b"/health/ready"
 REGION: Final = (b"/health/region", b"/status-0123456789abcdef")
@@ -35,8 +44,25 @@ _HEADERS: Final = b"content-type: application/json\r\ncache-control: no-store\r\
 
 
 def ready_at(member: Member, now: float) -> float:
-    """Monotonic time from which it may be asked for something small: `now` if it may."""
-    return member.door.ready(now, 0)[0]
+    """Monotonic time from which it may be asked for something small: `now` if it may. A broken one that is looked at
+    every few seconds is not well for that: nobody knows when it will be, until a look succeeds or nobody tries."""
+    door = member.door
+    at = door.ready(now, 0)[0]
+    if at <= now and not door.breaker.closed and now < max(door.breaker.until, door.breaker.looked_at) + REST_S:
+        return inf
+    return at
+
+
+def why(members: Sequence[Member], now: float) -> str:
+    """What keeps everybody out, in words: `broken (connect.refused) 1, throttled 2`."""
+    counts: dict[str, int] = {}
+    for member in members:
+        breaker = member.door.breaker
+        word = f"broken ({breaker.cause})" if not breaker.closed else _WORDS.get(member.door.ready(now, 0)[1], "shut")
+        counts[word] = counts.get(word, 0) + 1
+    if not counts:
+        return "no deployment is left in its pool"
+    return ", ".join([f"{word} {counts[word]}" for word in sorted(counts)])
 
 
 class Seen:
@@ -74,12 +100,22 @@ class Health:
     def look(self, now: float) -> None:
         """Once a second: which models could be served now?"""
         seen = {}
-        for route in self.server.bound.world.routes.all():
+        world = self.server.bound.world
+        for route in world.routes.all():
             found = self._seen.get(route.name)
             if found is None:
                 found = Seen(now)
+            up = found.up
             found.look(any(self.ready_at(m, now) <= now for m in route.pool.members), now)
             seen[route.name] = found
+            if not found.up:
+                what = f"nobody could serve it for {HYSTERESIS_S:.0f} s: {why(route.pool.members, now)}"
+                world.alarm(DOWN, route.name, what)
+            elif not up:
+                world.over(DOWN, route.name)
+        for name, gone in self._seen.items():
+            if name not in seen and not gone.up:
+                world.over(DOWN, name)
         self._seen = seen
 
     def answer(self, request: Request, path: bytes) -> bool:

@@ -13,10 +13,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from sluicegate.core.breaker import BreakerSpec, ThrottleSpec
+from sluicegate.core.pool import Member
 from sluicegate.core.secret import Secret
 from sluicegate.core.snapshot import Auth, Model
 from sluicegate.core.state import World
-from sluicegate.edge.health import Health
+from sluicegate.edge.health import REST_S, Health, ready_at
 from sluicegate.sim.fleet import FleetThread
 from sluicegate.stores.memory.journal import Journal
 from tests.gateway import KEY, GatewayThread, directory, instance, snapshot
@@ -99,7 +101,7 @@ class Asked:
 class Region:
     """Health over two models whose deployments come and go by hand; time by hand."""
 
-    def __init__(self) -> None:
+    def __init__(self, real: bool = False) -> None:
         self.clock = 1000.0
         self.shut: dict[int, float] = {}
         instances = [instance(n, 1) for n in (1, 2, 3)]
@@ -109,7 +111,19 @@ class Region:
         bound = SimpleNamespace(world=self.world)
         server = SimpleNamespace(bound=bound, draining=False, replaced=False, now=lambda: self.clock, config_hash="h")
         self.server = server
-        self.health = Health(server, lambda m, now: max(now, self.shut.get(m.deployment.number, now)))  # type: ignore[arg-type]
+        self.said: list[tuple[str, ...]] = []
+        self.world.alarms = self
+        shut = ready_at if real else lambda m, now: max(now, self.shut.get(m.deployment.number, now))
+        self.health = Health(server, shut)  # type: ignore[arg-type]
+
+    def raised(self, kind: str, subject: str, detail: str) -> None:
+        self.said.append((kind, subject, detail))
+
+    def over(self, kind: str, subject: str) -> None:
+        self.said.append((kind, subject))
+
+    def barred(self, deployment: str, detail: str) -> None:
+        raise AssertionError
 
     def pass_time(self, seconds: int) -> None:
         for _ in range(seconds):
@@ -140,6 +154,81 @@ def test_a_region_is_down_when_nothing_could_be_served_for_ten_seconds_and_up_wh
     assert region.get(b"/health/region?model=embed") == (503, b'{"status":"down"}')
     assert region.get(b"/health/region?model=embed&model=chat")[0] == 200
     assert region.get(b"/health/region?model=made-up") == (503, b'{"status":"down"}'), "as one that is down"
+
+
+def fail(member: Member, now: float) -> None:
+    """A client's request goes in, if one may, and fails at once."""
+    if member.door.ready(now, 0)[0] <= now:
+        ticket = member.door.enter(now, 1)
+        member.door.failed(ticket, now, now, "connect.refused", BreakerSpec())
+        member.door.leave(ticket, now, 1, now)
+
+
+def test_a_region_whose_deployments_all_fail_is_down_though_each_is_looked_at_again_and_again() -> None:
+    """One look every three seconds was taken for health: routers sent everybody to a region that answered nobody."""
+    region = Region(real=True)
+    members = list(region.world.members.values())
+    for _ in range(5):
+        for member in members:
+            fail(member, region.clock)
+    for _ in range(20):
+        region.pass_time(1)
+        for member in members:
+            fail(member, region.clock)
+    assert region.get(b"/health/region")[0] == 503
+    chat = region.world.routes.all()[0]
+    assert json.loads(region.health.detail(chat, region.clock))["state"] == "unavailable"
+    # Its routers left: nobody tries any more. After a while it is worth a try, or it would be gone for good.
+    region.pass_time(int(REST_S))
+    assert region.get(b"/health/region")[0] == 503
+    region.pass_time(12)
+    assert region.get(b"/health/region")[0] == 200
+    for member in members:  # nobody mended it
+        fail(member, region.clock)
+    region.pass_time(11)
+    assert region.get(b"/health/region")[0] == 503
+    # One member that answers is enough, and its breaker is closed by the answer.
+    door = members[0].door
+    region.pass_time(3)
+    ticket = door.enter(region.clock, 1)
+    door.answered(ticket, region.clock, region.clock, BreakerSpec())
+    region.pass_time(11)
+    assert region.get(b"/health/region")[0] == 200
+
+
+def test_a_model_that_nobody_can_serve_is_an_alert_until_somebody_can() -> None:
+    region = Region(real=True)
+    one, two, three = region.world.members.values()
+    for _ in range(5):
+        fail(one, region.clock)
+    ticket = two.door.enter(region.clock, 1)
+    two.door.throttled(ticket, region.clock, region.clock, "throttled.rate", 60.0, 1, BreakerSpec(), ThrottleSpec())
+    region.pass_time(10)
+    assert region.said == []
+    region.pass_time(2)
+    assert region.said[0] == (
+        "model.down",
+        "chat",
+        "nobody could serve it for 10 s: broken (connect.refused) 1, throttled 1",
+    )
+    assert {said[:2] for said in region.said} == {("model.down", "chat")}, "the other model is well"
+    region.said.clear()
+    region.pass_time(62)
+    assert region.said[-1] == ("model.down", "chat")
+    assert len([said for said in region.said if len(said) == 2]) == 1
+    assert three.door.clear
+
+
+def test_a_model_that_is_gone_from_the_configuration_is_no_alert_any_more() -> None:
+    region = Region()
+    region.shut = {3: 9999.0}
+    region.pass_time(12)
+    assert ("model.down", "embed") in [said[:2] for said in region.said]
+    made = region.world.snapshot
+    region.world.adopt(replace(made, models=made.models[:1]), directory(("chat",)))
+    region.said.clear()
+    region.pass_time(1)
+    assert region.said == [("model.down", "embed")]
 
 
 @given(st.lists(st.booleans(), min_size=1, max_size=120))
