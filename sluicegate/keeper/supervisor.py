@@ -33,6 +33,7 @@ from sluicegate.link.channel import (
     Wanted,
     packed,
 )
+from sluicegate.link.counters import NOWHERE
 
 BACKOFF_S = (0.0, 0.2, 0.5, 1.0, 2.0, 5.0, 10.0)
 """Before the next worker starts, by how many ended young in a row. Meanwhile its connections wait in the backlog."""
@@ -151,11 +152,11 @@ class Supervisor:
 
     async def _spawn(self, seat: Seat) -> Worker:
         assert self._parcel is not None
-        region = self._free.pop(0)
+        region = self._free.pop(0) if self._free else NOWHERE
         try:
             worker = await spawn(seat, self._parcel.fileno(), self._counters_fd, region)
         except OSError:
-            self._free.append(region)
+            self._release(region)
             raise
         worker.parcel = self._kept
         worker.on_lost = self.reap
@@ -178,6 +179,10 @@ class Supervisor:
         self.on_change()
         return worker
 
+    def _release(self, region: int) -> None:
+        if region != NOWHERE:
+            self._free.append(region)
+
     # ------------------------------------------------------------------ a worker ended
 
     def reap(self) -> None:
@@ -188,7 +193,7 @@ class Supervisor:
             self.on_change()
         for worker in gone:
             self.lending.left(worker.pid)
-            self._free.append(worker.region)
+            self._release(worker.region)
             add(self.totals, worker.totals)
             seat = worker.seat
             by_itself = seat.worker is worker and not self.stopping
@@ -221,9 +226,10 @@ class Supervisor:
         seat.restarts += 1
         try:
             worker = await self._seat(seat)
-        except OSError as e:
+        except Exception as e:  # no memory, no process; or a bug of ours: an empty seat serves nobody
             seat.failures += 1
-            self.say("worker.not_started", error=(e.strerror or "error").lower())
+            error = (e.strerror or "error").lower() if isinstance(e, OSError) else type(e).__name__
+            self.say("worker.not_started", error=error)
             self._go(self._revive(seat, BACKOFF_S[min(seat.failures, len(BACKOFF_S) - 1)]))
             return
         taken = await worker.took(0, self._patience(START_S))
@@ -408,7 +414,7 @@ class Supervisor:
 
     def live_regions(self) -> set[int]:
         """Places in the shared counters in which somebody counts."""
-        return {w.region for w in self.workers}
+        return {w.region for w in self.workers if w.region != NOWHERE}
 
     def pass_on(self, worker: Worker, news: News) -> None:
         """News of one worker goes to all others."""
@@ -425,7 +431,8 @@ class Supervisor:
 
 
 def regions(seats: int) -> int:
-    """Places in the shared counters: every worker may have a successor while it drains."""
+    """Places in the shared counters: every worker may have a successor while it drains. Whose are taken by more that
+    drain counts for itself alone (NOWHERE)."""
     return 2 * seats + 1
 
 

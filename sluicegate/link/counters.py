@@ -35,6 +35,9 @@ _USED = 1
 "Cell that holds how many cells are taken."
 _FIRST = 2
 
+NOWHERE: Final = -1
+"""The region of a worker for which there is none left: it is not seen in the sums."""
+
 Row = tuple[str, tuple[str, ...], int, int]
 """Family, labels, first cell, how many."""
 
@@ -48,12 +51,14 @@ def size(regions: int) -> int:
 
 
 class Counters:
-    """A worker's region. Without a file the region is plain memory, which nobody else reads."""
+    """A worker's region. Without a file, or NOWHERE, it is plain memory, which nobody else reads."""
 
     def __init__(self, fd: int = -1, region: int = 0) -> None:
         if fd >= 0:
             whole = mmap.mmap(fd, os.fstat(fd).st_size)
             view = memoryview(whole)[region * REGION_BYTES : (region + 1) * REGION_BYTES]
+            if region == NOWHERE:
+                view = memoryview(bytearray(REGION_BYTES))
             shared = memoryview(whole)[-SHARED_BYTES:]
         else:
             view = memoryview(bytearray(REGION_BYTES))

@@ -13,7 +13,7 @@ import os
 import re
 from collections.abc import Iterator
 from struct import Struct
-from typing import Any, NamedTuple
+from typing import Any, Final, NamedTuple
 from zlib import crc32
 
 import msgspec
@@ -128,7 +128,7 @@ def frame(data: bytes, at: int, seed: int) -> bytes | None:
     return body
 
 
-_MAYBE = re.compile(rb"(?=..[\x00-\x04]\x00....(?:[\x90-\x9f]|\xdc..)[\x00-\x7f])", re.DOTALL)
+_MAYBE: Final = re.compile(rb"(?=..[\x00-\x04]\x00....(?:[\x90-\x9f]|\xdc..)[\x00-\x7f])", re.DOTALL)
 """What a frame begins like: a length, a checksum, an array, a small number."""
 
 
