@@ -66,7 +66,7 @@ def test_a_worker_told_to_leave_by_hand_is_replaced_at_once(fleet: FleetThread, 
 
 def test_as_many_workers_as_there_are_may_drain_and_the_next_one_serves(tmp_path: Path):
     """The fourth that was told to leave beside long streams found no room in the shared counters, and was the last."""
-    slow = {"deployments": {"gpt-4o": {"latency": {"first_token_s": 0.01, "per_token_s": 5.0}}}}
+    slow = {"deployments": {"gpt-4o": {"latency": {"first_token_s": 0.01, "per_token_s": 30.0}}}}
     body = json.dumps({"messages": [{"role": "user", "content": "x"}], "stream": True, "max_tokens": 50})
     path = "/openai/deployments/chat/chat/completions?api-version=2024-10-21"
     with FleetThread({"a": {**slow, "key": ENV["UPSTREAM_KEY"]}}, seed=1) as fleet:
