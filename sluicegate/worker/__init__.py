@@ -20,12 +20,7 @@ import uvloop
 from sluicegate.core.snapshot import Directory, Snapshot
 from sluicegate.edge.listener import STILL_LISTEN_S
 from sluicegate.link.bugs import tell
-from sluicegate.link.channel import (
-    Down,
-    Drain,
-    Taken,
-    open_channel,
-)  # fmt: skip
+from sluicegate.link.channel import Down, Drain, Taken, open_channel
 from sluicegate.link.counters import Counters
 from sluicegate.link.parcel import unpack
 from sluicegate.link.sealed import seal

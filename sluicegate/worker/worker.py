@@ -36,10 +36,7 @@ from sluicegate.edge.tls import server_context
 from sluicegate.identity import door
 from sluicegate.link.alarms import Alarms
 from sluicegate.link.bugs import place
-from sluicegate.link.channel import (
-    Alarm,
-    Token,
-)  # fmt: skip
+from sluicegate.link.channel import Alarm, Token
 from sluicegate.link.counters import Counters
 from sluicegate.link.counting import Counting
 from sluicegate.link.journal import Journal as Written

@@ -13,8 +13,8 @@ import pytest
 from sluicegate.main import Live
 from sluicegate.sim.fleet import FleetThread
 from tests.abuse.outside import Upstream, ask, request
+from tests.keeper.operators import chat, text_of
 from tests.keeper.running import ENV, KEY, ROOT, Gateway
-from tests.keeper.test_admin import chat, text_of
 
 MAP = (ROOT / "docs" / "explanation" / "what-is-stored.md").read_text("utf-8")
 

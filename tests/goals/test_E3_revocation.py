@@ -7,8 +7,8 @@ from pathlib import Path
 
 from sluicegate.sim.fleet import FleetThread
 from tests.goals.calling import Answered, Caller, percentile, request
+from tests.keeper.operators import ROTATED, ask, text_of
 from tests.keeper.running import ENV, KEY, Gateway
-from tests.keeper.test_admin import ROTATED, ask, text_of
 
 LIST = b"GET /v1/models HTTP/1.1\r\nhost: gateway\r\napi-key: %b\r\n\r\n" % ROTATED.encode()
 

@@ -18,44 +18,11 @@ from typing import Any
 
 import msgspec
 import pytest
-from click.testing import CliRunner, Result
 
 from sluicegate.core.caller import digest
-from sluicegate.core.operators import operator_digest
-from sluicegate.core.secret import Secret
-from sluicegate.main import Live, program
 from sluicegate.sim.fleet import FleetThread
-from sluicegate.spec.secret import ADMIN_PREFIX, Digest, write_digest
+from tests.keeper.operators import EYE, OPS, ROTATED, ROUTES, SECRET, ask, chat, run, text_of
 from tests.keeper.running import ENV, KEY, ROOT, Gateway, config, until
-
-SECRET = Secret(ENV["SECRET"])
-OPS, EYE = "sga_00000001_operator", "sga_00000002_viewer"
-ROTATED = "sgk_5f2a9c10_second-key-of-my-app"
-SMALL = {"deployments": {"gpt-4o": {"latency": {"first_token_s": 0.01, "per_token_s": 0.001}}}}
-ROUTES = {route.id: route for route in Live()._routes()}
-
-
-def sealed(key: str, id: str) -> str:
-    return write_digest(Digest(id, operator_digest(key.encode(), SECRET)), ADMIN_PREFIX)
-
-
-def text_of(folder: Path, endpoint: str, workers: int = 2) -> str:
-    keys = (
-        f'{{ops: {{role: operator, key: "{sealed(OPS, "00000001")}"}}, '
-        f'eye: {{role: viewer, key: "{sealed(EYE, "00000002")}"}}}}'
-    )
-    second = write_digest(Digest("5f2a9c10", digest(ROTATED.encode(), SECRET)))
-    return (
-        config(folder, endpoint, workers)
-        .replace("admin: {address: '127.0.0.1:0'}", f"admin: {{address: '127.0.0.1:0', keys: {keys}}}")
-        .replace('key: "${env:APP_KEY}", models', f'keys: ["${{env:APP_KEY}}", "{second}"], models')
-    )
-
-
-@pytest.fixture(scope="module")
-def fleet() -> Iterator[FleetThread]:
-    with FleetThread({"a": {**SMALL, "key": ENV["UPSTREAM_KEY"]}}, seed=1) as fleet:
-        yield fleet
 
 
 @pytest.fixture(scope="module")
@@ -70,42 +37,6 @@ def shared(fleet: FleetThread, tmp_path_factory: pytest.TempPathFactory) -> Iter
 def own(fleet: FleetThread, tmp_path: Path) -> Iterator[Gateway]:
     with Gateway(tmp_path, text_of(tmp_path, fleet["a"].origin)) as gateway:
         yield gateway
-
-
-def ask(
-    gateway: Gateway, method: str, path: str, key: str | None = OPS, body: Any = None, host: str | None = None
-) -> tuple[int, Any]:
-    connection = http.client.HTTPConnection("127.0.0.1", gateway.admin, timeout=20)
-    try:
-        headers = {} if key is None else {"authorization": f"Bearer {key}"}
-        if host is not None:
-            headers["host"] = host
-        connection.request(method, path, None if body is None else json.dumps(body), headers)
-        answer = connection.getresponse()
-        raw = answer.read()
-        if answer.headers["content-type"] == "application/json":
-            return answer.status, json.loads(raw)
-        return answer.status, raw
-    finally:
-        connection.close()
-
-
-def chat(gateway: Gateway, key: str = KEY, stream: bool = False) -> int:
-    """Over a connection of its own, so that the kernel chooses a worker."""
-    connection = http.client.HTTPConnection("127.0.0.1", gateway.port, timeout=20)
-    try:
-        body = {"messages": [{"role": "user", "content": "hello"}], "max_tokens": 5, "stream": stream}
-        path = "/openai/deployments/chat/chat/completions?api-version=2024-10-21"
-        connection.request("POST", path, json.dumps(body), {"api-key": key, "content-type": "application/json"})
-        answer = connection.getresponse()
-        answer.read()
-        return answer.status
-    finally:
-        connection.close()
-
-
-def run(*args: str, env: dict[str, str] | None = None, input: str | None = None) -> Result:
-    return CliRunner().invoke(program, args, env=env, input=input, catch_exceptions=False)
 
 
 # ---------------------------------------------------------------- who may come in
@@ -128,7 +59,7 @@ def test_E14_roles_decide_by_tcp_what_somebody_may(shared: Gateway):
         assert (viewer == 403) == (route.role in ("operator", "people", "audit")), path
         assert (ask(shared, route.method, path, key=OPS)[0] in (401, 403)) == (route.role == "audit"), path
     for key in (KEY, ROTATED):
-        status, body = ask(shared, "GET", "/v1/status", key=key)
+        status, body, _ = ask(shared, "GET", "/v1/status", key=key)
         assert status == 401 and "Keys of consumers are none" in body["error"]["message"]
     for path in ("/v1/reload", "/v1/restart", "/v1/config/apply"):
         assert ask(shared, "POST", path, key=EYE)[0] == 403
@@ -194,7 +125,7 @@ def test_what_is_answered_is_what_is_published(shared: Gateway):
         if route.role in ("audit", "people") or route.id.startswith("login"):
             continue  # tests/keeper/test_people.py, test_login.py
         path = route.path.replace("{instance}/{deployment}", "weu/gpt-4o").replace("{name}", "my-app")
-        status, body = ask(shared, route.method, path, body=bodies.get(route.id))
+        status, body, _ = ask(shared, route.method, path, body=bodies.get(route.id))
         assert status == 200, "".join(shared.said[-3:])
         if route.answers not in (None, dict):
             assert msgspec.to_builtins(msgspec.convert(body, route.answers, strict=True)) == body, path
@@ -226,7 +157,7 @@ def test_no_body_and_no_query_breaks_it(shared: Gateway):
         path = path.replace("{name}", "'x").replace("{key}", "%00")
         path = path.replace("'", "%27").replace(" ", "%20").replace(";", "%3b")
         for query in queries if route.method == "GET" else [""]:
-            status, _ = ask(shared, route.method, path + query)
+            status, _, _ = ask(shared, route.method, path + query)
             assert status in (200, 400, 404, 409) or route.role == "audit", (path, query, status)
         if route.takes is not None:
             for body in bodies:
@@ -246,7 +177,7 @@ def test_E3_a_revoked_key_is_refused_by_all_workers_within_a_second_and_across_r
     (first, second) = ask(own, "GET", "/v1/keys")[1]["keys"]
     assert {first["key"], second["key"]} == {"5f2a9c10", digest(KEY.encode(), SECRET)[:4].hex()}
     began = time.monotonic()
-    status, told = ask(own, "POST", "/v1/keys/revoke", body={"consumer": "my-app", "key": "5f2a9c10"})
+    status, told, _ = ask(own, "POST", "/v1/keys/revoke", body={"consumer": "my-app", "key": "5f2a9c10"})
     assert (status, told["silent"], told["kept"]) == (200, [], True)
     assert time.monotonic() - began < 1.0
     assert [chat(own, ROTATED) for _ in range(12)] == [401] * 12, "whichever worker the kernel chooses"
@@ -270,7 +201,7 @@ def test_E3_a_revoked_key_is_refused_by_all_workers_within_a_second_and_across_r
         assert sorted(keys.values()) == [False, True] and keys["5f2a9c10"]
         (consumer,) = ask(again, "GET", "/v1/consumers")[1]["consumers"]
         assert "5f2a9c10" not in consumer["keys"] and len(consumer["keys"]) == 1
-        status, told = ask(again, "POST", "/v1/keys/revoke", body={"consumer": "my-ap", "key": "5f2a9c10"})
+        status, told, _ = ask(again, "POST", "/v1/keys/revoke", body={"consumer": "my-ap", "key": "5f2a9c10"})
         assert status == 409 and 'did you mean "my-app"' in told["error"]["message"]
 
 
@@ -306,15 +237,15 @@ def test_what_is_applied_is_in_force_on_all_workers_until_the_own_files_are_load
     files = [{"name": "other.yaml", "text": other}]
     before = ask(own, "GET", "/v1/config")[1]
     assert before["source"]["kind"] == "files" and before["source"]["files"] == ["gateway.yaml"]
-    status, diff = ask(own, "POST", "/v1/config/diff", body={"files": files})
+    status, diff, _ = ask(own, "POST", "/v1/config/diff", body={"files": files})
     assert (
         status == 200 and diff["valid"] and "models.talk: added" in diff["words"] and diff["before"] == before["config"]
     )
     assert ask(own, "GET", "/v1/config")[1]["config"] == before["config"], "nothing changed by looking"
     stale = {"files": files, "expect": "0" * 12}
-    status, done = ask(own, "POST", "/v1/config/apply", body=stale)
+    status, done, _ = ask(own, "POST", "/v1/config/apply", body=stale)
     assert (status, done["state"]) == (409, "refused") and "look at the changes again" in done["report"]
-    status, done = ask(own, "POST", "/v1/config/apply", body={"files": files, "expect": diff["before"]})
+    status, done, _ = ask(own, "POST", "/v1/config/apply", body={"files": files, "expect": diff["before"]})
     assert (status, done["state"], done["config"]) == (200, "adopted", diff["after"])
     assert [chat(own) for _ in range(8)] == [404] * 8, "no worker knows the old name"
     told = ask(own, "GET", "/v1/status")[1]
@@ -325,12 +256,12 @@ def test_what_is_applied_is_in_force_on_all_workers_until_the_own_files_are_load
     assert ask(own, "GET", "/v1/status")[1]["source"]["kind"] == "files"
 
     broken = [{"name": "other.yaml", "text": other.replace("gpt-4o@2024", "gtp-4o@2024")}]
-    status, done = ask(own, "POST", "/v1/config/apply", body={"files": broken})
+    status, done, _ = ask(own, "POST", "/v1/config/apply", body={"files": broken})
     assert (status, done["state"]) == (409, "refused") and "other.yaml:" in done["report"]
-    status, checked = ask(own, "POST", "/v1/config/check", body={"files": broken})
+    status, checked, _ = ask(own, "POST", "/v1/config/check", body={"files": broken})
     assert status == 200 and not checked["valid"] and checked["problems"][0]["severity"] == "error"
     assert [chat(own) for _ in range(4)] == [200] * 4
-    status, refused = ask(own, "POST", "/v1/config/apply", body={"files": files, "base": "/"})
+    status, refused, _ = ask(own, "POST", "/v1/config/apply", body={"files": files, "base": "/"})
     assert status == 403 and "base is for the owner" in refused["error"]["message"]
 
 

@@ -17,8 +17,8 @@ import pytest
 from bench.proc import tree
 from sluicegate.sim.fleet import FleetThread
 from tests.certificates import Authority
+from tests.keeper.operators import chat
 from tests.keeper.running import ENV, KEY, ROOT, Gateway, Load, config, killed, until
-from tests.keeper.test_admin import chat
 
 CHAT = "/openai/deployments/chat/chat/completions?api-version=2024-10-21"
 SMALL = {"deployments": {"gpt-4o": {"latency": {"first_token_s": 0.01, "per_token_s": 0.001}}}}

@@ -16,17 +16,11 @@ import pytest
 from sluicegate.keeper.audit import FILE
 from sluicegate.sim.fleet import FleetThread
 from tests.identity.people import CLIENT_ID, People
-from tests.keeper.running import ENV, Gateway
-from tests.keeper.test_admin import OPS, SMALL, chat
-from tests.keeper.test_admin import text_of as base_text
+from tests.keeper.operators import OPS, chat
+from tests.keeper.operators import text_of as base_text
+from tests.keeper.running import Gateway
 
 SECRET_OF_CLIENT = "client-secret-0123456789abcdef"
-
-
-@pytest.fixture(scope="module")
-def fleet() -> Iterator[FleetThread]:
-    with FleetThread({"a": {**SMALL, "key": ENV["UPSTREAM_KEY"]}}, seed=1) as fleet:
-        yield fleet
 
 
 @pytest.fixture(scope="module")

@@ -23,15 +23,8 @@ from sluicegate.sim.fleet import FleetThread
 from sluicegate.sim.tls import Certificates, certificates
 from sluicegate.spec.keys import checksum, new_key, whole
 from sluicegate.spec.secret import Digest, write_digest
+from tests.keeper.operators import SECRET, chat, everywhere, run, text_of
 from tests.keeper.running import ENV, Gateway
-from tests.keeper.test_admin import SECRET, SMALL, chat, run, text_of
-from tests.keeper.test_people import everywhere
-
-
-@pytest.fixture(scope="module")
-def fleet() -> Iterator[FleetThread]:
-    with FleetThread({"a": {**SMALL, "key": ENV["UPSTREAM_KEY"]}}, seed=1) as fleet:
-        yield fleet
 
 
 @pytest.fixture

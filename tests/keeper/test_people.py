@@ -3,7 +3,6 @@ across restarts, written down before they are; and what is not allowed changes n
 
 from __future__ import annotations
 
-import http.client
 import json
 import os
 import signal
@@ -16,16 +15,10 @@ import pytest
 
 from sluicegate.keeper.audit import FILE, Head, verify
 from sluicegate.sim.fleet import FleetThread
-from tests.keeper.running import ENV, KEY, Gateway, until
-from tests.keeper.test_admin import OPS, SMALL, chat, text_of
+from tests.keeper.operators import OPS, ask, chat, everywhere, text_of
+from tests.keeper.running import KEY, Gateway, until
 
 APP = {"name": "web-shop", "models": ["chat"], "labels": {"team": "shop"}}
-
-
-@pytest.fixture(scope="module")
-def fleet() -> Iterator[FleetThread]:
-    with FleetThread({"a": {**SMALL, "key": ENV["UPSTREAM_KEY"]}}, seed=1) as fleet:
-        yield fleet
 
 
 @pytest.fixture(scope="module")
@@ -41,20 +34,6 @@ def own(fleet: FleetThread, tmp_path: Path) -> Iterator[Gateway]:
         yield gateway
 
 
-def ask(
-    gateway: Gateway, method: str, path: str, body: Any = None, key: str | None = OPS, **headers: str
-) -> tuple[int, Any, dict[str, str]]:
-    connection = http.client.HTTPConnection("127.0.0.1", gateway.admin, timeout=20)
-    try:
-        sent = {} if key is None else {"authorization": f"Bearer {key}"}
-        raw = body if isinstance(body, bytes) else None if body is None else json.dumps(body)
-        connection.request(method, path, raw, {**sent, **{k.replace("_", "-"): v for k, v in headers.items()}})
-        answer = connection.getresponse()
-        return answer.status, json.loads(answer.read()), dict(answer.headers)
-    finally:
-        connection.close()
-
-
 def made(gateway: Gateway, name: str, **fields: Any) -> str:
     """A consumer with a key."""
     status, body, _ = ask(gateway, "POST", "/v1/consumers", {**APP, "name": name, **fields})
@@ -62,11 +41,6 @@ def made(gateway: Gateway, name: str, **fields: Any) -> str:
     status, body, _ = ask(gateway, "POST", f"/v1/consumers/{name}/keys", {})
     assert status == 201, body
     return str(body["text"])
-
-
-def everywhere(gateway: Gateway, key: str, status: int) -> bool:
-    """On both workers: the kernel chooses one for each connection."""
-    return {chat(gateway, key) for _ in range(16)} == {status}
 
 
 def log(gateway: Gateway) -> list[dict[str, Any]]:

@@ -6,8 +6,8 @@ from typing import Any
 
 from sluicegate.sim.fleet import FleetThread
 from tests.goals.calling import Answered, Caller, request
+from tests.keeper.operators import ROTATED, ask, text_of
 from tests.keeper.running import ENV, KEY, Gateway, until
-from tests.keeper.test_admin import ROTATED, ask, text_of
 
 
 def test_a_reload_ends_streams_of_whom_it_removes_and_of_nobody_else(tmp_path: Path):

@@ -7,7 +7,6 @@ from sluicegate.core.record import Context
 from sluicegate.keeper.mover import Mover
 from sluicegate.stores.sqlite import directory, schema
 from sluicegate.stores.sqlite.ledger import Ledger
-from sluicegate.stores.sqlite.schema import APPLICATION
 from tests.link.booking import WALL, finish, journal, record
 
 
@@ -48,7 +47,7 @@ def test_the_file_is_ours_alone_and_says_what_it_is(tmp_path):
     path = tmp_path / "ledger.sqlite"
     ledger = Ledger(str(path))
     assert path.stat().st_mode & 0o777 == 0o600
-    assert ledger._all("PRAGMA application_id") == [(APPLICATION,)]
+    assert ledger._all("PRAGMA application_id") == [(schema.FILE.application,)]
     assert ledger._all("PRAGMA journal_mode") == [("wal",)]
     ledger.close()
 
@@ -99,7 +98,7 @@ def test_what_is_open_comes_back_as_it_was_admitted(tmp_path):
     written.close()
 
 
-@pytest.mark.parametrize("check", [schema.check, directory._check])
+@pytest.mark.parametrize("check", [schema.FILE.check, directory.FILE.check])
 def test_a_full_disk_is_no_reason_to_bring_back_a_backup(check):
     class Full:
         def execute(self, sql):

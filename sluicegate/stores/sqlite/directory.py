@@ -8,17 +8,13 @@ import threading
 from collections import defaultdict
 from collections.abc import Sequence
 from contextlib import closing
-from urllib.parse import quote
 
 from sluicegate.core.booked import Unusable
 from sluicegate.core.kept import Kept, KeptKey, Stale
+from sluicegate.stores.sqlite.file import File
 
 DIRECTORY = "directory.sqlite"
 """The file, in `gateway.data`."""
-
-VERSION = 1
-APPLICATION = 0x51C39A7F
-"""Marks a file as a directory of ours."""
 
 TABLES = (
     """CREATE TABLE consumers (
@@ -32,6 +28,8 @@ TABLES = (
         PRIMARY KEY (consumer, place)
     ) WITHOUT ROWID""",
 )
+FILE = File("directory", 0x51C39A7F, 1, TABLES, "Restore it from a backup")
+
 _CONSUMER = "name, tenant, fields, disabled, version, made, made_by, changed, changed_by"
 _KEY = "consumer, id, digest, made, by, expires, disabled"
 
@@ -42,25 +40,10 @@ class Directory:
     def __init__(self, path: str) -> None:
         self._path = path
         self._lock = threading.Lock()
+        self._db = FILE.connect(path)
         try:
-            os.makedirs(os.path.dirname(path) or ".", mode=0o700, exist_ok=True)
-            os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600))  # for this user's eyes only
-            self._db = sqlite3.connect(path, timeout=5.0, check_same_thread=False, isolation_level=None)
-        except (sqlite3.Error, OSError) as e:
-            raise Unusable(f"{path} cannot be opened: {str(getattr(e, 'strerror', None) or e).lower()}") from None
-        try:
-            if _check(self._db, path) == 0:
-                with self._change() as db:
-                    for table in TABLES:
-                        db.execute(table)
-                    db.execute(f"PRAGMA application_id = {APPLICATION}")
-                    db.execute(f"PRAGMA user_version = {VERSION}")
-            self._db.execute("PRAGMA journal_mode = WAL")
-            self._db.execute("PRAGMA synchronous = FULL")
-        except sqlite3.Error as e:
-            self._db.close()
-            raise Unusable(f"{path} cannot be used: {e}") from None
-        except Unusable:
+            FILE.prepare(self._db, path, synchronous="FULL")
+        except BaseException:
             self._db.close()
             raise
 
@@ -142,8 +125,8 @@ def kept_in(path: str) -> list[Kept]:
     if not os.path.exists(path):
         return []
     try:
-        with closing(sqlite3.connect(f"file:{quote(path)}?mode=ro", uri=True, timeout=5.0)) as db:
-            return everybody(db) if _check(db, path) else []
+        with closing(FILE.look(path)) as db:
+            return everybody(db) if FILE.check(db, path) else []
     except sqlite3.Error as e:
         raise Unusable(f"{path} cannot be read: {e}") from None
 
@@ -167,22 +150,3 @@ def _expect(db: sqlite3.Connection, name: str, version: int) -> None:
     found = db.execute("SELECT version FROM consumers WHERE name = ?", (name,)).fetchone()
     if (found[0] if found else 0) != version:
         raise Stale(name)
-
-
-def _check(db: sqlite3.Connection, path: str) -> int:
-    """The version of the file, 0 for an empty one. Raises Unusable."""
-    try:
-        version = int(db.execute("PRAGMA user_version").fetchone()[0])
-        owner = int(db.execute("PRAGMA application_id").fetchone()[0])
-        empty = not db.execute("SELECT count(*) FROM sqlite_master").fetchone()[0]
-    except sqlite3.OperationalError as e:  # a full disk, a lock: no reason to bring back a backup
-        raise Unusable(f"{path} cannot be read: {e}") from None
-    except sqlite3.DatabaseError as e:
-        raise Unusable(f"{path} is damaged, or no directory: {e}. Restore it from a backup") from None
-    if empty and not version:
-        return 0
-    if owner != APPLICATION:
-        raise Unusable(f"{path} is a database of something else; move it away")
-    if version > VERSION:
-        raise Unusable(f"{path} is a directory of version {version}; this gateway reads up to {VERSION}")
-    return version

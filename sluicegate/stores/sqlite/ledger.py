@@ -15,7 +15,7 @@ from typing import Any, NamedTuple, TypeVar
 import msgspec
 
 from sluicegate.core.booked import FEW, Admitted, Circumstances, Place, Settled, Unusable
-from sluicegate.stores.sqlite.schema import connect, prepare
+from sluicegate.stores.sqlite.schema import FILE
 
 SPANS = {"minute": 60, "hour": 3600, "day": 86400}
 """Of the sums, seconds; all in UTC."""
@@ -60,9 +60,10 @@ class Ledger:
     too, with nothing written."""
 
     def __init__(self, path: str) -> None:
-        self._db = connect(path)
+        self._db = FILE.connect(path)
         try:
-            prepare(self._db, path)
+            FILE.prepare(self._db, path, synchronous="NORMAL")
+            self._db.execute("PRAGMA wal_autocheckpoint = 0")  # `checkpoint` does it, beside the batches
         except BaseException:
             self._db.close()
             raise

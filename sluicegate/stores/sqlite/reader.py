@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sqlite3
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
@@ -9,7 +10,7 @@ from typing import Any, NamedTuple
 import msgspec
 
 from sluicegate.core.booked import Admitted, Circumstances, Tried, Unusable
-from sluicegate.stores.sqlite.schema import check, connect
+from sluicegate.stores.sqlite.schema import FILE
 
 TOKENS = ("input", "cached", "cache_write", "output", "reasoning")
 COUNTS = ("requests", "refused", "interrupted", "estimated", "unpriced", *TOKENS)
@@ -54,9 +55,11 @@ class Reader:
 
     def __init__(self, path: str) -> None:
         self.path = path
-        self._db = connect(path, write=False)
+        if not os.path.exists(path):
+            raise Unusable(f"{path} is not there: a gateway makes it when it starts")
+        self._db = FILE.look(path)
         try:
-            if not check(self._db, path):
+            if not FILE.check(self._db, path):
                 raise Unusable(f"{path} is empty: it is made when a gateway starts")
         except BaseException:
             self._db.close()
