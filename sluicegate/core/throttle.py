@@ -88,7 +88,7 @@ class Throttle:
         if retry_after is None:
             if sent_at > self.shut_at:  # those that left before we knew are one refusal
                 self._step += 1
-            wait = spec.unnamed[min(max(self._step, 1), len(spec.unnamed)) - 1]
+            wait = min(spec.unnamed[min(max(self._step, 1), len(spec.unnamed)) - 1], spec.longest)
         else:
             wait = retry_after
         self.exhausted = wait > spec.longest

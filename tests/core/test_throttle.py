@@ -68,6 +68,18 @@ def test_a_refusal_that_names_no_time_costs_more_each_time() -> None:
     assert throttle.ready(now + 2.0) == now + 3.0, "and all is forgotten"
 
 
+def test_what_names_no_time_is_never_taken_for_a_quota_that_is_used_up() -> None:
+    """The steps for refusals without a time are ours: they go no further than `longest`, and say nothing of a quota."""
+    throttle = Throttle()
+    spec = ThrottleSpec(longest=3.0, unnamed=(1.0, 8.0))
+    for wait in (1.0, 3.0, 3.0):
+        now = max(0.0, throttle.shut_until)
+        throttle.refused(now, now, None, spec)
+        assert not throttle.exhausted and throttle.shut_until == now + wait
+    throttle.refused(20.0, 20.0, 3.1, spec)
+    assert throttle.exhausted, "what was named is believed"
+
+
 def test_a_refusal_of_zero_seconds_is_no_licence_to_hammer() -> None:
     throttle = Throttle()
     sent = 0
