@@ -74,6 +74,7 @@ class Compiler:
         self.check_boundaries()
         models = [self.model(n, *item) for n, item in enumerate(self.document.models.items(), 1)]
         self.check_fallbacks(models)
+        self.offers.check_weights(models)
         deployments = tuple(self.offers.deployments)
         prices = price(self.document, deployments, [self.offers.label(d) for d in deployments], self.cx)
         issuers, identities = self.issuers(), tuple(self.identities)

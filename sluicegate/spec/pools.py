@@ -9,11 +9,14 @@ from __future__ import annotations
 from collections.abc import Iterable
 from difflib import get_close_matches
 
-from sluicegate.core.snapshot import Deployment
+from sluicegate.core.snapshot import Deployment, Model
 from sluicegate.spec.forms import Use
 from sluicegate.spec.kinds import Context, closest
 from sluicegate.spec.problems import Path
 from sluicegate.spec.values import Selector
+
+UNWEIGHTED = ("round_robin", "latency")
+"""Balances that look at no weight."""
 
 
 class Offers:
@@ -50,6 +53,22 @@ class Offers:
     def label(self, deployment: Deployment) -> str:
         """`weu/gpt-4o`."""
         return self._labels[deployment.number]
+
+    def check_weights(self, models: Iterable[Model]) -> None:
+        """Say which weights no pool looks at."""
+        balances: dict[int, list[tuple[str, str]]] = {}
+        for model in models:
+            arm = model.rollout.deployments if model.rollout is not None else ()
+            for number in (*model.deployments, *arm):
+                balances.setdefault(number, []).append((model.name, model.balance))
+        for d in self.deployments:
+            used = balances.get(d.number)
+            if d.weight != 1 and used and all(balance in UNWEIGHTED for _, balance in used):
+                instance, _, name = self.label(d).partition("/")
+                at: Path = ("instances", instance, "deployments", name, "weight")
+                names = list(dict.fromkeys(model for model, _ in used))
+                what = f"has no effect: {' and '.join(names)} {'do' if names[1:] else 'does'} not balance by it"
+                self._cx.say(at, what, "write balance: weighted there, or remove it", key=True)
 
     def pool(self, use: Use, at: Path, home: str = "", mixed: bool = False) -> list[Deployment]:
         """The members in the order in which they are tried: those that are away from region `home` last, then by

@@ -342,6 +342,9 @@ def test_every_key_of_a_deployment_and_the_process_arrives():
          "and version | remove it, or write a list of instance/deployment"),
         (model("spill: {soft_ceiling: 90%}"), "14:13 models.chat.spill.soft_ceiling: has no effect: no member says its "
          "capacity | write capacity: 450k tokens/minute on its deployments, or remove it"),
+        (deployments("b: {model: gpt-4o, version: 2024-11-20, weight: 3}").replace("    use:", "    balance: latency\n    use:"),
+         "11:47 instances.weu.deployments.b.weight: has no effect: chat does not balance by it | write balance: weighted "
+         "there, or remove it"),
         (model("cross_region: false"), "14:19 models.chat.cross_region: the gateway has no region | write gateway.region, or "
          "cross_region: true"),
         (gateway("admin: {address: 127.0.0.1:8080}"), "4:20 gateway.admin.address: is the address of gateway.listen too | "
