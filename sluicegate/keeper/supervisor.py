@@ -155,7 +155,7 @@ class Supervisor:
         region = self._free.pop(0) if self._free else NOWHERE
         try:
             worker = await spawn(seat, self._parcel.fileno(), self._counters_fd, region)
-        except OSError:
+        except Exception:
             self._release(region)
             raise
         worker.parcel = self._kept

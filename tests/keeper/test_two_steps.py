@@ -9,11 +9,13 @@ from types import SimpleNamespace
 from typing import Any
 
 import msgspec
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sluicegate.keeper.supervisor import HANG_S, START_S, Supervisor, add
+from sluicegate.keeper.supervisor import HANG_S, START_S, Supervisor, add, regions
 from sluicegate.link.channel import Adopt, Down, Forget, Offer, Taken
+from sluicegate.link.counters import NOWHERE
 
 _reads = msgspec.msgpack.Decoder(Down)
 
@@ -170,3 +172,76 @@ def test_a_worker_has_time_for_what_it_reads():
     assert supervisor._patience(START_S) == START_S
     assert supervisor._parcel is not None
     supervisor._parcel.close()
+
+
+class Started(Scripted):
+    """A worker of this region."""
+
+    def __init__(self, seat: Any, region: int) -> None:
+        super().__init__("in force", "in force")
+        self.seat, self.region, self.totals, self.began = seat, region, {"event": "totals"}, 0.0
+        self.popen = SimpleNamespace(returncode=0)
+        self.over = False
+
+    def reaped(self) -> bool:
+        return self.over
+
+    def leave(self, *args: Any, **more: Any) -> None:
+        self.state = "leaving"
+
+
+def test_as_many_workers_as_there_are_may_drain_and_the_next_one_has_a_seat(monkeypatch: pytest.MonkeyPatch):
+    """The third that was told to leave beside long answers found no room in the shared counters: nobody followed it."""
+
+    async def spawn(seat: Any, parcel_fd: int, counters_fd: int, region: int) -> Any:
+        return Started(seat, region)
+
+    async def run() -> None:
+        monkeypatch.setattr("sluicegate.keeper.supervisor.spawn", spawn)
+        monkeypatch.setattr("sluicegate.keeper.supervisor.SAME_SIGNAL_S", 0.0)
+        supervisor = supervised([])
+        supervisor.seats = [seat] = [SimpleNamespace(worker=None, restarts=0, failures=0)]  # type: ignore[list-item]
+        supervisor._free = list(range(regions(1)))
+        every = [await supervisor._seat(seat)]  # type: ignore[arg-type]
+        for _ in range(6):
+            supervisor.leaving(every[-1])
+            await asyncio.gather(*supervisor._tasks)
+            assert seat.worker is not None and seat.worker.state == "ready"
+            every.append(seat.worker)
+        assert [w.region for w in every] == [0, 1, 2, NOWHERE, NOWHERE, NOWHERE, NOWHERE]
+        assert supervisor.live_regions() == {0, 1, 2}
+        for worker in every[:-1]:
+            worker.over = True  # type: ignore[attr-defined]
+        supervisor.reap()
+        assert sorted(supervisor._free) == [0, 1, 2] and seat.worker is every[-1]
+        assert supervisor._parcel is not None
+        supervisor._parcel.close()
+
+    asyncio.run(run())
+
+
+def test_a_seat_is_tried_again_whatever_was_in_the_way(monkeypatch: pytest.MonkeyPatch):
+    wrong: list[Exception] = [OSError(12, "Cannot allocate memory"), IndexError("a bug")]
+
+    async def spawn(seat: Any, parcel_fd: int, counters_fd: int, region: int) -> Any:
+        if wrong:
+            raise wrong.pop(0)
+        return Started(seat, region)
+
+    async def run() -> None:
+        monkeypatch.setattr("sluicegate.keeper.supervisor.spawn", spawn)
+        monkeypatch.setattr("sluicegate.keeper.supervisor.BACKOFF_S", (0.0,))
+        said: list[str] = []
+        supervisor = supervised([])
+        supervisor.say = lambda event, **facts: said.append(facts.get("error", event))
+        supervisor.seats = [seat] = [SimpleNamespace(worker=None, restarts=0, failures=0)]  # type: ignore[list-item]
+        supervisor._free = list(range(regions(1)))
+        supervisor._go(supervisor._revive(seat, 0.0))  # type: ignore[arg-type]
+        while supervisor._tasks:
+            await asyncio.gather(*supervisor._tasks)
+        assert said == ["cannot allocate memory", "IndexError", "worker.ready"]
+        assert seat.worker is not None and len(supervisor._free) == 2
+        assert supervisor._parcel is not None
+        supervisor._parcel.close()
+
+    asyncio.run(run())
