@@ -24,6 +24,9 @@ quarter fewer tokens than estimated. What an operator declares is taken at its w
 EXPLORE: Final = 0.04
 """Share of requests by which `latency` finds out how the slower members do today."""
 
+SPREAD: Final = (7919.0**3, 7919.0, 7919.0**2)
+"""A request has one lot. For each further attempt its farther digits are used: the near ones said who was the first."""
+
 TRAIL_MOST: Final = 32
 """Lines of one record's trail."""
 
@@ -123,6 +126,8 @@ class Pool:
         `tried`: whoever was asked already; `chance`: in [0, 1); `estimate`: tokens of the prompt. Into `trail` goes who
         is passed over and why; into `why`, where somebody wants to know, a look at everybody (core/explain.py).
         """
+        if tried:
+            chance = chance * SPREAD[len(tried) % 3] % 1.0
         for tier in self.tiers:
             free: Sequence[Member] = tier
             if tried or self.soft:

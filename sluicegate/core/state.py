@@ -68,8 +68,9 @@ class World:
         quotas = {
             d.quota_group: self._quotas.get(d.quota_group) or Throttle() for d in snapshot.deployments if d.quota_group
         }
-        shut = [(group, t) for group, t in self._quotas.items() if group not in quotas and not t.calm]
-        self._quotas = quotas | dict(shut[-REMOVED:])
+        away = {id(door.quota) for door in doors.values()}  # what is under way there may still be refused
+        left = [(g, t) for g, t in self._quotas.items() if g not in quotas and (not t.calm or id(t) in away)]
+        self._quotas = quotas | dict(left[-REMOVED:])
         members: dict[int, Member] = {}
         for number, d in deployments.items():
             instance = instances[d.instance]

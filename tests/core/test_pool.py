@@ -37,6 +37,32 @@ def test_B1_weighted_is_by_weight():
     assert shares(pool) == pytest.approx([0.7, 0.2, 0.1], abs=0.02)
 
 
+def test_B1_what_one_member_could_not_do_goes_to_the_others_by_weight_too():
+    """There is one lot for each request: as it fell on the first member it would fall on one and the same second one."""
+    weights = (40, 30, 20, 10)
+    pool = Pool([[member(n, weight=w) for n, w in enumerate(weights)]], "weighted")
+    second: Counter[tuple[str, ...]] = Counter()
+    for n in range(20_000):
+        tried: list[Door] = []
+        names: list[str] = []
+        for _ in range(3):
+            found = pool.pick(tried, 0.0, n * GOLDEN % 1.0, 10, [])
+            assert found is not None
+            tried.append(found.door)
+            names.append(found.label)
+        second[names[0], names[1]] += 1
+        second[names[0], names[1], names[2]] += 1
+    labels = [m.label for m in pool.members]
+    for a, wa in zip(labels, weights, strict=True):
+        for b, wb in zip(labels, weights, strict=True):
+            for c, wc in zip(labels, weights, strict=True):
+                if a == b or c in (a, b):
+                    continue
+                share = wa / 100 * wb / (100 - wa)
+                assert second[a, b] / 20_000 == pytest.approx(share, rel=0.15), (a, b)
+                assert second[a, b, c] / 20_000 == pytest.approx(share * wc / (100 - wa - wb), rel=0.3), (a, b, c)
+
+
 def test_B1_round_robin_is_each_in_turn():
     pool = Pool([[member(0), member(1), member(2)]], "round_robin")
     order = []

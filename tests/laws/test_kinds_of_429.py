@@ -51,7 +51,8 @@ class Judged(Rig):
     def __init__(self) -> None:
         super().__init__(4, breaker=BreakerSpec(faults=1000, share=2.0))
         self.all = self.world.snapshot
-        self.groups: Sequence[str] = GROUPS
+        self.groups = list(GROUPS)
+        "Of each, as the last configuration had it in which it was."
         self.until: dict[object, float] = {}
         "Of deployments and quotas."
         self.exhausted: dict[object, ScriptedAttempt | None] = {}
@@ -62,7 +63,9 @@ class Judged(Rig):
         self.configure(0)
 
     def configure(self, which: int) -> None:
-        there, self.groups = CONFIGURATIONS[which % len(CONFIGURATIONS)]
+        there, groups = CONFIGURATIONS[which % len(CONFIGURATIONS)]
+        for n in there:
+            self.groups[n] = groups[n]
         deployments = tuple(replace(self.all.deployments[n], quota_group=self.groups[n]) for n in sorted(there))
         models = (replace(self.all.models[0], deployments=tuple(there)),)
         self.world.adopt(replace(self.all, deployments=deployments, models=models), self.world.callers)
@@ -159,6 +162,7 @@ def play(moves: Sequence[tuple[str, int, int]]) -> Judged:
     for _ in range(12):
         rig.pass_time(11.0)
     rig.pass_time(120.0)
+    assert not rig.bugs, rig.bugs
     assert not rig.upstream.open()
     rig.settled()
     return rig
@@ -166,6 +170,7 @@ def play(moves: Sequence[tuple[str, int, int]]) -> Judged:
 
 @given(MOVES)
 @example([("ask", 0, 0), ("429", 0, 0), ("reload", 3, 0), ("time", 0, 0), ("reload", 0, 0), ("ask", 0, 0)])
+@example([("ask", 0, 0), ("reload", 2, 0), ("429", 6, 0), ("reload", 0, 0), ("ask", 0, 0)])  # refused while it was away
 def test_each_refusal_shuts_whom_it_concerns_for_as_long_as_it_said(moves: list[tuple[str, int, int]]) -> None:
     play(moves)
 
