@@ -1,4 +1,5 @@
-"""`sluicegate usage`: what was used and what it cost, by consumer, tenant, model, deployment, end user or day.
+"""`sluicegate usage`: what was used and what it cost, by consumer, tenant, model, deployment, end user or day, by the
+subscription that is billed, and by tier: how much spilled over.
 
 Read from the ledger itself, so it works while the gateway runs and when it does not. Sums are exact: tokens are counted
 and money is integer nano-units until it is written.
@@ -17,6 +18,8 @@ import click
 from sluicegate.cli.ledgers import opened
 from sluicegate.cli.running import At, ask, running, table
 from sluicegate.spec.accounts import BY, COUNTS, TOKENS, Unclear, minute, money, span, usage_of
+
+SHARES = ("requests", "tokens")
 
 
 @click.command()
@@ -39,8 +42,10 @@ def command(
     as_csv: bool,
 ) -> None:
     """What was used, in tokens and money. Whole minutes: --since is rounded down to one, --until up; whole hours, where
-    the records are too old to be kept. By end user it is
-    summed from the records themselves, as far back as they are kept; all others are summed for good."""
+    the records are too old to be kept. By end user it is summed from the records themselves, as far back as they are
+    kept; all others are summed for good. By subscription and by tier: of the deployment that served, as it was declared
+    then; beside a tier stands its share of what was served, and what is beyond the first tier of a model spilled
+    over."""
     if as_json and as_csv:
         raise click.UsageError("--json and --csv: write one of them")
     by = tuple(dict.fromkeys(by)) or ("consumer",)
@@ -72,13 +77,15 @@ def command(
 def _csv(found: list[dict[str, Any]], by: tuple[str, ...]) -> None:
     """Counts stand in the first row of a key only, so that a column can be summed."""
     out = csv.writer(sys.stdout, lineterminator="\n")
-    out.writerow((*by, *COUNTS, *TOKENS, "currency", "cost", "overhead"))
+    shares = SHARES if "tier" in by else ()
+    out.writerow((*by, *COUNTS, *TOKENS, "currency", "cost", "overhead", *(f"share_of_{of}" for of in shares)))
     for s in found:
+        share = ["" if s["share"][of] is None else s["share"][of] for of in shares]
         counts = [*(s[c] for c in COUNTS), *(s["tokens"][t] for t in TOKENS)]
         nothing = {"": {"amount": "", "overhead": ""}}
         for currency, paid in (s["cost"] or nothing).items():
-            out.writerow((*(cell(str(s[k])) for k in by), *counts, currency, paid["amount"], paid["overhead"]))
-            counts = [0] * len(counts)
+            out.writerow((*(cell(str(s[k])) for k in by), *counts, currency, paid["amount"], paid["overhead"], *share))
+            counts, share = [0] * len(counts), [""] * len(share)
 
 
 def cell(text: str) -> str:
@@ -98,11 +105,18 @@ def _table(found: list[dict[str, Any]], by: tuple[str, ...]) -> str:
     rows: list[tuple[object, ...]] = []
     for s in flat:
         key = [str(s[k]) or "-" for k in by]
-        rows.append((*key, *(f"{s[c]:,}" for c in shown), _money({c: p["nano"] for c, p in s["cost"].items()})))
+        share = [_percent(s["share"][of]) for of in SHARES] if "tier" in by else []
+        rows.append((*key, *(f"{s[c]:,}" for c in shown), *share, _money({c: p["nano"] for c, p in s["cost"].items()})))
+    shares = [f"of {of}" for of in SHARES] if "tier" in by else []
     if len(found) > 1:
-        rows.append(("total", *[""] * (len(by) - 1), *(f"{total[c]:,}" for c in shown), _money(sums)))
-    head = (*by, *(c.replace("_", " ") for c in shown), "cost")
+        blank = [""] * len(shares)
+        rows.append(("total", *[""] * (len(by) - 1), *(f"{total[c]:,}" for c in shown), *blank, _money(sums)))
+    head = (*by, *(c.replace("_", " ") for c in shown), *shares, "cost")
     return table(rows, head, right=range(len(by), len(head)))
+
+
+def _percent(share: float | None) -> str:
+    return "-" if share is None else f"{share:.1%}"
 
 
 def _money(sums: dict[str, int]) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Mapping, Sequence
+from typing import NamedTuple
 
 from sluicegate import __version__
 from sluicegate.core.alerts import KINDS
@@ -16,6 +17,8 @@ Fact = tuple[str, str, str, Sequence[tuple[Mapping[str, str], float]]]
 """Name, kind, help, values by labels."""
 
 TICKS_PER_S = os.sysconf("SC_CLK_TCK")
+DEPLOYMENTS = 1000
+"""That are told of."""
 PAGE = os.sysconf("SC_PAGESIZE")
 
 
@@ -31,6 +34,10 @@ def facts(keeper: Keeper, moving: Moving) -> list[Fact]:
         *backlog(moving, time.monotonic(), time.time()),
         ("sluicegate_info", "gauge", "Which program with which configuration; always 1.",
          [({"version": __version__, "config": keeper.snapshot.hash}, 1)]),
+        ("sluicegate_deployment_info", "gauge",
+         "What a deployment is; always 1. Joined with sluicegate_attempts_total it says how much spilled over.",
+         [({"deployment": one.label, "model": one.model, "version": one.version, "sku": one.sku, "tier": str(one.tier),
+            "region": one.region, "subscription": one.subscription}, 1) for one in deployments(keeper)[:DEPLOYMENTS]]),
         ("sluicegate_workers", "gauge", "Worker processes, by state.",
          [({"state": s}, sum(w.state == s for w in supervisor.workers)) for s in states]),
         ("sluicegate_worker_restarts_total", "counter", "Workers started because the one before ended by itself.",
@@ -48,6 +55,31 @@ def facts(keeper: Keeper, moving: Moving) -> list[Fact]:
         ("sluicegate_cpu_seconds", "gauge", "CPU time of the processes that run now.",
          [({"process": name}, sum(cpu for _, cpu in found)) for name, found in used.items()]),
     ]  # fmt: skip
+
+
+class Declared(NamedTuple):
+    """A deployment as it is declared."""
+
+    label: str
+    model: str
+    version: str
+    sku: str
+    tier: int
+    region: str
+    subscription: str
+
+
+def deployments(keeper: Keeper) -> list[Declared]:
+    """All of them."""
+    snapshot = keeper.snapshot
+    instances = {i.number: i for i in snapshot.instances}
+    found = []
+    for d in snapshot.deployments:
+        i = instances[d.instance]
+        found.append(
+            Declared(f"{i.name}/{d.name}", d.model, d.version, d.sku, d.tier, i.region, keeper.subscription(i.name))
+        )
+    return found
 
 
 def process(pid: int) -> tuple[int, float]:

@@ -41,12 +41,15 @@ from sluicegate.keeper.supervisor import CannotStart, Supervisor
 from sluicegate.keeper.watch import Watched
 from sluicegate.link.channel import Alarm, Entries, Rejected, Token
 from sluicegate.link.parcel import changed, pack
+from sluicegate.spec import places
 from sluicegate.spec.diff import compare, told
 from sluicegate.spec.fingerprint import fingerprint
 from sluicegate.spec.grants import keys_of
 from sluicegate.spec.load import Loaded
 from sluicegate.spec.moments import utc
+from sluicegate.spec.places import Places
 from sluicegate.spec.problems import render
+from sluicegate.spec.references import Wrong
 
 LOOK_S = 1.0
 """How often files are looked at."""
@@ -159,6 +162,8 @@ class Keeper(Questions):
         self.supervisor.on_alarm = self._alarm
         self.supervisor.on_gone = self._worker_gone
         self.on_adopted.append(self._configure_alerts)
+        self._places: Places | None = None
+        self.on_adopted.append(self._place)
         if log is not None:
             self.on_hangup.append(log.reopen)
             self.on_adopted.append(self._configure_log)
@@ -196,6 +201,7 @@ class Keeper(Questions):
             return 1
         started: list[Beside] = []
         self._configure_log()
+        self._place()
         self.home.dismiss()
         try:
             for thing in self.beside:
@@ -567,6 +573,20 @@ class Keeper(Questions):
                 drained.keep(self.settings.data, names)
             except OSError as e:
                 say("drain.not_kept", error=(e.strerror or "error").lower())
+
+    def _place(self) -> None:
+        """Reports by subscription and tier need to know what was declared when."""
+        if self._document is None:
+            return
+        data = self.settings.data
+        try:
+            if self._places is None:
+                self._places = places.known(data)
+            if self._places.note(places.now(self._document, self.snapshot), time.time()):
+                self._places.write(data)
+        except (Wrong, OSError) as e:
+            self._places = None  # read again with the next change
+            say("places.not_kept", error=e.what if isinstance(e, Wrong) else (e.strerror or "error").lower())
 
     def _configure_log(self) -> None:
         if self.log is not None:

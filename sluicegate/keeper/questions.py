@@ -100,6 +100,11 @@ class Questions:
             "report": render(loaded.problems),
         }  # fmt: skip
 
+    def subscription(self, instance: str) -> str:
+        """That an instance says it belongs to; empty: none."""
+        found = self._document.instances.get(instance) if self._document is not None else None
+        return "" if found is None else found.subscription
+
     def told_credentials(self) -> list[dict[str, Any]]:
         """Identities whose tokens are shown upstream: plain data, no token."""
         if self.credentials is None:

@@ -9,9 +9,11 @@ import math
 import re
 from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
+from itertools import pairwise
 from typing import Any, NamedTuple
 
-from sluicegate.spec import numbers
+from sluicegate.spec import numbers, places
+from sluicegate.spec.places import Places
 from sluicegate.spec.references import Wrong
 
 BACK = re.compile(r"(\d+)([mhd])")
@@ -20,7 +22,9 @@ NANO = 10**9
 
 RECORDED = ("end_user", "member")
 """What only records say."""
-BY = ("consumer", "tenant", "model", "deployment", "day", *RECORDED)
+PLACED = ("subscription", "tier")
+"""What follows from the deployment that served, as it was declared then."""
+BY = ("consumer", "tenant", "model", "deployment", "day", *RECORDED, *PLACED)
 TOKENS = ("input", "cached", "cache_write", "output", "reasoning")
 COUNTS = ("requests", "refused", "interrupted", "estimated", "unpriced")
 STATES = ("open", "settled", "interrupted", "adjusted")
@@ -45,6 +49,14 @@ class Names:
             raise Unclear(f"gateway.data {e.what}") from None
         self._names = {kind: held.names(kind) for kind in ("consumer", "deployment")}
         self._numbers = {kind: {name: n for n, name in of.items()} for kind, of in self._names.items()}
+        self._data = data
+
+    def places(self) -> Places:
+        """Of deployments, since when. Raises Unclear."""
+        try:
+            return places.known(self._data)
+        except Wrong as e:
+            raise Unclear(f"gateway.data {e.what}; {e.hint}") from None
 
     def name(self, key: str, value: Any) -> Any:
         """What is shown for the value of a column."""
@@ -93,7 +105,7 @@ def usage_of(ledger: Any, by: Sequence[str], during: Span, names: Names) -> dict
     recorded = any(key in by for key in RECORDED)
     if not recorded:
         during = Span(*ledger.told_apart(during.begin, during.end))
-    found = ledger.usage(during.begin, during.end, by)
+    found = _placed(ledger, by, during, names.places()) if set(by) & set(PLACED) else ledger.usage(*during, by)
     kept = ledger.kept_since() if recorded else None
     sums = [
         {
@@ -107,10 +119,73 @@ def usage_of(ledger: Any, by: Sequence[str], during: Span, names: Names) -> dict
         }
         for s in found
     ]
+    if "tier" in by:
+        _share(sums, by)
     return {
         "since": minute(during.begin), "until": minute(during.end), "by": list(by), "usage": sums,
         "kept_since": minute(kept) if kept is not None and kept > during.begin else "",
     }  # fmt: skip
+
+
+class _Sum(NamedTuple):
+    """As the ledger's reader has them."""
+
+    key: tuple[Any, ...]
+    counts: dict[str, int]
+    money: dict[str, tuple[int, int]]
+
+
+def _placed(ledger: Any, by: Sequence[str], during: Span, placed: Places) -> list[_Sum]:
+    """Sums by what follows from the deployment: from sums by deployment, of each stretch of time in which nothing
+    changed."""
+    inner = [*dict.fromkeys(("deployment" if key in PLACED else key) for key in by)]
+    at = inner.index("deployment")
+    found: dict[tuple[Any, ...], _Sum] = {}
+    recorded = any(key in by for key in RECORDED)
+    edges = {during.begin: during.begin}
+    for moment in placed.moments(*during):  # long ago they can be told apart by the hour only
+        edges[moment if recorded else max(during.begin, ledger.told_apart(moment, during.end)[0])] = moment
+    for begin, end in pairwise([*edges, during.end]):
+        for s in ledger.usage(begin, end, inner):
+            place = placed.of(s.key[at], edges[begin]) if s.key[at] else None
+            of = dict(zip(inner, s.key, strict=True))
+            said = {"subscription": place.subscription if place else "", "tier": str(place.tier) if place else ""}
+            rest = s.key[at] is None
+            key = tuple(None if rest else said[k] if k in PLACED else of[k] for k in by)
+            held = found.setdefault(key, _Sum(key, dict.fromkeys(s.counts, 0), {}))
+            for name, count in s.counts.items():
+                held.counts[name] += count
+            for currency, (cost, overhead) in s.money.items():
+                before = held.money.get(currency, (0, 0))
+                held.money[currency] = (before[0] + cost, before[1] + overhead)
+    days = [n for n, key in enumerate(by) if key == "day"]
+
+    def order(s: _Sum) -> tuple[Any, ...]:
+        if s.key[0] is None:
+            return (True,)
+        cost = sum(c for c, _ in s.money.values())
+        return (False, *(s.key[n] for n in days), -cost, -s.counts["requests"], tuple(map(str, s.key)))
+
+    return sorted(found.values(), key=order)
+
+
+def _share(sums: list[dict[str, Any]], by: Sequence[str]) -> None:
+    """Of each, how much of what deployments served under the other keys this tier served: what is beyond the first
+    spilled over."""
+    others = [key for key in by if key != "tier"]
+    whole: dict[tuple[Any, ...], list[int]] = {}
+    for s in sums:
+        if s["tier"] not in ("", OTHERS):
+            held = whole.setdefault(tuple(s[key] for key in others), [0, 0])
+            held[0] += s["requests"]
+            held[1] += sum(s["tokens"].values())
+    for s in sums:
+        requests, tokens = whole.get(tuple(s[key] for key in others), (0, 0))
+        served = s["tier"] not in ("", OTHERS)
+        s["share"] = {
+            "requests": round(s["requests"] / requests, 4) if served and requests else None,
+            "tokens": round(sum(s["tokens"].values()) / tokens, 4) if served and tokens else None,
+        }
 
 
 def named(record: dict[str, Any], names: Names) -> dict[str, Any]:

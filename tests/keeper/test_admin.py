@@ -451,3 +451,39 @@ def test_apply_shows_the_changes_asks_and_says_how_long_it_holds(own: Gateway):
     assert wrong.exit_code == 2 and 'did you mean "chat"' in wrong.stderr
     nothing = run("apply", "-c", str(own.file), env=env)
     assert nothing.exit_code == 0 and nothing.stdout.startswith("no change")
+
+
+def test_A10_C1_usage_by_subscription_and_tier_follows_what_is_declared_and_metrics_say_so_too(
+    fleet: FleetThread, tmp_path: Path
+):
+    text = text_of(tmp_path, fleet["a"].origin)
+    subscribed = text.replace("weu: {endpoint:", "weu: {subscription: ai-1, region: westeurope, endpoint:")
+    with Gateway(tmp_path, subscribed) as gateway:
+        assert [chat(gateway, KEY) for _ in range(3)] == [200] * 3
+
+        def used(by: str) -> dict[str, int]:
+            told = ask(gateway, "GET", f"/v1/usage?by={by}")[1]["usage"]
+            return {u[by]: u["requests"] for u in told}
+
+        until(lambda: used("subscription") == {"ai-1": 3})
+        [told] = ask(gateway, "GET", "/v1/usage?by=tier")[1]["usage"]
+        assert (told["tier"], told["share"]) == ("1", {"requests": 1.0, "tokens": 1.0})
+        info = [line for line in page(gateway).splitlines() if line.startswith("sluicegate_deployment_info{")]
+        assert info == [
+            'sluicegate_deployment_info{deployment="weu/gpt-4o",model="gpt-4o",version="2024-11-20",sku="Standard",'
+            'tier="1",region="westeurope",subscription="ai-1"} 1'
+        ]
+        gateway.file.write_text(subscribed.replace("ai-1", "ai-2"))
+        gateway.hang_up_until("config.adopted")
+        until(lambda: 'subscription="ai-2"' in page(gateway))
+        kept = (tmp_path / "data" / "places").read_text().splitlines()
+        assert kept[-2].endswith(" 1 1 ai-2"), "from this minute on"
+
+
+def page(gateway: Gateway) -> str:
+    connection = http.client.HTTPConnection("127.0.0.1", gateway.admin, timeout=10)
+    try:
+        connection.request("GET", "/metrics", headers={"authorization": f"Bearer {EYE}"})
+        return connection.getresponse().read().decode()
+    finally:
+        connection.close()

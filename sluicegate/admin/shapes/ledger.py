@@ -8,8 +8,8 @@ import msgspec
 
 
 class UsageAsked(msgspec.Struct, forbid_unknown_fields=True):
-    """`by`: consumer, tenant, model, deployment, day, end_user, member; may be repeated. `since`, `until`: date, time,
-    or how long ago (7d)."""
+    """`by`: consumer, tenant, model, deployment, day, end_user, member, subscription, tier; may be repeated. By tier
+    each has its `share` of requests and tokens. `since`, `until`: date, time, or how long ago (7d)."""
 
     by: list[str] = []
     since: str = ""
