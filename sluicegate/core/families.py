@@ -35,6 +35,7 @@ class Family:
 
 
 WHOLE = (0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 120.0, 300.0, 600.0)
+OURS = (0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 1.0)
 FIRST = (0.05, 0.1, 0.2, 0.4, 0.8, 1.5, 3.0, 6.0, 12.0, 30.0, 60.0)
 
 REQUESTS = Family(
@@ -71,6 +72,12 @@ FIRST_TOKEN = Family(
     "sluicegate_first_token_seconds", "histogram", "From the head of a request to the first token of its stream.",
     ("model",), FIRST, 1e-6,
 )  # fmt: skip
+ADDED = Family(
+    "sluicegate_added_seconds", "histogram",
+    "What the gateway itself added before an answer went down: from the last byte of a request until the deployment is "
+    "asked, and from what decides about its answer until that goes on. Time of deployments and clients is not in it.",
+    (), OURS, 1e-6,
+)  # fmt: skip
 IN_FLIGHT = Family("sluicegate_requests_in_flight", "gauge", "Requests admitted and not ended.")
 DEPLOYMENT_IN_FLIGHT = Family(
     "sluicegate_deployment_in_flight", "gauge", "Calls under way to a deployment.", ("deployment",)
@@ -100,8 +107,8 @@ JOURNAL_FAILING = Family(
 FAMILIES: Final = {
     f.name: f
     for f in (
-        REQUESTS, CONSUMER_REQUESTS, CONSUMER_TOKENS, ATTEMPTS, TOKENS, ESTIMATED, SECONDS, FIRST_TOKEN, IN_FLIGHT,
-        DEPLOYMENT_IN_FLIGHT, DEPLOYMENT_STATE, CLIENTS, UPSTREAMS, LAG, JOURNAL_LOST,
+        REQUESTS, CONSUMER_REQUESTS, CONSUMER_TOKENS, ATTEMPTS, TOKENS, ESTIMATED, SECONDS, FIRST_TOKEN, ADDED,
+        IN_FLIGHT, DEPLOYMENT_IN_FLIGHT, DEPLOYMENT_STATE, CLIENTS, UPSTREAMS, LAG, JOURNAL_LOST,
         JOURNAL_STALLED, JOURNAL_FAILING,
     )
 }  # fmt: skip

@@ -64,6 +64,7 @@ class Bound:
 
     __slots__ = (
         "_plans",
+        "added",
         "groups",
         "lender",
         "live",
@@ -96,6 +97,8 @@ class Bound:
         "Where limits are shared with other workers."
         self.groups: Groups | None = None
         "Where there is a keeper that can ask directories."
+        self.added: Callable[[float], None] | None = None
+        "Told of each answer that goes down how many seconds of it were ours."
         self.report = report
         "Told of bugs: an exception that nobody expected. Must not raise."
         self.live: set[Drive] = set()
@@ -639,8 +642,13 @@ class Drive:
         """The head of a relayed answer: what passes of the upstream's lines, and our own. Where a client is told of
         its own limits, those of the deployment would only mislead it."""
         ours = self.own or head.limits()
-        if self.timed:
-            ours += b"x-sluicegate-overhead-ms: %.3f\r\n" % ((self.spent + self.bound.now() - self.last) * 1000)
+        added = self.bound.added
+        if added is not None or self.timed:
+            took = self.spent + self.bound.now() - self.last
+            if added is not None:
+                added(took)
+            if self.timed:
+                ours += b"x-sluicegate-overhead-ms: %.3f\r\n" % (took * 1000)
         return b"%b%b%bx-sluicegate-request-id: %b\r\n" % (head.lines, ours, self.notes, self.head.id.encode())
 
     # ------------------------------------------------------------------ times (core/wheel.py)

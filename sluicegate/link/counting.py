@@ -7,6 +7,7 @@ from collections.abc import Callable
 from typing import Final
 
 from sluicegate.core.families import (
+    ADDED,
     ATTEMPTS,
     CONSUMER_REQUESTS,
     CONSUMER_TOKENS,
@@ -14,6 +15,7 @@ from sluicegate.core.families import (
     FIRST,
     FIRST_TOKEN,
     OTHER,
+    OURS,
     REQUESTS,
     SECONDS,
     TOKENS,
@@ -30,14 +32,15 @@ Key = tuple[str, bool, int, str]
 
 _WHOLE_SUM: Final = len(WHOLE) + 1
 _FIRST_SUM: Final = len(FIRST) + 1
+_OURS_SUM: Final = len(OURS) + 1
 
 
 class Counting:
     """Hands every record on to `journal` and adds it to the counters."""
 
     __slots__ = (
-        "_cells", "_consumer", "_consumers", "_counters", "_deployment", "_failed", "_places", "_served", "journal",
-        "refused",
+        "_cells", "_consumer", "_consumers", "_counters", "_deployment", "_failed", "_ours", "_places", "_served",
+        "journal", "refused",
     )  # fmt: skip
 
     def __init__(
@@ -50,6 +53,7 @@ class Counting:
         self.journal = journal
         self._counters = counters
         self._cells = counters.cells
+        self._ours = counters.row(ADDED)
         self._deployment = deployment
         "The name of a deployment, by its number."
         self._consumer = consumer
@@ -107,6 +111,12 @@ class Counting:
             cells[used] += total
             if record.estimated:
                 cells[place[8]] += 1
+
+    def added(self, took: float) -> None:
+        """So many seconds of an answer were the gateway's own."""
+        cells, ours = self._cells, self._ours
+        cells[ours + bisect_left(OURS, took)] += 1
+        cells[ours + _OURS_SUM] += int(took * 1e6)
 
     def refuse(self, record: UsageRecord) -> None:
         """A request was refused before admission."""

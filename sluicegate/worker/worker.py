@@ -87,6 +87,7 @@ class Worker:
         self.prove_for(snapshot.issuers)
         self.upstream = Client(self.loop, self.wheel, time.monotonic, random)
         self.bound = Bound(self.world, self.upstream, PROVIDERS, self.wheel, time.monotonic, time.time, report)
+        self.bound.added = self.counting.added
         listen = snapshot.gateway.listen
         tls = server_context(listen.tls) if listen.tls else None
         self.server = Server(self.bound, paths(snapshot), listen, snapshot.hash, tls)

@@ -2,8 +2,14 @@
 
 from dataclasses import replace
 
+import pytest
+
 from sluicegate.core.caller import Callers
-from tests.abuse.outside import EVENTS, STREAMED, request
+from sluicegate.core.families import ADDED
+from sluicegate.link.counters import Counters
+from sluicegate.link.counting import Counting
+from sluicegate.stores.memory.journal import Journal
+from tests.abuse.outside import CHAT, EVENTS, STREAMED, request
 from tests.edge.line import SSE, House, callers
 from tests.gateway import instance, snapshot
 
@@ -55,6 +61,34 @@ def test_time_that_passes_in_the_gateway_is_overhead_and_no_other():
     call.piece(EVENTS[0])
     assert b"x-sluicegate-overhead-ms: 500.000\r\n" in bytes(line.transport.out)
     line.connection.connection_lost(None)
+
+
+def test_row_G13_what_the_gateway_adds_is_counted_for_everybody_and_time_of_others_is_not_in_it():
+    made = house(diagnostics=False)
+    counting = Counting(Journal(), Counters(), str, str)
+    made.bound.added = counting.added
+
+    def slowly() -> float:
+        made.time += 0.004
+        return made.time
+
+    for n in range(3):
+        made.bound.now = slowly
+        line = made.line().send(request(body=STREAMED if n else CHAT))
+        made.time += 7.0
+        call = made.upstream.calls[n]
+        if n:
+            call.begin(200, SSE)
+            call.piece(EVENTS[0])
+            line.connection.connection_lost(None)
+        else:
+            call.answer()
+            (answer,) = line.answers()
+            assert answer.header("x-sluicegate-overhead-ms") is None, "a number in the metrics, not for this client"
+    first = counting._counters.row(ADDED)
+    cells = counting._counters.cells[first : first + ADDED.cells]
+    assert cells[ADDED.buckets.index(0.01)] == sum(cells[:-1]) == 3, "8 ms each"
+    assert cells[-1] == pytest.approx(3 * 8_000, abs=3)
 
 
 def test_a_refusal_after_attempts_says_how_many_there_were_and_whom_was_asked_last():
