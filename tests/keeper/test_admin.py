@@ -114,7 +114,7 @@ def test_what_is_answered_is_what_is_published(shared: Gateway):
     question = {
         "consumer": "my-app", "api": "chat_completions", "path_model": "chat", "size": 100, "model": None,
         "stream": False, "max_output": None, "n": 1, "estimate": 100, "media": 0, "chance": 0.5, "fields": {},
-        "key": "", "drained": {}, "rests": {},
+        "key": "", "drained": {}, "rests": {}, "form": False, "repeatable": True,
     }  # fmt: skip
     files = {"files": [{"name": "gateway.yaml", "text": shared.file.read_text()}]}
     bodies = {"explain": question, "config_check": files, "config_diff": files,
