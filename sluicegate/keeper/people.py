@@ -72,6 +72,7 @@ class People:
                 raise Refused("exists", f'"{name}" is declared{said} already: a name belongs to one consumer')
             fields, disabled = _split(text)
             moment = utc(self._now())
+            self._labels(fields, tenant)
             kept = Kept(name, _tenant(fields, tenant), canonical(fields), (), disabled, 1, moment, by, moment, by)
             return await self._put(None, kept, note)  # somebody else than who was called so before
 
@@ -81,6 +82,7 @@ class People:
         async with self.gateway.alone():
             before = await self._mine(name, expect, tenant)
             fields, disabled = _split(text)
+            self._labels(fields, tenant)
             kept = replace(before, fields=canonical(fields), tenant=_tenant(fields, tenant), disabled=disabled)
             return await self._put(before, self._next(kept, by), note)
 
@@ -140,6 +142,16 @@ class People:
             _key(before, called)
             keys = tuple(k for k in before.keys if k.id != called)
             return await self._put(before, self._next(replace(before, keys=keys), by), note)
+
+    def _labels(self, fields: dict[str, Any], only: str) -> None:
+        """What a tenant is billed by is not its own people's to say. Raises Refused."""
+        ground, said = self.gateway.ground, fields.get("labels")
+        if not only or ground is None or not isinstance(said, dict) or only not in ground.document.tenants:
+            return
+        for name, text in ground.document.tenants[only].labels:
+            if name in said and str(said[name]) != text:
+                what = f"is {text} for all of {only}"
+                raise Refused("invalid", f"/labels/{name}: {what}", ((f"/labels/{name}", what, "leave it out"),))
 
     def forget(self) -> None:
         """Numbers may have been given by somebody else: a load of the configuration."""

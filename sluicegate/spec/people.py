@@ -39,7 +39,7 @@ class TenantSpec:
     params: Annotated[tuple[ParamSpec, ...], Rules()] = ()
     "Rules for fields of its requests."
     labels: Annotated[tuple[tuple[str, str], ...], Labels()] = ()
-    "Words of your own that stand in its records, such as a cost centre."
+    "Words of your own that stand in its records, such as a cost centre. Plans and consumers may say other ones."
     end_user: Annotated[str, EndUser()] = ""
     "As of consumers; for those that say nothing, nor their plan."
     was: Annotated[tuple[str, ...], Listing(Name())] = ()
@@ -63,7 +63,7 @@ class PlanSpec:
     diagnostics: bool = False
     "Whether answers tell them which deployment served, after how many attempts, and what the gateway added."
     labels: Annotated[tuple[tuple[str, str], ...], Labels()] = ()
-    "Words of your own that stand in their records, beside those of each."
+    "Words of your own that stand in their records, beside those of each, which win."
     end_user: Annotated[str, EndUser()] = ""
     "As of consumers; for those that say nothing."
 
@@ -98,7 +98,7 @@ class ConsumerSpec:
     diagnostics: bool = False
     "Whether answers tell it which deployment served, after how many attempts, and what the gateway added."
     labels: Annotated[tuple[tuple[str, str], ...], Labels()] = ()
-    "Words of your own that stand in its records."
+    "Words of your own that stand in its records. Of one name its own wins over its plan's, that over its tenant's."
     end_user: Annotated[str, EndUser()] = ""
     """What names who uses it: a field of its requests, or `claim:` and a claim of its tokens. For records, limits
     `each: end_user`, and rollouts."""

@@ -35,7 +35,7 @@ def text_of(folder: Path, endpoint: str) -> str:
     text = config(folder, endpoint, 1).replace(
         "address: '127.0.0.1:0'}", f"address: '127.0.0.1:0', keys: {{{keys}}}}}", 1
     )
-    return text + people
+    return text + people + "tenants: {retail: {labels: {cost_centre: 4711}}, hr: {}, default: {}}\n"
 
 
 @pytest.fixture(scope="module")
@@ -120,6 +120,14 @@ def test_abuse_47_a_tenants_admin_sees_and_changes_its_own_and_nothing_else(flee
             sent = {"name": "more", "models": ["chat"], **fields}
             assert ask(gateway, "POST", "/v1/consumers", sent, mine)[0] == 400, fields
             assert ask(gateway, "PUT", "/v1/consumers/ours", {"models": ["chat"], **fields}, mine)[0] == 400, fields
+        for labels, status in (({"cost_centre": "0815"}, 400), ({"cost_centre": 4711, "team": "x"}, 200)):
+            sent = {"models": ["chat"], "labels": labels}
+            assert ask(gateway, "PUT", "/v1/consumers/ours", sent, mine)[0] == status, "who pays is not theirs to say"
+        sent = {"name": "more", "models": ["chat"], "labels": {"cost_centre": "0815"}}
+        status, body, _ = ask(gateway, "POST", "/v1/consumers", sent, mine)
+        assert status == 400 and body["error"]["problems"][0]["pointer"] == "/labels/cost_centre"
+        sent = {"models": ["chat"], "tenant": "retail", "labels": {"cost_centre": "0815"}}
+        assert ask(gateway, "PUT", "/v1/consumers/ours", sent, ops)[0] == 200, "an operator may"
         for path in ("/v1/status", "/v1/config", "/v1/audit", "/v1/pools", "/v1/requests/tail", "/v1/live"):
             assert ask(gateway, "GET", path, key=mine)[0] == 403, path
 

@@ -185,6 +185,18 @@ def test_timeouts_merge_key_by_key_and_everything_else_is_taken_whole():
     assert (chat.attempts, chat.body_max, chat.on_disconnect) == (5, 2**21, OnDisconnect(0.0, 0.0))
 
 
+def test_of_labels_the_nearest_wins_name_by_name():
+    """Consumer, plan, tenant: as settings do, but each name by itself, since nobody repeats a cost centre."""
+    text = SMALLEST.replace(
+        "models: [chat]", "models: [chat]\n    tenant: t\n    plan: p\n    labels: {a: own, b: own}"
+    )
+    text += "tenants:\n  t:\n    labels: {a: tenant, b: tenant, c: tenant, d: tenant}\n"
+    text += "plans:\n  p:\n    labels: {b: plan, c: plan}\n"
+    found = Callers(compiled(text)[1]).called("my-app")
+    assert found is not None
+    assert dict(found.context.labels) == {"a": "own", "b": "own", "c": "plan", "d": "tenant"}
+
+
 def test_a_key_finds_its_consumer_and_grants_hold():
     text = consumer("tenant: retail").replace(
         "    key: ${env:APP_KEY}\n", "    keys: ['${env:APP_KEY}', '${env:SECOND}']\n"
