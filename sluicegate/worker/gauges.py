@@ -16,6 +16,7 @@ from sluicegate.core.families import (
     JOURNAL_LOST,
     JOURNAL_STALLED,
     LAG,
+    OTHER,
     REQUESTS,
     UPSTREAMS,
 )
@@ -58,15 +59,18 @@ class Gauges:
         upstream = self._upstream.counts()
         for state, number in (("idle", upstream.idle), ("busy", upstream.busy), ("connecting", upstream.connecting)):
             cells[row(UPSTREAMS, state)] = number
+        rest = row(DEPLOYMENT_IN_FLIGHT, OTHER)  # of those for whom there is no place, the sum
+        cells[rest] = 0
         for member in self._world.members.values():
-            cells[row(DEPLOYMENT_IN_FLIGHT, member.label)] = member.in_flight
+            place = row(DEPLOYMENT_IN_FLIGHT, member.label)
+            cells[place] = member.in_flight + (cells[rest] if place == rest else 0)
             state = member.door.state(now)[0]
             before = self._states.get(member.label)
             if before != state:
                 if before is not None:
-                    cells[row(DEPLOYMENT_STATE, member.label, before)] = 0
+                    cells[row(DEPLOYMENT_STATE, member.label, before)] -= 1
                 self._states[member.label] = state
-                cells[row(DEPLOYMENT_STATE, member.label, state)] = 1
+                cells[row(DEPLOYMENT_STATE, member.label, state)] += 1
         if self._written is not None:
             lost, stalled_us = self._written.lost, int(self._written.stalled_s * 1e6)
             cells[row(JOURNAL_LOST)] += lost - self._lost
@@ -84,6 +88,6 @@ class Gauges:
         """Deployments may be gone: whoever is there yet is told of anew."""
         cells, row = self._counters.cells, self._counters.row
         for label, state in self._states.items():
-            cells[row(DEPLOYMENT_STATE, label, state)] = 0
+            cells[row(DEPLOYMENT_STATE, label, state)] -= 1
             cells[row(DEPLOYMENT_IN_FLIGHT, label)] = 0
         self._states.clear()

@@ -5,6 +5,8 @@ from __future__ import annotations
 import os
 from collections import Counter
 from collections.abc import Iterator
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -14,6 +16,8 @@ from sluicegate.core.events import Usage
 from sluicegate.core.families import (
     ATTEMPTS,
     CONSUMER_REQUESTS,
+    DEPLOYMENT_IN_FLIGHT,
+    DEPLOYMENT_STATE,
     FIRST,
     IN_FLIGHT,
     LAG,
@@ -29,6 +33,7 @@ from sluicegate.link import counters
 from sluicegate.link.counters import CELLS, SECRET, Board, Counters, size
 from sluicegate.link.counting import Counting
 from sluicegate.stores.memory.journal import Journal
+from sluicegate.worker.gauges import Gauges
 
 REGIONS = 3
 
@@ -92,6 +97,34 @@ def test_label_sets_beyond_the_bound_are_counted_together():
     assert counters.full(family)
     assert counters.row(family, "t", "c0") != counters.row(family, OTHER, OTHER)
     assert counters.row(family, "t", f"c{family.most + 49}") == counters.row(family, OTHER, OTHER)
+
+
+def test_deployments_beyond_the_bound_are_shown_together():
+    """What the last of them carried stood there for all, and the state of any one."""
+    mine = Counters()
+    door = SimpleNamespace(state=lambda now: (states[0],))
+    states = ["closed"]
+    members = {n: SimpleNamespace(label=f"i/d{n}", in_flight=1, door=door) for n in range(5000)}
+    world: Any = SimpleNamespace(in_flight=0, members=members)
+    server: Any = SimpleNamespace(connections=(), refusals={})
+    upstream: Any = SimpleNamespace(counts=lambda: SimpleNamespace(idle=0, busy=0, connecting=0))
+    gauges = Gauges(mine, world, server, upstream, None)
+
+    def shown(family: Family) -> dict[tuple[str, ...], int]:
+        rows = {labels: at for (name, labels), at in mine._rows.items() if name == family.name}
+        return {labels: mine.cells[at] for labels, at in rows.items()}
+
+    for state in ("closed", "open", "closed"):
+        states[0] = state
+        gauges.publish(0.0)
+        gauges.publish(1.0)
+        assert sum(shown(DEPLOYMENT_IN_FLIGHT).values()) == sum(shown(DEPLOYMENT_STATE).values()) == 5000
+        assert all(n in (0, 1) for labels, n in shown(DEPLOYMENT_STATE).items() if OTHER not in labels)
+    assert shown(DEPLOYMENT_IN_FLIGHT)[OTHER,] == 5000 - (DEPLOYMENT_IN_FLIGHT.most - 1)
+    gauges.forget()
+    members.clear()
+    gauges.publish(2.0)
+    assert not any(shown(DEPLOYMENT_IN_FLIGHT).values()) and not any(shown(DEPLOYMENT_STATE).values())
 
 
 def test_a_region_that_is_full_counts_under_other_and_never_outside(fd: int):
