@@ -139,18 +139,27 @@ class AccessLog:
         return True
 
     def _write(self) -> None:
-        fd = -1
+        fd, where = -1, ""
+        torn = False
         while (what := self._queue.get()) is not None and not self._over:
             if isinstance(what, str):
                 _close(fd)
-                fd = _open(what)
+                where = what
+                fd, torn = _open(where), False
                 continue
+            if fd < 0:  # its folder may be there by now
+                fd = _open(where)
+            rest = memoryview(b"\n" + what if torn else what)
             try:
-                rest = memoryview(what)
                 while rest:
                     rest = rest[os.write(fd, rest) :]
+                torn = False
             except OSError:  # a full disk, a closed pipe, no file: traffic goes on without its log
-                self.dropped += what.count(b"\n")
+                left = bytes(rest)
+                self.dropped += min(left.count(b"\n"), what.count(b"\n"))
+                if len(left) <= len(what):
+                    begun = what[: len(what) - len(left)]
+                    torn = bool(begun) and not begun.endswith(b"\n")
         _close(fd)
 
 

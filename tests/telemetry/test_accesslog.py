@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import json
 import os
+import tempfile
 from pathlib import Path
 from typing import Any
 
 import msgspec
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from sluicegate.core.booked import Admitted, Settled, Tried, interrupted
 from sluicegate.core.entry import Entry, entry
@@ -110,3 +114,44 @@ def test_a_reader_that_stands_still_and_a_file_that_cannot_be_had_cost_lines_onl
     log.take([REFUSED] * 3, dropped=4)
     log.stop()
     assert log.dropped == 7
+
+
+def test_a_folder_that_comes_later_has_the_lines_from_then_on(tmp_path: Path):
+    log = access_log()
+    log.configure(str(tmp_path / "no" / "where.log"))
+    log.take([REFUSED] * 3)
+    while log.dropped < 3:
+        pass
+    os.mkdir(tmp_path / "no")
+    log.take([REFUSED] * 2)
+    log.stop()
+    assert (tmp_path / "no" / "where.log").read_text().count("\n") == 2 and log.dropped == 3
+
+
+@given(st.lists(st.integers(0, 900), max_size=12))
+def test_a_disk_that_is_full_for_a_while_tears_no_line_but_its_last(room: list[int]):
+    """What was written of a line stood before the next one, which no reader of JSON took."""
+    written = bytearray()
+    left = list(room)
+
+    def write(fd: int, data: memoryview) -> int:
+        most = left.pop(0) if left else len(data)
+        if not most:
+            raise OSError(28, "No space left on device")
+        written.extend(data[:most])
+        return min(most, len(data))
+
+    with pytest.MonkeyPatch.context() as patched, tempfile.TemporaryDirectory() as folder:
+        patched.setattr(accesslog.os, "write", write)
+        log = access_log()
+        log.configure(os.path.join(folder, "a.log"))
+        for _ in range(10):
+            log.take([REFUSED] * 3)
+        log.stop()
+    whole = torn = 0
+    for line in bytes(written).split(b"\n"):
+        try:
+            whole += bool(json.loads(line))
+        except ValueError:
+            torn += bool(line)
+    assert whole + log.dropped == 30 and torn <= room.count(0)
