@@ -149,9 +149,9 @@ def test_a_disk_that_is_full_for_a_while_tears_no_line_but_its_last(room: list[i
             log.take([REFUSED] * 3)
         log.stop()
     whole = torn = 0
-    for line in bytes(written).split(b"\n"):
+    for text in bytes(written).split(b"\n"):
         try:
-            whole += bool(json.loads(line))
+            whole += bool(json.loads(text))
         except ValueError:
-            torn += bool(line)
+            torn += bool(text)
     assert whole + log.dropped == 30 and torn <= room.count(0)
