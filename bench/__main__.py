@@ -15,11 +15,12 @@ from bench.figures import GATEWAY, PLAIN
 from bench.measure import SHORT, Bench, Scale
 from bench.processes import Processes, Stop, terminable
 from bench.profilers import profiler
-from bench.references import REFERENCES
+from bench.references import FLOOR, REFERENCES
 from bench.rows import ROWS
 from bench.setups import Setup
 
 PROGRAMS = (GATEWAY, PLAIN, *REFERENCES)
+USUAL = tuple(name for name in PROGRAMS if name != FLOOR)
 
 
 def say(text: str) -> None:
@@ -67,7 +68,7 @@ def scale(said: argparse.Namespace) -> Scale:
 def find(said: argparse.Namespace) -> dict[str, str]:
     """Paths of the programs. A short run fetches nothing that is not asked for by name."""
     found: dict[str, str] = {}
-    wanted = said.named or PROGRAMS
+    wanted = said.named or USUAL
     beside = gateway.program()
     for name, program in ((GATEWAY, said.gateway or beside), (PLAIN, beside)):
         if name not in wanted or (name == PLAIN and not said.named and (said.short or said.gateway is None)):

@@ -16,6 +16,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
+from bench import floor
 from bench.setups import Place
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -232,6 +233,15 @@ def envoy_version(program: str) -> str:
     return said([program, "--version"]).rpartition("version: ")[2].partition("/")[2]
 
 
+def floor_version(program: str) -> str:
+    return said(
+        [program, "-c", "import platform, uvloop as u; print(platform.python_version(), 'uvloop', u.__version__)"]
+    )
+
+
+FLOOR = "floor"
+"""Measured when it is asked for by name."""
+
 REFERENCES = {
     "nginx": Reference(
         "nginx", find_nginx, nginx_version, nginx_config, "nginx.conf",
@@ -241,6 +251,13 @@ REFERENCES = {
         "envoy", find_envoy, envoy_version, envoy_config, "envoy.json",
         lambda program, file: [
             program, "-c", str(file), "--concurrency", "1", "--disable-hot-restart", "--log-level", "warn",
+        ],
+    ),
+    FLOOR: Reference(
+        FLOOR, lambda fetch: sys.executable, floor_version, floor.config, "floor.json",
+        lambda program, file: [
+            program, "-P", "-c", f"import sys; sys.path.insert(0, {str(ROOT)!r}); sys.argv[1:] = [{str(file)!r}]; "
+            "import runpy; runpy.run_module('bench.floor', run_name='__main__')",
         ],
     ),
 }  # fmt: skip

@@ -68,7 +68,10 @@ def top_level(body: Chunk) -> dict[str, Raw]:
             fields = _decode(body)
             # Every entry needs its key, its value, two quotes, a colon and a comma. If these make up the whole body,
             # nothing is left for a second entry of the same name, nor for an escaped spelling of one.
-            if sum(map(len, fields)) + sum(map(len, fields.values())) + 4 * len(fields) + 1 == len(body):
+            size = 4 * len(fields) + 1
+            for key, value in fields.items():
+                size += len(key) + len(value)
+            if size == len(body):
                 if len(fields) > MOST_KEYS:
                     raise _too_many()
                 return fields
