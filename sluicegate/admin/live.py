@@ -68,6 +68,7 @@ def counts(samples: Samples, running: Running, at: float) -> dict[str, Any]:
             held["tokens"][names[1]] = value
         elif family == SECONDS.name:
             held = models.setdefault(names[0], _model(names[0], []))
+            held["answers"] += sum(cells[:-1])
             held["seconds"] = round(held["seconds"] + cells[-1] * SECONDS.per, 6)
         elif family in (CONSUMER_REQUESTS.name, CONSUMER_TOKENS.name):
             tenant, consumer = names
@@ -94,7 +95,7 @@ def counts(samples: Samples, running: Running, at: float) -> dict[str, Any]:
 
 def _model(name: str, deployments: list[str]) -> dict[str, Any]:
     return {
-        "model": name, "requests": 0, "status": {}, "refused": {}, "tokens": {}, "seconds": 0.0,
+        "model": name, "requests": 0, "answers": 0, "status": {}, "refused": {}, "tokens": {}, "seconds": 0.0,
         "deployments": deployments,
     }  # fmt: skip
 

@@ -57,6 +57,9 @@ def command(
         click.echo(json.dumps(found, indent=2))
     elif not found:
         click.echo("no requests" + (" like that" if given else " yet"))
+        if {"status", "reason"} & set(given):
+            hint = "who is refused before being let in has no record: sluicegate requests tail, or the access log"
+            click.echo(hint, err=True)
     else:
         head = ("time", "id", "consumer", "model", "deployment", "status", "ms", "in", "out", "cost", "state")
         click.echo(table([_row(r) for r in found], head, range(5, 10), {5: _painted}))

@@ -93,7 +93,7 @@ def _model(
     before: Mapping[str, Any], after: Mapping[str, Any], members: Mapping[str, Any], seconds: float
 ) -> dict[str, Any]:
     old = before.get("status", {})
-    requests = after["requests"] - before.get("requests", 0)
+    answers = after["answers"] - before.get("answers", 0)
     spent = after["seconds"] - before.get("seconds", 0.0)
     pool = [members[label] for label in after["deployments"] if label in members]
     first = min((d["tier"] for d in pool), default=0)
@@ -105,7 +105,7 @@ def _model(
         "tokens_per_s": _rate(sum(before.get("tokens", {}).values()), sum(after["tokens"].values()), seconds, 1),
         "status_429_per_s": _rate(old.get("429"), after["status"].get("429", 0), seconds),
         "refused_per_s": _rate(sum(before.get("refused", {}).values()), sum(after["refused"].values()), seconds),
-        "answer_s": round(spent / requests, 3) if requests > 0 else None,
+        "answer_s": round(spent / answers, 3) if answers > 0 else None,
         "spill_share": round(spilled / served, 4) if served else None,
     }
 

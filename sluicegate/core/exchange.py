@@ -157,6 +157,8 @@ def exchange(world: World) -> Exchange:
         record.tenant = consumer.tenant
         record.context = consumer.context if not head.peer else consumer.context.but(client=head.peer)
 
+    record.model = route.name
+
     # Addresses that an upstream would fetch for the client, where only public ones may be.
     if route.public_urls and (facts.special is None or not facts.special.form):
         private = private_url(e.fields)
@@ -259,7 +261,6 @@ def exchange(world: World) -> Exchange:
                 return
 
     # Admitted: from here on there is one record, settled exactly once.
-    record.model = route.name
     record.stream = facts.stream
     record.estimate = facts.estimate
     if route.arm_name:

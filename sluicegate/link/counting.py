@@ -121,8 +121,8 @@ class Counting:
     def refuse(self, record: UsageRecord) -> None:
         """A request was refused before admission."""
         self.journal.refuse(record)
-        # Its model is what the client wrote, unless the grant was found: no label.
-        key = ("", False, record.status, record.reason)
+        # Its model is one of ours, or empty: what a client wrote is no label.
+        key = (record.model, False, record.status, record.reason)
         self._cells[(self._places.get(key) or self._place(key))[0]] += 1
         if record.consumer:
             self._cells[(self._consumers.get(record.consumer) or self._whose(record))[0]] += 1

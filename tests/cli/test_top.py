@@ -19,9 +19,9 @@ def look(at: float, **more: Any) -> dict[str, Any]:
     return {
         "at_s": at, "name": "g", "config": "c", "up_s": at, "workers": 2, "in_flight": 3, "clients": 4,
         "models": [
-            {"model": "chat", "requests": 0, "status": {}, "refused": {}, "tokens": {}, "seconds": 0.0,
+            {"model": "chat", "requests": 0, "answers": 0, "status": {}, "refused": {}, "tokens": {}, "seconds": 0.0,
              "deployments": ["weu/ptu", "sdc/std"]},
-            {"model": "", "requests": 0, "status": {}, "refused": {}, "tokens": {}, "seconds": 0.0, "deployments": []},
+            {"model": "", "requests": 0, "answers": 0, "status": {}, "refused": {}, "tokens": {}, "seconds": 0.0, "deployments": []},
         ],
         "deployments": [
             {"deployment": "weu/ptu", "tier": 0, "drained": False, "calls": {}, "in_flight": 2, "states": {"closed": 2}},
@@ -37,6 +37,7 @@ def busy(before: dict[str, Any], seconds: float, requests: int) -> dict[str, Any
     after["up_s"] += seconds
     chat, nobody = after["models"]
     chat["requests"] += requests
+    chat["answers"] += requests
     chat["seconds"] += 0.5 * requests
     for key, part, of in (("200", 0.9, "status"), ("429", 0.1, "status"), ("pool.throttled", 0.1, "refused")):
         chat[of][key] = chat[of].get(key, 0) + round(part * requests)
@@ -133,3 +134,13 @@ def test_on_a_terminal_it_is_drawn_in_place_and_the_screen_comes_back():
             child.wait()
     assert b"[red]chat" in drawn and b"weu/ptu" in drawn and b"Ctrl-C ends" in drawn
     assert b"\x1b[?1049h" in drawn and b"\x1b[?1049l" in drawn, "the other screen, and back"
+
+
+def test_who_is_refused_does_not_make_answers_faster():
+    """A flood that is refused at once is no reason to say that answers take nothing."""
+    first = look(0.0)
+    after = busy(first, 1.0, 10)
+    after["models"][0]["requests"] += 990
+    after["models"][0]["refused"]["limit.token_rate"] = 990
+    (chat,) = view(first, after)["models"]
+    assert chat["answer_s"] == 0.5 and chat["refused_per_s"] == 991.0 and chat["rps"] == 1000.0

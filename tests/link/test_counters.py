@@ -211,11 +211,11 @@ def test_a_settled_record_is_handed_on_and_counted_whole():
 
 def test_a_refusal_is_counted_by_its_reason_and_never_by_what_the_client_wrote():
     c, counters, journal = counting()
-    r = record(model="whatever a client likes", consumer=0, status=404, reason="route.model", state="refused")
-    c.refuse(r)
-    assert journal.totals()["refused"] == 1
+    c.refuse(record(model="", consumer=0, status=404, reason="route.model", state="refused"))
+    c.refuse(record(model="chat", status=429, reason="limit.token_rate", state="refused"))
+    assert journal.totals()["refused"] == 2
     assert value(counters, REQUESTS, "", "404", "route.model") == 1
-    assert not [labels for _, labels in counters._rows if "whatever a client likes" in labels]
+    assert value(counters, REQUESTS, "chat", "429", "limit.token_rate") == 1
 
 
 def test_after_a_reload_numbers_may_be_other_names_and_counters_go_by_name():

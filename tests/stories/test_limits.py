@@ -46,6 +46,20 @@ def test_D1_D10_D11_tokens_are_used_up_the_client_is_told_and_the_next_minute_wo
     assert again.status == 200
 
 
+def test_who_is_refused_by_a_limit_is_counted_with_the_model_and_never_with_a_name_that_a_client_made_up():
+    """On a night of floods the model said nothing: it stood empty wherever refusals were counted or listed."""
+    stage = staged(LimitSpec("request_rate", 1))
+    stage.ask("hello")
+    stage.settle()
+    stage.ask("hello")
+    stage.ask("hello", model="whatever-a-client-likes")
+    stage.settle()
+    assert [(r.reason, r.model) for r in stage.journal.refusals] == [
+        ("limit.request_rate", "chat"),
+        ("route.model", ""),
+    ]
+
+
 def test_D2_fifty_at_once_stay_within_the_budget():
     stage = staged(LimitSpec("token_rate", 1000))
     clients = [stage.ask("hello", max_tokens=90) for _ in range(50)]

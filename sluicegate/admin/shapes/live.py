@@ -6,10 +6,12 @@ import msgspec
 
 
 class ModelTraffic(msgspec.Struct):
-    """Counts since the start: `status` by what clients saw, `refused` by reason, `tokens` by class."""
+    """Counts since the start: `status` by what clients saw, `refused` by reason, `tokens` by class. `answers`: of the
+    requests, those that were let in, which took `seconds` together."""
 
     model: str
     requests: int
+    answers: int
     status: dict[str, int]
     refused: dict[str, int]
     tokens: dict[str, int]
