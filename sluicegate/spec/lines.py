@@ -10,6 +10,8 @@ from __future__ import annotations
 import json
 import os
 import re
+import stat
+from codecs import BOM_UTF8
 from collections.abc import Container
 from typing import Any
 
@@ -60,12 +62,20 @@ class Lines:
         """Fill `people`; `at` is where the configuration names the file."""
         try:
             with open(self._path, "rb", opener=lambda p, flags: os.open(p, flags | os.O_NONBLOCK)) as f:
-                text = f.read(LARGEST + 1)
+                regular = stat.S_ISREG(os.fstat(f.fileno()).st_mode)
+                text = f.read(LARGEST + 1) if regular else b""
         except OSError as e:
             shown = self._cx.shown(at, os.path.basename(self._shown))
             what = f"{shown} cannot be read: {(e.strerror or 'error').lower()}"
             self._cx.say(at, what, "relative paths start beside the configuration")
             return
+        if not regular:
+            self._cx.say(at, f"names {self._cx.shown(at, os.path.basename(self._shown))}, which is not a regular file")
+            return
+        text = text.removeprefix(BOM_UTF8)
+        if not text.strip():
+            what = "nobody stands in this file: whoever did is not let in any more"
+            self._cx.say(at, what, "remove the line, or put somebody in", "warning")
         if len(text) > LARGEST:
             self._cx.say(at, "is larger than 1 GiB", "split it between gateways")
             return

@@ -1,5 +1,6 @@
 """Several files: includes join, later files override, consumers come by the line."""
 
+import os
 from pathlib import Path
 
 from sluicegate.spec.load import Loaded, load_all
@@ -225,6 +226,27 @@ def test_a_directory_that_is_not_there_and_one_key_twice(tmp_path: Path):
         'base.yaml:18:12 directory: "people.jsonl" cannot be read: no such file or directory | '
         "relative paths start beside the configuration"
     ]
+
+
+def test_a_directory_that_is_empty_or_no_file_lets_nobody_be_forgotten_in_silence(tmp_path: Path):
+    with_lines(tmp_path)
+    assert loaded(tmp_path, "base.yaml").errors == []
+    assert [p.what for p in loaded(tmp_path, "base.yaml").notes if p.path == "directory"] == [
+        "nobody stands in this file: whoever did is not let in any more"
+    ]
+    (tmp_path / "people.jsonl").unlink()
+    os.mkfifo(tmp_path / "people.jsonl")
+    assert found(tmp_path, "base.yaml") == [
+        'base.yaml:18:12 directory: names "people.jsonl", which is not a regular file'
+    ]
+
+
+def test_lines_may_begin_with_a_byte_order_mark_as_other_files_may(tmp_path: Path):
+    with_lines(tmp_path, line("a"), line("b", n=1))
+    path = tmp_path / "people.jsonl"
+    path.write_bytes(b"\xef\xbb\xbf" + path.read_bytes())
+    result = loaded(tmp_path, "base.yaml")
+    assert result.errors == [] and result.directory and {c.name for c in result.directory.consumers} >= {"a", "b"}
 
 
 def test_ten_thousand_wrong_lines_are_told_as_a_hundred(tmp_path: Path):
