@@ -82,9 +82,9 @@ class Rule:
         self.force = self._cut(force)
         self.default: bytes | None = None
         for default in defaults:  # the nearest that all of them allow: what we put ourselves is within the rules, too
-            text = self._cut(default)
-            if text is not None and (self.allow is None or text in self.allow or number(text) in self.numbers):
-                self.default = text
+            cut = self._cut(default)
+            if cut is not None and (self.allow is None or cut in self.allow or number(cut) in self.numbers):
+                self.default = cut
         if self.default is None and self.max is not None and field in FAMILY:
             self.default = self.max_text  # without a maximum the upstream would take its own, which is larger
 
