@@ -33,6 +33,9 @@ LEARNED_MOST: Final = 50_000
 SURRENDERS: Final = 16
 """Old things looked at, several times a second, for shares of limits that are larger than what is used of them."""
 
+ANY: Final = 1 << 62
+"""Room without an end."""
+
 LOOKS: Final = 4
 """Old things looked at for each new policy: more than it brings, so that the idle ones become fewer."""
 
@@ -54,7 +57,10 @@ Identity = tuple[int, str, str, bytes, str]
 class Policy:
     """What applies to one consumer, model and operation."""
 
-    __slots__ = ("_learned", "_requests", "_tokens", "configuration", "key", "last", "limits", "rules", "single")
+    __slots__ = (
+        "_learned", "_requests", "_room", "_room_in", "_tokens", "configuration", "key", "last", "limits", "rules",
+        "single",
+    )  # fmt: skip
 
     def __init__(self, key: Identity) -> None:
         self.key = key
@@ -72,6 +78,9 @@ class Policy:
         self._learned = learned
         self._tokens = tuple(limit for limit in limits if limit.counts == "tokens" and not limit.shadow)
         self._requests = tuple(limit for limit in limits if limit.counts == "requests" and not limit.shadow)
+        counted = [limit for limit in self._tokens if limit.spec.count != "output"]
+        self._room = min([limit.whole for limit in counted if limit.spec.count != "input"], default=ANY)
+        self._room_in = min([limit.whole for limit in counted if limit.spec.count == "input"], default=ANY)
 
     def claim(self, facts: Facts) -> Claim:
         """What a request wants, after the rules changed what they change."""
@@ -82,9 +91,13 @@ class Policy:
         wants = estimate if learned.ratio == 1.0 else learned.input(estimate, facts.media)
         most = facts.max_output
         choices = max(facts.n, facts.best_of)
-        if most is None:
-            return Claim(wants, learned.reserve * choices, False)
-        return Claim(wants, most * choices, True)
+        bounded = most is not None
+        output = learned.reserve * choices if most is None else most * choices
+        if wants > estimate:  # a guess, which makes no request too large
+            room = min(self._room - output if bounded else self._room, self._room_in)
+            if wants > room:
+                wants = max(estimate, room)
+        return Claim(wants, output, bounded)
 
     def learn(self, facts: Facts, claim: Claim, usage: Usage) -> None:
         """What the upstream said that a whole answer took."""

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from math import inf
 
 import pytest
 
 from sluicegate.core.caller import LIVE, Callers, Consumer, digest
 from sluicegate.core.door import Door
-from sluicegate.core.events import Facts
+from sluicegate.core.events import Facts, Usage
 from sluicegate.core.limits.base import LimitSpec, reserve
 from sluicegate.core.policy import KEEP_S, Policies, Policy
 from sluicegate.core.pool import Member, Pool
@@ -130,6 +131,26 @@ def test_what_is_idle_is_forgotten_and_what_is_used_is_not():
         most = max(most, len(policies))
     assert most < 3 * 3 * 600, "three things for each of 600 consumers a minute, and those not looked at yet"
     assert find(policies, all_[0], now=now).limits[1].used(now) == 5
+
+
+def test_what_was_learned_of_prompts_never_makes_a_request_too_large():
+    """Short prompts with much around them (tools that search) teach four tokens for each that was estimated. A long one
+    that fits by its own bytes is not refused for ever for that: nobody who is refused teaches anything."""
+    policies = Policies()
+    [a] = consumers(LimitSpec("token_rate", 10_000), tenant=(LimitSpec("token_rate", 8000),), many=1)
+    policy = find(policies, a)
+    for _ in range(100):
+        policy.learn(Facts(estimate=10, max_output=1), policy.claim(Facts(estimate=10, max_output=1)), Usage(40, 1))
+    assert policy.claim(Facts(estimate=1000, max_output=500)).input == pytest.approx(4000, rel=0.01)
+    for facts in (Facts(estimate=3000, max_output=1000), Facts(estimate=3000), Facts(estimate=7000, max_output=1000)):
+        claim = policy.claim(facts)
+        assert reserve(policy.limits, claim, 0.0) is None, facts.estimate
+        assert claim.input + (facts.max_output or 0) <= 8000
+        claim.settle(None, True, 0.0)
+    for facts in (Facts(estimate=7001, max_output=1000), Facts(estimate=8001)):
+        claim = policy.claim(facts)
+        assert reserve(policy.limits, claim, 0.0) is not None and claim.wait == inf, "too large by its own bytes"
+    assert policy.claim(Facts(estimate=9000, max_output=10)).input == 9000
 
 
 def test_head_room_is_that_of_the_nearest_limit():
