@@ -85,7 +85,7 @@ class Throttle:
         if self.exhausted and sent_at == self.looked_at:
             self.shut_until = now  # what `enter` assumed
             self.looked_at = -inf
-        if retry_after is None:
+        if not retry_after:  # "at once" is what it just refused
             if sent_at > self.shut_at:  # those that left before we knew are one refusal
                 self._step += 1
             wait = min(spec.unnamed[min(max(self._step, 1), len(spec.unnamed)) - 1], spec.longest)

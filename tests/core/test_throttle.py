@@ -68,6 +68,15 @@ def test_a_refusal_that_names_no_time_costs_more_each_time() -> None:
     assert throttle.ready(now + 2.0) == now + 3.0, "and all is forgotten"
 
 
+def test_now_is_no_time_either() -> None:
+    """Who refuses and says "retry after 0 seconds" was asked ten times a second, for as long as it said so."""
+    throttle = Throttle()
+    for wait in (1.0, 2.0, 4.0):
+        now = max(0.0, throttle.shut_until)
+        throttle.refused(now, now, 0.0, SPEC)
+        assert throttle.ready(now) == now + wait
+
+
 def test_what_names_no_time_is_never_taken_for_a_quota_that_is_used_up() -> None:
     """The steps for refusals without a time are ours: they go no further than `longest`, and say nothing of a quota."""
     throttle = Throttle()
