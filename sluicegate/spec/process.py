@@ -37,6 +37,8 @@ class CallerTls:
 class ServerTls:
     """Certificate and key that clients see."""
 
+    instead: ClassVar = dict.fromkeys(("cert", "cert_file", "crt", "chain"), "write certificate: /path/to/chain.pem")
+
     certificate: Annotated[str, Text("a path to a PEM file", 4096)]
     "PEM file with the certificate and its chain."
     key: Annotated[str, Text("a path to a PEM file", 4096)]
