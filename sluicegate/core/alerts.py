@@ -31,6 +31,7 @@ KINDS: Final[dict[str, AlertKind]] = {
     "issuer.keys": AlertKind("The keys of an issuer of tokens cannot be fetched, or are none."),
     "issuer.groups": AlertKind("The directory cannot be asked for the groups of those who are in too many."),
     "certificate.list": AlertKind("A list of revoked certificates was to be renewed by now. It goes on to hold."),
+    "certificate.ends": AlertKind("A certificate that this gateway shows ends within two weeks, or has ended."),
     "config.refused": AlertKind("A configuration was refused; the one before it stays in force."),
     "journal.failing": AlertKind("A worker cannot write usage records to its journal."),
     "journal.damaged": AlertKind(

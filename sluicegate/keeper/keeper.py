@@ -38,6 +38,7 @@ from sluicegate.keeper.parts import Compiled, Log, Outcome, Published, Vault
 from sluicegate.keeper.people import People
 from sluicegate.keeper.questions import Questions
 from sluicegate.keeper.supervisor import CannotStart, Supervisor
+from sluicegate.keeper.validity import Validity
 from sluicegate.keeper.watch import Watched
 from sluicegate.link.channel import Alarm, Entries, Rejected, Token
 from sluicegate.link.parcel import changed, pack
@@ -159,6 +160,7 @@ class Keeper(Questions):
         "Told of requests that were refused, where somebody wants to know."
         self.supervisor.on_entries = self._refused
         self.alerts = Alerts(say, sinks=sinks)
+        self.validity = Validity()
         self.supervisor.on_alarm = self._alarm
         self.supervisor.on_gone = self._worker_gone
         self.on_adopted.append(self._configure_alerts)
@@ -405,6 +407,7 @@ class Keeper(Questions):
             end = f"{error}\nthe running configuration ({self.snapshot.hash}) stays in force"
             return Outcome("refused", self.snapshot.hash, end)
         self.snapshot = snapshot
+        self.validity.take(snapshot.gateway)
         self._ask_directories()
         self._away(away)
         if self.published is not None:
@@ -657,12 +660,14 @@ class Keeper(Questions):
             self.supervisor.lending.tick()
 
     async def _look(self) -> None:
-        """Once a second: files that changed, children that ended unseen."""
+        """Once a second: files that changed, children that ended unseen, certificates that end."""
+        self.validity.take(self.snapshot.gateway)
         while True:
             await asyncio.sleep(LOOK_S)
             try:
                 self.supervisor.reap()
                 self.alerts.tick()
+                self.validity.look(time.time(), self.alarm, self.over)
                 if self.expires and overdue(self.directory, self.expires, time.time()):
                     await self._expire()
                 if self.watched.changed():

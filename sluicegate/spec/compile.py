@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 import re
 import ssl
+import time
 from collections.abc import Sequence
 from dataclasses import fields, replace
 
@@ -37,6 +38,7 @@ from sluicegate.spec.regions import answers_from
 from sluicegate.spec.residency import hold, inside
 from sluicegate.spec.resources import one_place
 from sluicegate.spec.skus import LEVELS, PROVISIONED, SKUS
+from sluicegate.spec.validity import ends, words
 
 DATED = ("azure_openai", "foundry")
 """Providers that know `api-version`."""
@@ -234,6 +236,12 @@ class Compiler:
             except (ssl.SSLError, ValueError):
                 hint = "both are PEM files, the certificate first in its chain, and the key belongs to it"
                 self.cx.say((*at, "certificate"), "certificate and key do not make a pair we can serve with", hint)
+            else:
+                with open(tls.certificate, "rb") as f:
+                    end = ends(f.read())
+                what = words(os.path.basename(tls.certificate), end, time.time()) if end is not None else ""
+                if what:
+                    self.cx.say((*at, "certificate"), what, "put another into that file", "warning")
 
     def issuers(self) -> tuple[settings.Issuer, ...]:
         """Those that could be read; each says of its tokens what no other does."""
