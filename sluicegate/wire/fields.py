@@ -27,6 +27,10 @@ MOST_KEYS: Final = 1000
 SMALL: Final = 64 * 1024
 """Up to this a body cannot hold enough keys to matter, so they may be counted after they were decoded."""
 
+MEDIUM: Final = 256 * 1024
+"""Up to this all the keys that a body may hold are 10 MB for a moment: where it seems to be written without blanks, so
+that they need not be counted one by one, that is tried first."""
+
 PROSE: Final = "messages"
 """The field whose long strings are nobody's business but the upstream's: in all others every byte is looked at."""
 
@@ -64,7 +68,14 @@ def top_level(body: Chunk) -> dict[str, Raw]:
     nobody looked for escapes and control characters: they are forwarded as they are.
     """
     try:
-        if len(body) <= SMALL:
+        small = len(body) <= SMALL
+        if not small:
+            whole, at = ground(body)
+            if isinstance(whole, bytes):
+                prose = _prose(whole, at)
+                if prose is not None:
+                    return prose
+        if small or (len(body) <= MEDIUM and _TIGHT.match(body)):
             fields = _decode(body)
             # Every entry needs its key, its value, two quotes, a colon and a comma. If these make up the whole body,
             # nothing is left for a second entry of the same name, nor for an escaped spelling of one.
@@ -74,22 +85,20 @@ def top_level(body: Chunk) -> dict[str, Raw]:
             if size == len(body):
                 if len(fields) > MOST_KEYS:
                     raise _too_many()
-                return fields
-        else:
-            whole, at = ground(body)
-            if isinstance(whole, bytes):
-                prose = _prose(whole, at)
-                if prose is not None:
-                    return prose
+                return fields if small else _sane(fields)
         fields = _one_by_one(body)
     except _NOT_JSON as e:
         raise BadJson("request.invalid_json", f"The request body is not a JSON object: {_why(e)}.") from None
     except RecursionError:
         raise BadJson("request.invalid_json", "The request body is nested too deeply.") from None
-    if len(body) > SMALL:
-        for key, value in fields.items():
-            if len(value) > LONGEST_NUMBER and memoryview(value)[0] in b"-0123456789":
-                raise BadJson("request.invalid_json", f"The number in {_shown(key)} is too long.")
+    return fields if small else _sane(fields)
+
+
+def _sane(fields: dict[str, Raw]) -> dict[str, Raw]:
+    """The same. Raises BadJson where a number is so long that only its length can be meant."""
+    for key, value in fields.items():
+        if len(value) > LONGEST_NUMBER and memoryview(value)[0] in b"-0123456789":
+            raise BadJson("request.invalid_json", f"The number in {_shown(key)} is too long.")
     return fields
 
 
@@ -150,6 +159,7 @@ def _shown(key: str) -> str:
 
 _OPEN: Final = re.compile(rb"[ \t\r\n]*+\{")
 _NAME: Final = re.compile(rb'[ \t\r\n]*+("(?:[^"\\]++|\\.)*+"[ \t\r\n]*+:[ \t\r\n]*+)', re.DOTALL)
+_TIGHT: Final = re.compile(rb'\{"[^"\\]*+":[^ \t\r\n]')
 _COMMA: Final = re.compile(rb"[ \t\r\n]*+,")
 
 

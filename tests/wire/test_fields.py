@@ -9,7 +9,7 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from sluicegate.wire.fields import BadJson, rebuild, tidied, top_level, without
+from sluicegate.wire.fields import LONGEST_NUMBER, MEDIUM, SMALL, BadJson, rebuild, tidied, top_level, without
 
 VALUES = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False, allow_infinity=False) | st.text(max_size=20),
@@ -50,6 +50,34 @@ def test_a_key_that_repeats_is_refused_however_it_is_spelled(case: tuple[list[tu
         with pytest.raises(BadJson) as refused:
             top_level(body)
         assert refused.value.reason == "request.duplicate_key"
+
+
+TURNS = b'"turns":[' + b",".join([b'"short ones"'] * (SMALL // 12)) + b"]"
+"""Nothing that could be stepped over."""
+
+
+@given(bodies(st.sampled_from(["model", "stream", "", "turns", "a" * 6])), st.booleans())
+@example(([("a", 1), ("\x74urns", 2)], b'{"a":1,"\\u0074urns":2}'), True)
+@example(([("n", 10**1001)], b'{"n":1' + b"0" * 1001 + b"}"), True)
+def test_a_large_body_of_short_texts_is_judged_as_a_small_one(
+    case: tuple[list[tuple[str, object]], bytes], first: bool
+) -> None:
+    members, body = case
+    names = [k for k, _ in members]
+    inner = body.strip()[1:-1]
+    parts = [part for part in ((TURNS, inner) if first else (inner, TURNS)) if part.strip()]
+    large = b"{" + b",".join(parts) + b"}"
+    assert SMALL < len(large) < MEDIUM
+    if len(set(names)) < len(names) or "turns" in names:
+        with pytest.raises(BadJson, match=r"request\.duplicate_key"):
+            top_level(large)
+    elif len(inner) > LONGEST_NUMBER:
+        with pytest.raises(BadJson, match=r"request\.invalid_json"):
+            top_level(large)
+    else:
+        found = top_level(large)
+        assert {k: json.loads(bytes(v)) for k, v in found.items() if k != "turns"} == dict(members)
+        assert bytes(found["turns"]) == TURNS[8:]
 
 
 def test_blanks_cannot_hide_the_bytes_of_a_duplicate() -> None:
