@@ -285,7 +285,11 @@ class Live:
                 def told(event: str, **facts: Any) -> None:
                     """By the mover, in a thread of its own."""
                     say(event, **facts)
-                    if event == "ledger.failing":
+                    if event == "ledger.gone":
+                        what = "its file was moved or removed; another one is begun with what the journals hold"
+                        loop.call_soon_threadsafe(keeper.alarm, "ledger.failing", "ledger", what)
+                        loop.call_soon_threadsafe(keeper.over, "ledger.failing", "ledger")
+                    elif event == "ledger.failing":
                         loop.call_soon_threadsafe(keeper.alarm, event, "ledger", str(facts["error"]))
                     elif event == "journal.damaged":
                         loop.call_soon_threadsafe(keeper.alarm, event, str(facts["segment"]), "a part cannot be read")

@@ -47,6 +47,9 @@ more."""
 class Book(Protocol):
     """The ledger, as far as the mover needs it: one writer, this one."""
 
+    def there(self) -> bool:
+        """Whether what is written can be found again."""
+
     def place(self, writer: str) -> Place: ...
 
     def move(
@@ -315,6 +318,10 @@ class Moving:
     def turn(self) -> None:
         """Move what is there; seldom, put the house in order. Raises nothing."""
         try:
+            if self.mover is not None and not self.mover.ledger.there():
+                self._say("ledger.gone")
+                self.mover.ledger.close()
+                self.mover = None
             if self.mover is None:
                 self.mover = Mover(self.folder, self._open(), on_moved=self._on_moved, tariffs=self._tariffs)
             mover, retention = self.mover, self._retention()

@@ -196,3 +196,20 @@ def test_a_segment_that_cannot_be_read_is_told_once(tmp_path: Path):
     assert watched.said == ["journal.damaged"]
     ledger = watched.moving.mover.ledger
     assert ledger._all("SELECT state, count(*) FROM records GROUP BY 1") == [("interrupted", 1), ("settled", 8)]
+
+
+def test_a_ledger_that_was_moved_away_is_begun_anew_with_what_the_journals_hold(tmp_path: Path):
+    """It went on being written where nobody could read it, and nobody was told."""
+    written = journal(tmp_path / "j")
+    watched = Watched(tmp_path)
+    for n in range(6):
+        if n == 3:
+            os.rename(watched.path, tmp_path / "kept")
+        written.admit(record(n))
+        written.settle(finish(record(n)))
+        watched.after(1.0)
+    assert watched.said == ["ledger.gone"]
+    found = Ledger(watched.path)
+    assert found._all("SELECT count(*) FROM records") == [(6,)], "its journal's segment was not put away yet"
+    found.close()
+    written.close()

@@ -7,6 +7,7 @@ that readers (each with a connection of its own) never wait for the writer nor i
 
 from __future__ import annotations
 
+import os
 import sqlite3
 from collections.abc import Iterable, Iterator, Sequence
 from os import sched_yield
@@ -68,8 +69,14 @@ class Ledger:
             self._db.close()
             raise
         self.path = path
+        self._file = _inode(path)
         self.repeated = 0
         "Records that were there already."
+
+    def there(self) -> bool:
+        """Whether its file is where it was opened. One that was moved or removed takes everything, and nobody sees it
+        again."""
+        return _inode(self.path) == self._file
 
     def place(self, writer: str) -> Place:
         """How far this writer was read."""
@@ -180,6 +187,14 @@ class Ledger:
 
     def _one(self, sql: str, *values: Any) -> Any:
         return next(iter(self._all(sql, *values)), None)
+
+
+def _inode(path: str) -> tuple[int, int]:
+    try:
+        found = os.stat(path)
+    except OSError:
+        return (0, 0)
+    return (found.st_dev, found.st_ino)
 
 
 def _gently(rows: Sequence[T]) -> Iterable[T]:
