@@ -25,7 +25,7 @@ from sluicegate.core.entry import Entry
 from sluicegate.core.kept import KeptKey
 from sluicegate.core.secret import Secret
 from sluicegate.core.settings import Gateway
-from sluicegate.core.snapshot import Directory, Snapshot
+from sluicegate.core.snapshot import Change, ConsumerEntry, Directory, Snapshot
 from sluicegate.keeper import drained, revoked
 from sluicegate.keeper.alerts import Alerts, Sinks
 from sluicegate.keeper.aside import Aside
@@ -45,6 +45,7 @@ from sluicegate.link.parcel import changed, pack
 from sluicegate.spec import places
 from sluicegate.spec.diff import compare, told
 from sluicegate.spec.fingerprint import fingerprint
+from sluicegate.spec.fingerprint import people as summed
 from sluicegate.spec.grants import keys_of
 from sluicegate.spec.load import Loaded
 from sluicegate.spec.moments import utc
@@ -176,6 +177,8 @@ class Keeper(Questions):
         self._loading = asyncio.Lock()
         self._background: set[asyncio.Task[Any]] = set()
         self.aside = Aside()
+        self._summed: tuple[Directory, int] | None = None
+        "What the hash needs of all consumers of a directory."
         self._waiting: tuple[bool, asyncio.Future[Outcome]] | None = None
         "A reload that has not begun: whether only what is new is taken, and its outcome."
 
@@ -436,20 +439,32 @@ class Keeper(Questions):
         """One change at a time of what is in force."""
         return self._loading
 
-    async def take_people(self, directory: Directory, made: frozenset[str], keys: Iterable[KeptKey]) -> str:
-        """Other consumers, all else as it is; the caller holds `alone`. Empty when all workers have them, else why none
-        has."""
+    async def take_people(
+        self, directory: Directory, made: frozenset[str], keys: Iterable[KeptKey], before: ConsumerEntry | None,
+        after: ConsumerEntry | None,
+    ) -> str:  # fmt: skip
+        """Other consumers, all else as it is: this one instead of that one. The caller holds `alone`. Empty when all
+        workers have them, else why none has. Of a hundred thousand only the two are looked at."""
         snapshot = self.snapshot
         told = tuple(keys)
         expires = {d: at for d, at in self.expires.items() if all(d != k.digest for k in told)}
         expires |= {k.digest: k.expires for k in told if k.expires}
-        snapshot = replace(snapshot, hash=await self.aside.do(fingerprint, snapshot, directory, expires))
+        if self._summed is None or self._summed[0] is not self.whole:
+            self._summed = (self.whole, await self.aside.do(summed, self.whole.consumers))
+        total = self._summed[1] - summed(one(before)) + summed(one(after))
+        snapshot = replace(snapshot, hash=await self.aside.do(fingerprint, snapshot, directory, expires, total))
         effective = self._for_workers(snapshot, self.drained)
-        now = unexpired(directory, expires, time.time())
-        parts = await self.aside.do(parcels, effective, self.directory, now)
-        error = await self.supervisor.adopt(*parts, snapshot.hash)
+        moment = time.time()
+        now = unexpired(directory, expires, moment)
+        if now.tenants == self.directory.tenants and not overdue(self.directory, self.expires, moment):
+            part = pack(effective, exchanged(before, unexpired(replace(now, consumers=one(after)), expires, moment)))
+        else:
+            _, part = await self.aside.do(parcels, effective, self.directory, now)
+        whole = partial(self.aside.do, pack, effective, now)
+        error = await self.supervisor.adopt(whole, part, snapshot.hash)
         if error:
             return error
+        self._summed = (directory, total)
         self.snapshot, self.directory, self.whole, self.made, self.expires = snapshot, now, directory, made, expires
         self._key_names = {**self._key_names, **{k.digest: k.id for k in told}}
         for call in self.on_adopted:
@@ -733,6 +748,17 @@ def overdue(directory: Directory, expires: Mapping[bytes, float], now: float) ->
     """Whether somebody gets in with a key whose time is up. Looks at everybody only when one of them may be."""
     gone = {d for d, at in expires.items() if at <= now}
     return bool(gone) and any(not gone.isdisjoint(c.digests) for c in directory.consumers)
+
+
+def one(entry: ConsumerEntry | None) -> tuple[ConsumerEntry, ...]:
+    """That one, or nobody."""
+    return () if entry is None else (entry,)
+
+
+def exchanged(before: ConsumerEntry | None, after: Directory) -> Change:
+    """What workers need to know of one consumer that is another now, is new, or is gone."""
+    gone = () if before is None or after.consumers else (before.number,)
+    return Change(() if before is None else before.digests, after.consumers, gone)
 
 
 def parcels(snapshot: Snapshot, before: Directory, now: Directory) -> tuple[bytes, bytes]:

@@ -35,7 +35,10 @@ class Gateway(Protocol):
     made: frozenset[str]
 
     def alone(self) -> asyncio.Lock: ...
-    async def take_people(self, directory: Directory, made: frozenset[str], keys: Iterable[KeptKey]) -> str: ...
+    async def take_people(
+        self, directory: Directory, made: frozenset[str], keys: Iterable[KeptKey], before: ConsumerEntry | None,
+        after: ConsumerEntry | None,
+    ) -> str: ...  # fmt: skip
 
 
 Written = Callable[[dict[str, Any] | None, dict[str, Any] | None], Awaitable[None]]
@@ -188,8 +191,11 @@ class People:
         entry = None
         if after is not None:
             entry = await asyncio.to_thread(self._entry, self.gateway.ground, after, before is None)
+        was = next((c for c in self.gateway.whole.consumers if c.name == name), None)
         directory = others(self.gateway.whole, name)
-        if entry is not None and after is not None and not after.disabled:
+        if after is None or after.disabled:
+            entry = None
+        if entry is not None:
             directory = joined(directory, entry, partial(self._number, "tenant"))
         self.gateway.ground.together(directory.consumers)
         await note(told(before), told(after))
@@ -200,7 +206,8 @@ class People:
             raise Refused("stale", f"{name} was changed by somebody else: look at it again") from None
         except Unusable as e:
             raise Refused("full", str(e)) from None
-        error = await self.gateway.take_people(directory, made, after.keys if after is not None else ())
+        keys = after.keys if after is not None else ()
+        error = await self.gateway.take_people(directory, made, keys, was, entry)
         if error:
             await asyncio.to_thread(self._keep, after, before)
             raise Refused("failed", f"a worker could not take it, everything is as it was: {error}")

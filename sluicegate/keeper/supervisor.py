@@ -11,7 +11,7 @@ import asyncio
 import os
 import socket
 import time
-from collections.abc import Callable, Coroutine, Sequence
+from collections.abc import Awaitable, Callable, Coroutine, Sequence
 from typing import IO, Any
 
 from sluicegate.core.keyset import KeySet
@@ -61,7 +61,11 @@ SAME_SIGNAL_S = 0.2
 LATE_S = 5.0
 """Beyond its time to drain, before a worker is killed."""
 
+QUIET_S = 2.0
+"""After a change of consumers: what workers start with is made when there was no other for so long, or one starts."""
+
 Say = Callable[..., None]
+Pack = Callable[[], Awaitable[bytes]]
 
 
 class CannotStart(Exception):
@@ -111,6 +115,8 @@ class Supervisor:
         "An instance does not take what it is shown."
         self.lending = Lending(self._lend, time.monotonic)
         self._parcel: IO[bytes] | None = None
+        self._pack: Pack | None = None
+        "Makes what workers start with; None: it is made."
         self._counters_fd = counters_fd
         self._free = list(range(regions(len(self.seats))))
         self._tasks: set[asyncio.Task[None]] = set()
@@ -133,17 +139,38 @@ class Supervisor:
         """Seconds that a worker has to read what it starts with."""
         return least_s + self._size / SLOWEST
 
-    def _keep(self, parcel: bytes, config: str) -> None:
-        """What workers start with from now on."""
-        before = self._parcel
-        self._size = len(parcel)
+    def _keep(self, parcel: bytes | Pack, config: str) -> None:
+        """What workers start with from now on, or how it is made when one does."""
         self._kept += 1
+        self.config = config
+        if isinstance(parcel, bytes):
+            self._write(parcel)
+        else:
+            self._pack = parcel
+            self._go(self._when_quiet(self._kept))
+
+    def _write(self, parcel: bytes) -> None:
+        before = self._parcel
+        self._pack = None
+        self._size = len(parcel)
         self._parcel = anonymous()
         self._parcel.write(parcel)
         self._parcel.flush()
-        self.config = config
         if before is not None:
             before.close()
+
+    async def _when_quiet(self, kept: int) -> None:
+        """After the last of several changes what workers start with is made once: none has to wait for it."""
+        await asyncio.sleep(QUIET_S)
+        if self._kept == kept and not self.stopping:
+            await self._fresh()
+
+    async def _fresh(self) -> None:
+        """What workers start with is what is in force."""
+        while (pack := self._pack) is not None:
+            parcel = await pack()
+            if self._pack is pack:
+                self._write(parcel)
 
     async def _seat(self, seat: Seat) -> Worker:
         """A worker on this seat, not ready yet."""
@@ -151,14 +178,16 @@ class Supervisor:
         return worker
 
     async def _spawn(self, seat: Seat) -> Worker:
+        await self._fresh()
         assert self._parcel is not None
+        kept = self._kept
         region = self._free.pop(0) if self._free else NOWHERE
         try:
             worker = await spawn(seat, self._parcel.fileno(), self._counters_fd, region)
         except Exception:
             self._release(region)
             raise
-        worker.parcel = self._kept
+        worker.parcel = kept
         worker.on_lost = self.reap
         worker.on_news = self.on_news
         worker.on_leaving = self.leaving
@@ -243,6 +272,10 @@ class Supervisor:
 
     async def _bring_up(self, worker: Worker) -> None:
         """It is ready, and a new configuration may have come in force while it started."""
+        if worker.parcel != self._kept:
+            await self._fresh()  # before it is ready: nobody may send it a change of what it does not have yet
+            if worker.state in ("gone", "leaving"):
+                return
         worker.state = "ready"
         if worker.parcel != self._kept and self._parcel is not None and not self.stopping:
             version = self.version
@@ -258,10 +291,11 @@ class Supervisor:
 
     # ------------------------------------------------------------------ a new configuration
 
-    async def adopt(self, whole: bytes, changed: bytes, config: str) -> str:
+    async def adopt(self, whole: bytes | Pack, changed: bytes, config: str) -> str:
         """Put a configuration in force on all workers. Empty when it is, else why it is on none.
 
-        `whole` is what workers start with from now on, `changed` what running ones need.
+        `whole` is what workers start with from now on (or makes it, where it is large and they need little of it),
+        `changed` what running ones need.
         """
         async with self.changing:
             self.version += 1

@@ -1,13 +1,14 @@
 """The hash of the effective configuration: equal when what applies is equal, whatever the file looks like.
 
-Numbers are left out, because they follow from what an installation has seen before, so two gateways that share a
+Consumers enter as a sum of digests, one for each: whoever knows it needs to look at those only that changed. Numbers
+are left out, because they follow from what an installation has seen before, so two gateways that share a
 configuration and its secrets have one hash. Secrets enter as keyed digests: a changed key changes the hash, and the
 hash tells nothing about the key.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import fields, replace
 from hashlib import blake2b
 from operator import attrgetter
@@ -20,13 +21,28 @@ from sluicegate.core.secret import Secret
 from sluicegate.core.snapshot import ConsumerEntry, Directory, Snapshot, TenantEntry
 
 BYTES = 6
+SUM_BYTES = 24
+_WHOLE = 1 << 8 * SUM_BYTES
+_encoder = msgspec.msgpack.Encoder()
 _NEVER: Mapping[bytes, float] = {}
 
 Cuts = tuple[tuple[str, tuple[int, ...]], ...]
 
 
-def fingerprint(snapshot: Snapshot, directory: Directory, expires: Mapping[bytes, float] = _NEVER) -> str:
-    """Twelve hex digits. `expires`: until when keys hold, by digest."""
+def people(consumers: Iterable[ConsumerEntry]) -> int:
+    """The sum of their digests: 0.8 us each. It is the same in any order, and changes by what is taken out of it and
+    put into it."""
+    encode, total = _encoder.encode, 0
+    for entry in consumers:
+        total += int.from_bytes(blake2b(encode(_CONSUMER(entry)), digest_size=16).digest(), "little")
+    return total
+
+
+def fingerprint(
+    snapshot: Snapshot, directory: Directory, expires: Mapping[bytes, float] = _NEVER, summed: int | None = None
+) -> str:
+    """Twelve hex digits. `expires`: until when keys hold, by digest. `summed`: of the directory's consumers, where
+    that is known."""
     key = directory.secrets[0]
 
     def hidden(value: Any) -> bytes:
@@ -37,8 +53,9 @@ def fingerprint(snapshot: Snapshot, directory: Directory, expires: Mapping[bytes
     made = blake2b(digest_size=BYTES)
     made.update(encoder.encode(in_order(snapshot)))
     made.update(encoder.encode(directory.secrets))
-    for entries, of in ((directory.tenants, _TENANT), (directory.consumers, _CONSUMER)):
-        made.update(encoder.encode(sorted(map(of, entries), key=lambda entry: entry[0])))
+    made.update(encoder.encode(sorted(map(_TENANT, directory.tenants), key=lambda entry: entry[0])))
+    total = people(directory.consumers) if summed is None else summed
+    made.update((total % _WHOLE).to_bytes(SUM_BYTES, "little"))
     if expires:
         made.update(encoder.encode(sorted(expires.items())))
     return made.hexdigest()

@@ -91,6 +91,25 @@ def test_who_is_made_under_the_name_of_somebody_who_was_removed_is_somebody_else
     assert not any("my-app~" in line for line in numbers(own))
 
 
+def test_a_worker_that_starts_right_after_changes_knows_all_of_them(own: Gateway):
+    """What workers start with is made when it is needed: a hundred thousand are not packed for each change of one."""
+    first = made(own, "web-shop")
+    [one, other] = own.workers
+    second = made(own, "batch")
+    os.kill(one, signal.SIGKILL)
+    assert ask(own, "DELETE", "/v1/consumers/web-shop")[0] == 200
+    own.event("worker.ready")
+    os.kill(other, signal.SIGKILL)
+    third = made(own, "third")
+    own.event("worker.ready")
+    for key, status in ((first, 401), (second, 200), (third, 200), (KEY, 200)):
+        assert everywhere(own, key, status)
+    own.tell(signal.SIGUSR2)
+    own.event("restarted")
+    for key, status in ((first, 401), (second, 200), (third, 200), (KEY, 200)):
+        assert everywhere(own, key, status)
+
+
 def numbers(gateway: Gateway) -> list[str]:
     return (gateway.folder / "data" / "numbers").read_text().splitlines()
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import socket
 from functools import partial
 from types import SimpleNamespace
@@ -13,7 +14,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sluicegate.keeper.supervisor import HANG_S, START_S, Supervisor, add, regions
+from sluicegate.keeper.supervisor import HANG_S, START_S, Pack, Supervisor, add, regions
 from sluicegate.link.channel import Adopt, Down, Forget, Offer, Taken
 from sluicegate.link.counters import NOWHERE
 
@@ -243,5 +244,38 @@ def test_a_seat_is_tried_again_whatever_was_in_the_way(monkeypatch: pytest.Monke
         assert seat.worker is not None and len(supervisor._free) == 2
         assert supervisor._parcel is not None
         supervisor._parcel.close()
+
+
+def test_what_workers_start_with_is_made_once_when_one_needs_it_and_is_that_of_the_last_change():
+    made: list[str] = []
+
+    def pack(name: str) -> Pack:
+        async def packed() -> bytes:
+            made.append(name)
+            await asyncio.sleep(0)
+            return name.encode()
+
+        return packed
+
+    async def run() -> None:
+        supervisor = supervised([])
+        for name in ("one", "two", "three"):
+            assert await supervisor.adopt(pack(name), b"change", name) == ""
+        assert made == [] and supervisor.config == "three"
+        first = asyncio.ensure_future(supervisor._fresh())
+        await asyncio.sleep(0)
+        assert await supervisor.adopt(pack("four"), b"change", "four") == ""  # while the third is being made
+        await first
+        assert made == ["three", "four"]
+        assert supervisor._parcel is not None
+        assert os.pread(supervisor._parcel.fileno(), 100, 0) == b"four"
+        await supervisor._fresh()
+        assert made == ["three", "four"], "nothing is made twice"
+        assert await supervisor.adopt(b"whole", b"change", "five") == ""
+        await supervisor._fresh()
+        assert os.pread(supervisor._parcel.fileno(), 100, 0) == b"whole"
+        supervisor._parcel.close()
+        for task in supervisor._tasks:
+            task.cancel()
 
     asyncio.run(run())
