@@ -21,6 +21,7 @@ class Details(msgspec.Struct, gc=False):
     cached_tokens: int | None = None
     cache_write_tokens: int | None = None
     reasoning_tokens: int | None = None
+    audio_tokens: int | None = None
 
 
 class UsageSaid(msgspec.Struct, gc=False):

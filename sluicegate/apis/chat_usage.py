@@ -63,13 +63,15 @@ def believable(u: UsageSaid) -> Usage | None:
         if total is None:
             return None
         completion = total - prompt
-    cached = written = reasoning = 0
+    cached = written = reasoning = heard = spoken = 0
     details = u.prompt_tokens_details
     if details is not None:
         cached, written = details.cached_tokens or 0, details.cache_write_tokens or 0
+        heard = details.audio_tokens or 0
     details = u.completion_tokens_details
     if details is not None:
         reasoning = details.reasoning_tokens or 0
+        spoken = details.audio_tokens or 0
     if total is not None and total != prompt + completion:
         beyond = total - prompt - completion
         if reasoning not in (0, beyond):  # a negative one is refused below
@@ -81,7 +83,23 @@ def believable(u: UsageSaid) -> Usage | None:
         or not 0 < prompt <= MOST or completion > MOST
     ):  # fmt: skip
         return None
-    return Usage(prompt - cached - written, completion - reasoning, cached, written, reasoning)
+    usage = Usage(prompt - cached - written, completion - reasoning, cached, written, reasoning)
+    if heard or spoken:
+        if not 0 <= heard <= prompt or not 0 <= spoken <= completion - reasoning:
+            return None
+        # Of what was cached nobody says how much was sound: it counts as text, so that no token is billed twice.
+        usage.media = sound(min(heard, usage.input), spoken)
+    return usage
+
+
+def sound(heard: int, spoken: int) -> dict[str, int] | None:
+    """Tokens of sound, which have prices of their own; classes are those of price books."""
+    media = {}
+    if heard:
+        media["audio_input"] = heard
+    if spoken:
+        media["audio_output"] = spoken
+    return media or None
 
 
 def answered(body: Chunk) -> Usage | None:

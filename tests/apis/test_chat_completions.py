@@ -254,6 +254,34 @@ def test_usage_that_cannot_be_true_was_not_said(usage: str) -> None:
     assert answer(usage) is None
 
 
+@pytest.mark.parametrize(
+    ("prompt", "completion", "media"),
+    [
+        ({"audio_tokens": 0, "cached_tokens": 0}, {"audio_tokens": 0}, None),
+        ({"audio_tokens": 60}, None, {"audio_input": 60}),
+        (None, {"audio_tokens": 30, "reasoning_tokens": 5}, {"audio_output": 30}),
+        ({"audio_tokens": 100}, {"audio_tokens": 50}, {"audio_input": 100, "audio_output": 50}),
+        ({"audio_tokens": 80, "cached_tokens": 40}, {"audio_tokens": 1}, {"audio_input": 60, "audio_output": 1}),
+        ({"audio_tokens": 40, "cached_tokens": 100}, {"audio_tokens": None}, None),
+    ],
+)
+def test_sound_in_a_chat_is_told_apart_and_no_token_is_billed_twice(
+    prompt: dict[str, Any] | None, completion: dict[str, Any] | None, media: dict[str, int] | None
+) -> None:
+    said = {"prompt_tokens": 100, "completion_tokens": 50, "total_tokens": 150,
+            "prompt_tokens_details": prompt, "completion_tokens_details": completion}  # fmt: skip
+    got = answer(json.dumps(said))
+    assert got is not None and (got.media or None) == media
+    assert got.total_input + got.total_output == 150
+    assert sum(n for class_, n in (media or {}).items() if class_.endswith("input")) <= got.input
+
+
+@pytest.mark.parametrize(("side", "tokens"), [("prompt", -1), ("prompt", 101), ("completion", -1), ("completion", 51)])
+def test_sound_that_cannot_be_makes_the_whole_of_it_unbelievable(side: str, tokens: int) -> None:
+    said = {"prompt_tokens": 100, "completion_tokens": 50, f"{side}_tokens_details": {"audio_tokens": tokens}}
+    assert answer(json.dumps(said)) is None
+
+
 def test_an_answer_without_usage_is_an_answer() -> None:
     assert answer() is None
 

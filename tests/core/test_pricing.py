@@ -5,7 +5,9 @@ from pathlib import Path
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from msgspec import Raw
 
+from sluicegate.apis.chat_usage import usage_of as chat_usage
 from sluicegate.core.counting import anthropic, openai
 from sluicegate.core.events import Usage
 from sluicegate.core.pricing import Contract, NoRate, Priced, Tariffs, compile_prices, nano, pico, select
@@ -174,6 +176,16 @@ def test_audio_and_images_have_prices_of_their_own():
     # 13 text tokens at 5, 323 of images at 10, 272 of images at 40
     drawn = cost("gpt-image-1", "2025-04-15", Usage(336, 272), image_input=323, image_output=272, image=1)
     assert drawn == 13 * 5000 + 323 * 10_000 + 272 * 40_000
+
+
+def test_row_G7_sound_in_a_chat_costs_what_sound_costs():
+    """As an answer of gpt-4o-audio-preview says it: 100 tokens of text at 2.50 and 60 of sound at 40; 20 at 10, 30 at
+    80 USD a million."""
+    said = b'{"prompt_tokens":160,"completion_tokens":50,"prompt_tokens_details":{"audio_tokens":60,"cached_tokens":0},'
+    usage = chat_usage(Raw(said + b'"completion_tokens_details":{"audio_tokens":30}}'))
+    assert usage is not None and (usage.input, usage.output) == (160, 50)
+    paid = cost("gpt-4o-audio-preview", "2024-12-17", usage, **usage.media)
+    assert paid == 100 * 2500 + 60 * 40_000 + 20 * 10_000 + 30 * 80_000
 
 
 def test_what_is_billed_by_the_image_is_and_tokens_are_not():
