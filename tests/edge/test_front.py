@@ -468,3 +468,23 @@ def test_abuse_16_pipelined_requests_are_each_asked_for_themselves():
         served = [record.consumer for record in gateway.journal.recent]
         assert served == [1, 1, 1, 2, 1, 1] * 2
         assert len(upstream.requests) == 12
+
+
+# ---------------------------------------------------------------- end users that a proxy names
+
+
+def test_row_G3_behind_one_shared_key_a_trusted_proxy_names_the_end_user_of_each_record():
+    entries = (
+        ConsumerEntry(1, "app", "default", ("chat",), (digest(KEY.encode(), SECRET),), end_user="header:x-user"),
+        ConsumerEntry(2, "other", "default", ("chat",), (digest(OTHER.encode(), SECRET),)),
+    )
+    ann, bob = request(b"X-User: ann"), request(b"x-user: bob")
+    asked = (ann, bob, ann, request(), request(b"X-User: ann", b"X-User: eve"), request(b"X-User: ann", key=OTHER))
+    for proxy, wanted in ((PROXY, ["ann", "bob", "ann", "", "", ""]), ("127.0.0.1", [""] * 6)):
+        with Upstream() as upstream:
+            plain = snapshot([instance(1, upstream.port)])
+            spec = replace(plain, gateway=replace(plain.gateway, front=Front(proxies=(f"{PROXY}/32",))))
+            with GatewayThread(spec, Directory((SECRET,), entries)) as gateway:
+                assert [a.status for a in said(gateway, proxy, *asked)] == [200] * 6
+                assert [record.context.end_user for record in gateway.journal.recent] == wanted
+            assert all(b"x-user" not in seen.raw.lower() for seen in upstream.requests), "it goes no further"
