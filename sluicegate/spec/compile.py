@@ -6,10 +6,7 @@ consumers with one key. Numbers are by order of declaration and hold for this pr
 
 from __future__ import annotations
 
-import os
 import re
-import ssl
-import time
 from collections.abc import Sequence
 from dataclasses import fields, replace
 
@@ -19,26 +16,26 @@ from sluicegate.core.residency import plain
 from sluicegate.core.snapshot import Auth, Boundary, Deployment, Instance, Model, Snapshot
 from sluicegate.spec.addresses import Endpoint
 from sluicegate.spec.auth import identity_of
+from sluicegate.spec.beside import Files
 from sluicegate.spec.book import families, window
 from sluicegate.spec.capacity import BoundarySpec, DeploymentSpec, InstanceSpec
 from sluicegate.spec.forms import Use
-from sluicegate.spec.front import Files, front
-from sluicegate.spec.issuers import Guid, check, directory, issuer
+from sluicegate.spec.front import front
+from sluicegate.spec.issuers import check, directory, issuer
 from sluicegate.spec.kinds import Context, closest, quoted
 from sluicegate.spec.language import Document
 from sluicegate.spec.offered import LATER, has, offered, problem
+from sluicegate.spec.operators import Operators
 from sluicegate.spec.pasted import azure
 from sluicegate.spec.pools import Offers
 from sluicegate.spec.prices import price
-from sluicegate.spec.problems import Path, Severity
-from sluicegate.spec.process import AdminSpec, GatewaySpec, TelemetrySpec, WhoSpec
+from sluicegate.spec.problems import Path
+from sluicegate.spec.process import GatewaySpec, TelemetrySpec
 from sluicegate.spec.reach import ModelSpec, TimeoutsSpec
-from sluicegate.spec.references import Wrong
 from sluicegate.spec.regions import answers_from
 from sluicegate.spec.residency import hold, inside
 from sluicegate.spec.resources import one_place
 from sluicegate.spec.skus import LEVELS, PROVISIONED, SKUS
-from sluicegate.spec.validity import ends, words
 
 DATED = ("azure_openai", "foundry")
 """Providers that know `api-version`."""
@@ -62,7 +59,7 @@ class Compiler:
     def __init__(self, document: Document, cx: Context, base: str, operations: Sequence[str]) -> None:
         self.document = document
         self.cx = cx
-        self.base = base
+        self.files = Files(cx, base)
         self.operations = tuple(operations)
         self.offers = Offers(cx)
         self.identities: dict[settings.Identity, int] = {}
@@ -99,21 +96,21 @@ class Compiler:
         if listen.tls is not None:
             client = listen.tls.client
             tls = settings.TlsFiles(
-                self.path(listen.tls.certificate), self.path(listen.tls.key),
-                self.path(client.ca) if client is not None else "", client is None or client.require,
+                self.files.path(listen.tls.certificate), self.files.path(listen.tls.key),
+                self.files.path(client.ca) if client is not None else "", client is None or client.require,
             )  # fmt: skip
-            self.check_certificate(tls, at)
-            if client is not None and self.readable(tls.client_ca, (*at, "client", "ca")):
-                Files(self.cx, self.base).certificates(tls.client_ca, (*at, "client", "ca"))
+            self.files.pair(tls, at)
+            if client is not None and self.files.readable(tls.client_ca, (*at, "client", "ca")):
+                self.files.certificates(tls.client_ca, (*at, "client", "ca"))
         return settings.Gateway(
             name=spec.name,
             region=spec.region,
             boundaries=tuple(self.served),
-            data=self.path(spec.data),
+            data=self.files.path(spec.data),
             drain_s=spec.drain,
             workers=spec.workers,
-            admin=self.admin(spec.admin),
-            front=front(spec, self.cx, self.base),
+            admin=Operators(self.document, self.files).admin(spec.admin),
+            front=front(spec, self.files),
             public_url=spec.public_url or "",
             core_dumps=spec.core_dumps,
             telemetry=self.telemetry(self.document.telemetry),
@@ -144,111 +141,12 @@ class Compiler:
         sinks = tuple(settings.AlertSink(a.to, a.region, a.on, a.lost) for a in spec.alerts)
         return settings.Telemetry(self.log(spec.access_log), spec.prometheus, sinks, spec.client_address)
 
-    def admin(self, spec: AdminSpec) -> settings.Admin:
-        """Two operators with one key could not be told apart in what is written down of them."""
-        keys: dict[bytes, str] = {}
-        for name, operator in spec.keys.items():
-            first = keys.setdefault(operator.key.value, name)
-            if first != name:
-                at: Path = ("gateway", "admin", "keys", name, "key")
-                self.cx.say(at, f'is the key of "{first}" too', "each has a key of its own: sluicegate key new --admin")
-            self.tenant_of(("gateway", "admin", "keys", name), operator.role, operator.tenant)
-        return settings.Admin(
-            spec.address.host,
-            spec.address.port,
-            spec.hosts,
-            tuple(settings.OperatorKey(name, o.role, o.key.value, o.tenant) for name, o in spec.keys.items()),
-            self.admin_tls(spec),
-            spec.public_url or "",
-            self.login(spec),
-        )
-
-    def admin_tls(self, spec: AdminSpec) -> settings.TlsFiles | None:
-        if spec.tls is None:
-            return None
-        tls = settings.TlsFiles(self.path(spec.tls.certificate), self.path(spec.tls.key))
-        self.check_certificate(tls, ("gateway", "admin", "tls"))
-        return tls
-
-    def login(self, spec: AdminSpec) -> settings.Login | None:
-        """Passwords and sessions never cross a network in the clear."""
-        at: Path = ("gateway", "admin", "login")
-        login = spec.login
-        if login is None:
-            return None
-        issuers = self.document.issuers
-        declared = issuers.get(login.issuer)
-        if declared is None and not self.cx.problems.damaged(("issuers",)):
-            here: Path = (*at, "issuer")
-            what = f"no issuer is called {self.cx.shown(here, login.issuer)}{closest(login.issuer, issuers)}"
-            self.cx.say(here, what, f"declared: {', '.join(issuers)}" if issuers else "declare it under issuers:")
-        elif declared is not None and declared.jwks is not None:
-            what = f"{quoted(login.issuer)} names its keys itself, so nobody knows where its people log in"
-            self.cx.say((*at, "issuer"), what, f"remove issuers.{login.issuer}.jwks: its discovery document says both")
-        rules: list[settings.LoginRule] = []
-        for role, who in (("owner", login.owners), ("operator", login.operators), ("auditor", login.auditors)):
-            rules += rules_of(role, who)
-        for tenant, who in login.tenant_admins.items():
-            self.tenant_of((*at, "tenant_admins", tenant), "tenant_admin", tenant, key=True)
-            rules += rules_of("tenant_admin", who, tenant)
-        rules += rules_of("viewer", login.viewers)
-        if not rules and not self.cx.problems.damaged(at):
-            self.cx.say(
-                at, "lets nobody in", "write owners: {groups: [...]}, or operators, auditors, viewers", key=True
-            )
-        if spec.public_url is not None:
-            host = spec.public_url.partition("://")[2].partition("/")[0]
-            near = host.startswith(("127.0.0.1", "localhost", "[::1]"))
-            if not spec.public_url.startswith("https://") and not near:
-                self.cx.say(("gateway", "admin", "public_url"), "is not https://", "log in by https:// only")
-            if "/" in spec.public_url.partition("://")[2]:
-                what = "has a path: the management API has none before its own"
-                self.cx.say(("gateway", "admin", "public_url"), what, "write only its address")
-        elif spec.address.host not in ("127.0.0.1", "::1", "localhost"):
-            what = "others reach this address, and it is not said how browsers call it"
-            self.cx.say(at, what, "write gateway.admin.public_url: https://admin.contoso.example", key=True)
-        client = login.client_id
-        if not client and declared is not None:
-            ids = [a for a in declared.audience if re.fullmatch(Guid.pattern, a)]
-            client = (ids or list(declared.audience))[0]
-        return settings.Login(login.issuer, client, tuple(rules), login.client_secret)
-
-    def tenant_of(self, at: Path, role: str, tenant: str, key: bool = False) -> None:
-        """Who speaks for a tenant names it, and nobody else does."""
-        tenants = self.document.tenants
-        if role == "tenant_admin" and not tenant:
-            self.cx.say(at, "names no tenant", "write tenant: whose consumers it sees and changes", key=True)
-        elif role != "tenant_admin" and tenant:
-            what = f"has no effect on the role {role}"
-            self.cx.say((*at, "tenant"), what, "remove it, or write role: tenant_admin", key=True)
-        elif tenant and tenants and tenant not in tenants:
-            where: Path = at if key else (*at, "tenant")
-            what = f"no tenant is called {self.cx.shown(where, tenant)}{closest(tenant, tenants)}"
-            self.cx.say(where, what, f"declared: {', '.join(tenants)}", key=key)
-
-    def check_certificate(self, tls: settings.TlsFiles, at: Path) -> None:
-        if self.readable(tls.certificate, (*at, "certificate")) and self.readable(tls.key, (*at, "key")):
-            try:
-                context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-                context.load_cert_chain(tls.certificate, tls.key, password=_no_passphrase)
-            except Wrong as e:
-                self.cx.say((*at, "key"), e.what, e.hint)
-            except (ssl.SSLError, ValueError):
-                hint = "both are PEM files, the certificate first in its chain, and the key belongs to it"
-                self.cx.say((*at, "certificate"), "certificate and key do not make a pair we can serve with", hint)
-            else:
-                with open(tls.certificate, "rb") as f:
-                    end = ends(f.read())
-                what = words(os.path.basename(tls.certificate), end, time.time()) if end is not None else ""
-                if what:
-                    self.cx.say((*at, "certificate"), what, "put another into that file", "warning")
-
     def issuers(self) -> tuple[settings.Issuer, ...]:
         """Those that could be read; each says of its tokens what no other does."""
         found = []
         for name, spec in self.document.issuers.items():
-            one = issuer(name, spec, self.cx, self.path)
-            where = directory(name, spec, self.cx, self.certificate)
+            one = issuer(name, spec, self.cx, self.files.path)
+            where = directory(name, spec, self.cx, self.files.certificate)
             if one is not None:
                 if where is not None:
                     place = self.identities.setdefault(where[1], len(self.identities) + 1)
@@ -259,9 +157,10 @@ class Compiler:
         for one in issuers:
             at: Path = ("issuers", one.name)
             if one.kind == "file":
-                self.readable(one.source, (*at, "jwks"), "warning")  # it may come: its tokens are refused until then
+                # It may come: its tokens are refused until then.
+                self.files.readable(one.source, (*at, "jwks"), "warning")
             if one.ca is not None:
-                self.check_authorities(one.ca, (*at, "ca"))
+                self.files.authorities(one.ca, (*at, "ca"))
         return issuers
 
     # ------------------------------------------------------------ what exists
@@ -373,18 +272,12 @@ class Compiler:
         if kind in ("none", "key", "passthrough"):
             return Auth(kind, spec.auth.key)
         path = spec.auth.client_certificate
-        certificate = "" if path is None else self.certificate(path, (*at, "auth", "client_certificate"))
+        certificate = "" if path is None else self.files.certificate(path, (*at, "auth", "client_certificate"))
         found = identity_of(spec.auth, spec.provider, spec.endpoint.host, certificate)
         if isinstance(found, str):
             self.cx.say((*at, "auth"), found, "write scope: api://the-application/.default in a map")
             return Auth()
         return Auth("token", identity=self.identities.setdefault(found, len(self.identities) + 1))
-
-    def certificate(self, path: str, at: Path) -> str:
-        """Of a service principal: the whole path."""
-        certificate = self.path(path)
-        self.readable(certificate, at)
-        return certificate
 
     def authorities(self, spec: InstanceSpec, at: Path) -> str | None:
         if spec.tls is None:
@@ -392,16 +285,9 @@ class Compiler:
         if spec.endpoint.scheme != "https":
             self.cx.say((*at, "tls"), "has no effect on an http:// endpoint", "remove it, or write https://", key=True)
             return None
-        ca = self.path(spec.tls.ca)
-        self.check_authorities(ca, (*at, "tls", "ca"))
+        ca = self.files.path(spec.tls.ca)
+        self.files.authorities(ca, (*at, "tls", "ca"))
         return ca
-
-    def check_authorities(self, ca: str, at: Path) -> None:
-        if self.readable(ca, at):
-            try:
-                ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT).load_verify_locations(ca)
-            except (ssl.SSLError, ValueError):
-                self.cx.say(at, "holds no certificate that we can read", "write a PEM file: BEGIN CERTIFICATE ...")
 
     # ------------------------------------------------------------ how models are reached
 
@@ -591,38 +477,14 @@ class Compiler:
             cuts.append((name, tuple(kept) if name in self.served else ()))
         return tuple(cuts)
 
-    # ------------------------------------------------------------ files
-
-    def path(self, path: str) -> str:
-        """A path of the file system: relative ones start beside the configuration."""
-        return os.path.normpath(os.path.join(self.base, path))
-
     def log(self, target: str) -> str:
-        return target if target in ("", "stdout", "stderr") else self.path(target)
-
-    def readable(self, path: str, at: Path, severity: Severity = "error") -> bool:
-        try:
-            with open(path, "rb") as f:
-                f.read(1)
-        except OSError as e:
-            what = f"{self.cx.shown(at, path)} cannot be read: {(e.strerror or 'error').lower()}"
-            self.cx.say(at, what, "relative paths start beside the configuration", severity)
-            return False
-        return True
+        return target if target in ("", "stdout", "stderr") else self.files.path(target)
 
 
 def bounds(name: str, spec: BoundarySpec) -> Boundary:
     """As the Snapshot has it."""
     regions = tuple("*" if region == "*" else plain(region) for region in spec.regions)
     return Boundary(name, regions, Endpoint().write(spec.url) if spec.url else "")
-
-
-def rules_of(role: str, who: WhoSpec | None, tenant: str = "") -> list[settings.LoginRule]:
-    """What claims of somebody must hold for this role."""
-    if who is None:
-        return []
-    given = (("groups", who.groups), ("roles", who.roles), ("users", who.users))
-    return [settings.LoginRule(role, claim, values, tenant) for claim, values in given if values]
 
 
 def merged(own: TimeoutsSpec, defaults: TimeoutsSpec) -> settings.Timeouts:
@@ -632,7 +494,3 @@ def merged(own: TimeoutsSpec, defaults: TimeoutsSpec) -> settings.Timeouts:
         given = (getattr(own, f.name), getattr(defaults, f.name))
         values[f.name] = next((v for v in given if v is not None), f.metadata["otherwise"])
     return settings.Timeouts(**values)
-
-
-def _no_passphrase() -> str:
-    raise Wrong("has a passphrase", "store it without one, readable by this user only: openssl pkey -in KEY -out PLAIN")

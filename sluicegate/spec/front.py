@@ -2,19 +2,15 @@
 
 from __future__ import annotations
 
-import os
-import ssl
-from hashlib import blake2b
-
 from sluicegate.core import settings
-from sluicegate.spec.kinds import Context
+from sluicegate.spec.beside import Files
 from sluicegate.spec.problems import Path
 from sluicegate.spec.process import GatewaySpec
 
 
-def front(spec: GatewaySpec, cx: Context, base: str) -> settings.Front:
+def front(spec: GatewaySpec, files: Files) -> settings.Front:
     """Compiled. What could be said by anybody must not be believed."""
-    files = Files(cx, base)
+    cx = files.cx
     for number, network in enumerate(spec.trusted_proxies):
         if network.endswith("/0"):
             what = "trusts everybody to say who they are"
@@ -69,42 +65,3 @@ def lists(spec: GatewaySpec, files: Files, signed: bool) -> tuple[settings.Diges
             found.append(read)
             files.revoked(read.path, at)
     return tuple(found)
-
-
-class Files:
-    """What the configuration names, read to be known again. `base`: the directory of the configuration."""
-
-    def __init__(self, cx: Context, base: str) -> None:
-        self.cx = cx
-        self._base = base
-
-    def read(self, name: str, at: Path) -> settings.DigestedFile | None:
-        """A file that is looked at for changes from now on; None after saying that it cannot be read."""
-        path = os.path.normpath(os.path.join(self._base, name))
-        self.cx.sources.files.append(path)
-        try:
-            with open(path, "rb") as f:
-                return settings.DigestedFile(path, blake2b(f.read(), digest_size=8).hexdigest())
-        except OSError as e:
-            what = f"{self.cx.shown(at, name)} cannot be read: {(e.strerror or 'error').lower()}"
-            self.cx.say(at, what, "relative paths start beside the configuration")
-            return None
-
-    def certificates(self, path: str, at: Path) -> None:
-        """Whether there is one in it."""
-        if not self._holds(path)["x509"]:
-            self.cx.say(at, "holds no certificate that we can read", "write a PEM file: BEGIN CERTIFICATE ...")
-
-    def revoked(self, path: str, at: Path) -> None:
-        """Whether it is a list of revoked ones. Who signed it is looked at by those who use it."""
-        if not self._holds(path)["crl"]:
-            hint = "write a PEM file: BEGIN X509 CRL ...; of DER: openssl crl -inform der -in LIST -out LIST.pem"
-            self.cx.say(at, "holds no list of revoked certificates that we can read", hint)
-
-    def _holds(self, path: str) -> dict[str, int]:
-        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-        try:
-            context.load_verify_locations(path)
-        except (OSError, ValueError):  # ssl.SSLError is one
-            return {"x509": 0, "crl": 0}
-        return context.cert_store_stats()

@@ -167,7 +167,7 @@ def _load(
     matches = {name: (spec.match, spec) for name, spec in document.consumers.items() if spec.match is not None}
     files: tuple[str, ...] = ()
     if document.directory:
-        path = compiler.path(document.directory)
+        path = compiler.files.path(document.directory)
         files = (path,)
         lines = Lines(path, os.path.join(os.path.dirname(file), document.directory), cx, document.consumers)
         lines.read(("directory",))
