@@ -6,7 +6,7 @@ import json
 
 import click
 
-from sluicegate.cli.running import At, ask, deployment_path, json_option, running
+from sluicegate.cli.running import At, ask, deployment_path, deployments, json_option, running
 
 
 @click.command()
@@ -14,6 +14,8 @@ from sluicegate.cli.running import At, ask, deployment_path, json_option, runnin
 @running
 @json_option
 def command(deployment: str, at: At, as_json: bool) -> None:
-    """Give a deployment (INSTANCE/DEPLOYMENT) no new calls; those under way end. It stays so across restarts."""
-    done = ask("POST", deployment_path(deployment) + "/drain", at)
-    click.echo(json.dumps(done) if as_json else f"no new calls go to {deployment}")
+    """Give a deployment (INSTANCE/DEPLOYMENT), or all of an INSTANCE, no new calls; those under way end. It stays so
+    across restarts."""
+    for one in deployments(deployment, at):
+        done = ask("POST", deployment_path(one) + "/drain", at)
+        click.echo(json.dumps(done) if as_json else f"no new calls go to {one}")

@@ -259,6 +259,19 @@ def state(text: str) -> str:
     return click.style(text, fg=COLOURS.get(word[0] if word else ""))
 
 
+def deployments(name: str, at: At) -> list[str]:
+    """The deployment of this name; of an instance all that models use, or exit status 1 when there is none."""
+    if "/" in name:
+        deployment_path(name)
+        return [name]
+    known = [d["deployment"] for d in ask("GET", "/v1/deployments", at)["deployments"]]
+    found = [label for label in known if label.partition("/")[0] == name]
+    if not found:
+        instances = ", ".join(dict.fromkeys(label.partition("/")[0] for label in known))
+        raise click.ClickException(f'no model uses a deployment of an instance "{name}". Instances: {instances}')
+    return found
+
+
 def deployment_path(deployment: str) -> str:
     """Where a deployment is met, or exit status 2 when this is no name of one."""
     if not _DEPLOYMENT.fullmatch(deployment):

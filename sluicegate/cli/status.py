@@ -7,6 +7,7 @@ import json
 import click
 
 from sluicegate.cli.running import At, ask, running, table
+from sluicegate.spec.problems import counted
 
 
 @click.command()
@@ -22,8 +23,8 @@ def command(at: At, as_json: bool) -> None:
         f"{found['name']} {found['version']}, up {found['up_s']:.0f} s, pid {found['pid']}, on {found['listen']}"
     )
     click.echo(
-        f"configuration {found['config']}: {found['models']} models, {found['deployments']} deployments, "
-        f"{found['consumers']} consumers"
+        f"configuration {found['config']}: {counted(found['models'], 'model')}, "
+        f"{counted(found['deployments'], 'deployment')}, {counted(found['consumers'], 'consumer')}"
     )
     source = found["source"]
     if source["kind"] == "applied":

@@ -6,7 +6,7 @@ import json
 
 import click
 
-from sluicegate.cli.running import At, ask, deployment_path, json_option, running
+from sluicegate.cli.running import At, ask, deployment_path, deployments, json_option, running
 
 
 @click.command()
@@ -14,6 +14,7 @@ from sluicegate.cli.running import At, ask, deployment_path, json_option, runnin
 @running
 @json_option
 def command(deployment: str, at: At, as_json: bool) -> None:
-    """Bring a drained deployment (INSTANCE/DEPLOYMENT) back into its pools."""
-    done = ask("POST", deployment_path(deployment) + "/undrain", at)
-    click.echo(json.dumps(done) if as_json else f"in its pools again: {deployment}")
+    """Bring a drained deployment (INSTANCE/DEPLOYMENT), or all of an INSTANCE, back into its pools."""
+    for one in deployments(deployment, at):
+        done = ask("POST", deployment_path(one) + "/undrain", at)
+        click.echo(json.dumps(done) if as_json else f"in its pools again: {one}")

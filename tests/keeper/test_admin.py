@@ -399,6 +399,11 @@ def test_the_command_line_asks_a_gateway_elsewhere_with_a_key_from_the_environme
     pools = run("pools", *url, "--admin-key-env", "EYE", env=env)
     assert pools.exit_code == 0 and "drained" in pools.stdout and "\x1b" not in pools.stdout
     assert run("undrain", "weu/gpt-4o", *url, env=env).exit_code == 0
+    whole = run("drain", "weu", *url, env=env)
+    assert whole.exit_code == 0 and whole.stdout == "no new calls go to weu/gpt-4o\n"
+    assert run("undrain", "weu", *url, env=env).stdout == "in its pools again: weu/gpt-4o\n"
+    lost = run("drain", "wue", *url, env=env)
+    assert lost.exit_code == 1 and 'no model uses a deployment of an instance "wue". Instances: weu' in lost.stderr
     top = run("top", "--once", "--every", "0.5", *url, env=env)
     assert top.exit_code == 0 and "weu/gpt-4o" in top.stdout and "requests/s" in top.stdout, top.stderr
     seen = json.loads(run("top", "--once", "--json", "--every", "0.5", *url, env=env).stdout)
