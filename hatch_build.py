@@ -7,6 +7,7 @@ and are taken first. Building them needs a C compiler, Python's headers, mypy an
 from __future__ import annotations
 
 import os
+import shutil
 import subprocess
 import sys
 import tempfile
@@ -48,17 +49,24 @@ class CompileHook(BuildHookInterface[Any]):
     """The hook of pyproject.toml."""
 
     PLUGIN_NAME = "custom"
+    out: Path | None = None
 
     def initialize(self, version: str, build_data: dict[str, Any]) -> None:
         """Compile, and put what came of it into the wheel. Does nothing for the editable one and where not asked."""
         if os.environ.get("SLUICEGATE_COMPILE") != "1" or self.target_name != "wheel" or version == "editable":
             return
         out = Path(tempfile.mkdtemp(prefix="sluicegate-compiled-"))
+        self.out = out
         compile_road(Path(self.root), out)
         build_data["pure_python"] = False
         build_data["infer_tag"] = True
         for made in sorted(out.rglob("*.so")):
             build_data["force_include"][str(made)] = str(made.relative_to(out))
+
+    def finalize(self, version: str, build_data: dict[str, Any], artifact_path: str) -> None:
+        """The wheel has what was made."""
+        if self.out:
+            shutil.rmtree(self.out)
 
 
 def road(root: Path) -> list[str]:
@@ -70,6 +78,12 @@ def road(root: Path) -> list[str]:
     return [str(p.relative_to(root)) for p, name in names.items() if name not in PLAIN and not name.startswith(KEEPERS)]
 
 
+QUIET = ["-w", "-Wno-misleading-indentation"]
+"""Nobody reads the warnings of C that mypyc wrote, and looking for one of them was most of a build: four fifths of it
+are blanks, and this one, of Python's own -Wall, reads it again for each block. -w alone looks, and says nothing
+(docs/decisions/0037)."""
+
+
 def compile_road(root: Path, out: Path) -> None:
     """Run mypyc over the road, in a process of its own because it takes over what it runs in."""
     with tempfile.TemporaryDirectory(prefix="sluicegate-mypyc-") as scratch:
@@ -79,6 +93,8 @@ def compile_road(root: Path, out: Path) -> None:
             "from mypyc.build import mypycify\n"
             f"modules = mypycify({road(root)!r}, group_name='sluicegate', opt_level='3', debug_level='0', "
             f"target_dir={scratch!r})\n"
+            "(shared,) = [m for m in modules if m.name == 'sluicegate__mypyc']\n"  # all the code; the others lead there
+            f"shared.extra_compile_args += {QUIET!r}\n"
             f"os.chdir({scratch!r})\n"  # setuptools would read our pyproject.toml
             "setup(name='sluicegate', packages=[], ext_modules=modules, script_args=['--quiet', 'build_ext', "
             f"'--build-lib', {str(out)!r}, '--build-temp', {scratch!r}])\n"
