@@ -136,6 +136,7 @@ class Journal:
         self._end = 0
         self._offset = 0.0
         self._tried_at = 0.0
+        self._looked_at = 0.0
         self._backlog: deque[bytes] = deque()
         self._waiting = 0
         self._closed = False
@@ -213,6 +214,10 @@ class Journal:
             self._offset = offset
         if self._closed or self._preparing:
             return
+        if self._now() - self._looked_at >= RETRY_S:
+            self._looked_at = self._now()
+            if self._segment is not None and not os.path.exists(os.path.join(self._home, name(self._segment.serial))):
+                self._homeless(self._segment)
         if self._next is None and (self._segment is None or self._at > self._size // 2):
             now = self._now()
             if not self.failing or now - self._tried_at >= RETRY_S:
@@ -315,6 +320,27 @@ class Journal:
             self._next = segment
         finally:
             self._preparing = False
+
+    def _homeless(self, segment: Segment) -> None:
+        """Somebody removed our folder, or moved it away: begin another one with what stands in this segment. What of it
+        the ledger has already it knows by its ids."""
+        at, most = FIRST, self._at
+        while at < most:
+            (length, _) = FRAME.unpack_from(self._map, at)
+            self._backlog.append(bytes(self._map[at + 8 : at + 8 + length]))
+            self._waiting += length
+            at += 8 + length
+        segment.close()
+        self._segment, self._map, self._at, self._end = None, bytearray(), 0, 0
+        if self._next is not None:
+            self._next.close()
+            self._next = None
+        self.failing = f"cannot write the journal in {self._home}: it was removed"
+        if not os.path.exists(os.path.join(self._home, LOCK)):
+            os.close(self._lock)
+            self._lock, self._home = -1, ""
+        self._tried_at = 0.0
+        self._alarm(self.failing)
 
     def _settle_down(self) -> str:
         """A folder of our own, which nobody sees before we hold its lock. Raises OSError."""

@@ -1,5 +1,6 @@
 import asyncio
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -299,4 +300,33 @@ def test_a_clock_that_is_set_is_heard_by_what_begins_after(tmp_path):
     written.settle(finish(record(3)))
     at = [round(f.wall_us / 1e6 - WALL, 3) for f in everything(written)[1:]]
     assert at == [0.0, 86400.0, -3600.0, -3600.0]
+    written.close()
+
+
+@pytest.mark.parametrize("how", ["removed", "moved", "its segments only"])
+def test_a_journal_whose_folder_is_gone_begins_another_and_loses_nothing_of_its_segment(tmp_path, how):
+    """Records went on into files that had no name any more, and nobody was told."""
+    now, alarms = [100.0], []
+    written = journal(tmp_path / "j", now=lambda: now[0], alarm=alarms.append)
+    home = tmp_path / "j" / written.writer
+    for n in range(3):
+        written.admit(record(n))
+    written.settle(finish(record(0)))
+    if how == "removed":
+        shutil.rmtree(tmp_path / "j")
+    elif how == "moved":
+        os.rename(home, tmp_path / "elsewhere")
+    else:
+        for path in home.glob("*.journal"):
+            path.unlink()
+    written.settle(finish(record(1)))
+    for _ in range(3):
+        now[0] += 1.0
+        written.tend()
+    written.settle(finish(record(2)))
+    assert [bool(a) for a in alarms] == [True, False] and "was removed" in alarms[0]
+    found = everything(written)
+    assert [f.id for f in found if isinstance(f, Settled)] == [record(n).id for n in range(3)]
+    assert [f.id for f in found if isinstance(f, Admitted)] == [record(n).id for n in range(3)]
+    assert written.lost == 0 and not written.failing
     written.close()
