@@ -21,6 +21,10 @@ PTU: Final = "ptu"
 
 PICO_PER_NANO: Final = 1000
 
+MOST: Final = 10**18
+"""Nano-units of one call: a billion. What is more is a price that was mistyped, or usage that is a lie; a ledger cannot
+hold it, and no cost is better than none of the records."""
+
 UNITS: Final[dict[str, int]] = {
     "1M_tokens": 1_000_000, "1M_chars": 1_000_000, "1K_pages": 1000, "1K_searches": 1000, "1K_calls": 1000,
     "hour": 3600, "second": 1, "image": 1, "session": 1, "ptu_hour": 1,
@@ -229,7 +233,7 @@ class Tariffs:
         if charge is None:
             return None
         cost = charge.nano(usage)
-        return None if cost is None else (charge.id, cost)
+        return None if cost is None or cost > MOST else (charge.id, cost)
 
 
 Conditional = TypeVar("Conditional", Price, Charge)

@@ -4,9 +4,11 @@ import pytest
 
 from sluicegate.core.booked import Circumstances, Unusable
 from sluicegate.core.record import Context
+from sluicegate.core.settings import Price, Prices
 from sluicegate.keeper.mover import Mover
 from sluicegate.stores.sqlite import directory, schema
 from sluicegate.stores.sqlite.ledger import Ledger
+from sluicegate.stores.sqlite.reader import Reader
 from tests.link.booking import WALL, finish, journal, record
 
 
@@ -106,3 +108,29 @@ def test_a_full_disk_is_no_reason_to_bring_back_a_backup(check):
 
     with pytest.raises(Unusable, match=r"cannot be read: database or disk is full$"):
         check(Full(), "ledger.sqlite")
+
+
+def test_a_year_in_a_currency_of_large_numbers_is_summed_exactly(tmp_path):
+    """More nano-units than 64 bits hold; and a price that was mistyped stops nobody's records."""
+    prices = Prices("IDR", ((1, (Price("p", (("input", 10**15, 1), ("output", 0, 1))),)),))
+    mad = Prices("IDR", ((1, (Price("mad", (("input", 10**24, 1), ("output", 0, 1))),)),))
+    written = journal(tmp_path / "j", prices=prices)
+    for n in range(40):
+        if n == 39:
+            written.adopt("cafe", mad, "node-1")
+        one = finish(record(n, at=100.0 + n * 86400.0))
+        one.usage.input, one.usage.cached = 600_001, 0
+        written.admit(one)
+        written.settle(one)
+    written.close()
+    ledger = Ledger(str(tmp_path / "ledger.sqlite"))
+    Mover(str(tmp_path / "j"), ledger).run()
+    reader = Reader(str(tmp_path / "ledger.sqlite"))
+    exact = 39 * 600_001 * 10**12
+    assert exact > 2**63
+    for by in ((), ("end_user",)):
+        whole = [s for s in reader.usage(0, 2 * 10**9, by) if s.money.get("IDR", (0, 0))[0]]
+        assert [s.money for s in whole] == [{"IDR": (exact, 0)}]
+        assert sum(s.counts["unpriced"] for s in reader.usage(0, 2 * 10**9, by)) == 1
+    reader.close()
+    ledger.close()

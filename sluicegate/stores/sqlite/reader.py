@@ -23,10 +23,24 @@ RECORDED = (END_USER, MEMBER)
 GROUPS = 10_000
 """Sums that are told one by one, where end users are told apart: there may be any number of them."""
 
+_PART = 10**9
+
+
+def _whole(column: str) -> str:
+    """A sum that does not overflow: in currencies of large numbers a year of nano-units is more than 64 bits hold. Two
+    columns, see `_money`."""
+    return f"sum({column} / {_PART}), sum({column} % {_PART})"
+
+
+def _money(values: Sequence[int]) -> list[int]:
+    """Those sums put together again."""
+    return [high * _PART + low for high, low in zip(values[::2], values[1::2], strict=True)]
+
+
 _OF_RECORDS = (
     "count(*)", "sum(reason != '')", "sum(state = 'interrupted')", "sum(usage_source = 'estimated')",
     "sum(input IS NOT NULL AND cost IS NULL)", *(f"sum(coalesce({t}, 0))" for t in TOKENS),
-    *(f"sum(coalesce({m}, 0))" for m in MONEY),
+    *(_whole(f"coalesce({m}, 0)") for m in MONEY),
 )  # fmt: skip
 """What the tables of sums hold, from the records themselves."""
 CHUNK = 500
@@ -77,7 +91,7 @@ class Reader:
         if any(key in by for key in RECORDED):
             return ordered(grouped(self._by_record(since, until, by, tenant), len(by), GROUPS), by)
         columns = ", ".join(f"start / {DAY} * {DAY}" if k == "day" else k for k in by)
-        sums = ", ".join(f"sum({c})" for c in (*COUNTS, *MONEY))
+        sums = ", ".join([*(f"sum({c})" for c in COUNTS), *map(_whole, MONEY)])
         parts = spans(since, until)
         if not parts:
             return []
@@ -101,7 +115,7 @@ class Reader:
         if tenant:
             sql += " AND tenant = ?"
             values.append(tenant)
-        sql += f" GROUP BY {', '.join(str(n + 1) for n in range(len(by) + 1))} ORDER BY sum(cost) DESC, count(*) DESC"
+        sql += f" GROUP BY {', '.join(str(n + 1) for n in range(len(by) + 1))} ORDER BY total(cost) DESC, count(*) DESC"
         try:
             yield from self._db.execute(sql, values)
         except sqlite3.Error as e:
@@ -193,7 +207,8 @@ def grouped(rows: Iterable[Sequence[Any]], keys: int, most: int | None = None) -
             held.counts[name] += value
         if currency:
             cost, overhead = held.money.get(currency, (0, 0))
-            held.money[currency] = (cost + values[-2], overhead + values[-1])
+            more, more_overhead = _money(values[len(COUNTS) :])
+            held.money[currency] = (cost + more, overhead + more_overhead)
     return [*found.values(), *([rest] if rest.counts["requests"] else [])]
 
 
