@@ -228,6 +228,7 @@ class People:
             entry = ground.entry(kept, self._number)
             self._known().write(self._data)
         except Wrong as e:
+            self._numbers = None
             raise Refused("full", f"gateway.data {e.what}") from None
         except Refused:
             self._numbers = None  # those on disk

@@ -9,6 +9,7 @@ import signal
 import socket
 import ssl
 import threading
+import time
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -235,16 +236,21 @@ def test_failures_are_counted_over_all_workers_and_so_is_what_was_good(tmp_path:
                 finally:
                     connection.close()
 
+            def room() -> float:
+                return 10 + (time.monotonic() - began) / 6 + 1
+
+            began = time.monotonic()
             assert ask(KEY) == "200"
             got = Counter(ask(f"guess-{n}") for n in range(60))
             assert got.keys() == {"401 credential.unknown", "429 credential.too_many_failures"}
-            assert 10 <= got["401 credential.unknown"] <= 14, "ten, and what a few seconds make room for"
+            assert 10 <= got["401 credential.unknown"] <= room(), "ten, and what the time makes room for"
             assert {ask(KEY) for _ in range(20)} == {"200"}, "on whichever worker"
             [one, *_] = gateway.workers
             os.kill(one, signal.SIGKILL)
             gateway.event("worker.ready")
             assert {ask(KEY) for _ in range(20)} == {"200"}
-            assert Counter(ask(f"guess-{n}") for n in range(30))["401 credential.unknown"] <= 5, "a new worker knows"
+            got += Counter(ask(f"guess-{n}") for n in range(30))
+            assert got["401 credential.unknown"] <= room(), "a new worker knows"
 
 
 def metrics(gateway: Gateway) -> bytes:
