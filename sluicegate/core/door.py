@@ -26,7 +26,7 @@ FIRST_AS: Final = 20
 """Output tokens that the first one is counted as, where an answer does not tell when it began."""
 
 ANSWER: Final = 200
-"""Output tokens of the answer by whose time members are compared."""
+"""Output tokens of an ordinary answer: by its time members are compared, and so much weighs one that never came."""
 
 GAIN: Final = 0.2
 """Weight of the newest answer in the averages of time."""
@@ -146,6 +146,13 @@ class Door:
         elif how == "cut" or how == "idle":
             self.breaker.broke_off(ticket, now, f"answer.{how}", spec)
             self._look()
+
+    def unanswered(self, estimate: int, now: float) -> None:
+        """A request of so many tokens was sent there, and nothing was made of it: a fault, or its client left. That
+        weighs as an ordinary answer, or who fails would be the least loaded, and asked more than all others."""
+        if now >= self.turn:
+            self.roll(now)
+        self.recent += estimate + ANSWER
 
     def failed(self, ticket: int, sent_at: float, now: float, cause: str, spec: BreakerSpec) -> None:
         """A fault, before anything of an answer could be committed."""

@@ -434,6 +434,8 @@ def exchange(world: World) -> Exchange:
                     record.how = attempt.cause = "gone"
                     attempt.sent = e.sent
                     if e.sent != "nothing":
+                        if door is not None:
+                            door.unanswered(facts.estimate, now)
                         half = special is not None and special.open  # of a form: nobody works on that
                         record.usage = Usage() if half else estimated(facts, 0)
                         record.estimated = True
@@ -455,6 +457,7 @@ def exchange(world: World) -> Exchange:
                     else:
                         faults += 1
                         retry = True
+                        door.unanswered(facts.estimate, now)
                         if cause != "timeout.total" or len(record.attempts) == 1:  # else others used up its time
                             door.failed(ticket, sent_at, now, cause, route.breaker)
                         if cause == REJECTED:

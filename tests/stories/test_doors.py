@@ -262,6 +262,29 @@ def test_G3_who_fails_is_left_alone_after_five_and_back_within_five_seconds(trou
     assert len(times) > 5, "in rotation within 5 s"
 
 
+@pytest.mark.parametrize(("faults", "least"), [(0.05, 0.8), (0.45, 0.2), (0.0, 0.2)])
+def test_who_fails_at_once_is_not_the_least_loaded(faults: float, least: float):
+    """Faults that are too few to open a breaker, and clients that leave at once (0.0), cost a member nothing: it must
+    not be asked more than the others for that."""
+    stage = Stage(THREE)
+    if faults:
+        stage.upstream.fault("status", status=500, instance="a", share=faults)
+    else:
+        stage.upstream.fault("hang", instance="a")
+    clients: list[Client] = []
+
+    def ask(n: int) -> None:
+        clients.append(stage.ask("[sim:tokens=20]", stream=True))
+        if not faults:
+            stage.clock.at(stage.clock.now() + 0.45, lambda: clients[n].leave())
+
+    stage.play([n / 50 for n in range(3000)], ask)
+    stage.clock.run_for(62)
+    over(stage)
+    calls = {name: len(stage.ledger.of(name)) for name in THREE}
+    assert least < calls["a"] / calls["b"] < 1.1 and 0.8 < calls["b"] / calls["c"] < 1.2, calls
+
+
 @pytest.mark.parametrize("balance", ["latency", "least_tokens", "least_busy"])
 @pytest.mark.parametrize("known", [True, False])
 def test_G3_who_stops_answering_is_not_the_favourite_until_somebody_waited_in_vain(balance: str, known: bool):
