@@ -16,7 +16,7 @@ from sluicegate.core.breaker import REJECTED
 from sluicegate.core.caller import Consumer, Shown
 from sluicegate.core.door import Door
 from sluicegate.core.end_user import end_user, mark
-from sluicegate.core.events import Body, Ended, Facts, Failed, Gone, Head, Refused, Responded, Usage
+from sluicegate.core.events import Answered, Body, Ended, Facts, Failed, Gone, Head, Refused, Responded, Usage
 from sluicegate.core.limits import lender
 from sluicegate.core.limits.base import Claim, Limit, reserve
 from sluicegate.core.params import NotAllowed, Rules, carried
@@ -26,7 +26,7 @@ from sluicegate.core.principal import ELSEWHERE
 from sluicegate.core.record import PLAIN, Attempt, UsageRecord
 from sluicegate.core.refusals import REFUSALS, shown
 from sluicegate.core.residency import contradicts, declared, left, plain
-from sluicegate.core.route import Route
+from sluicegate.core.route import Route, Routes
 from sluicegate.core.state import World
 from sluicegate.core.urls import private as private_url
 
@@ -64,37 +64,24 @@ def exchange(world: World) -> Exchange:
         record.context = PLAIN.but(client=head.peer)
 
     # Who asks, and may they? Before a byte of body is read where the path names the model.
-    consumer = head.credentials.who(world.callers)
+    who = head.credentials.who(world.callers)
     early: Body | None = None
     "Of somebody who is genuine, and whose groups say what they may: read while these are fetched."
-    if isinstance(consumer, str) and consumer == ELSEWHERE and _takes_all(world):
-        e = yield Read(routes.largest_body, routes.largest_upload)
-        if type(e) is Gone:
-            record.how = "gone"
-            _refuse(world, record, e.at, "client.gone", "")
+    if isinstance(who, str) and who == ELSEWHERE and _takes_all(world):
+        early = yield from _read(world, record, Read(routes.largest_body, routes.largest_upload))
+        if early is None:
             return
-        if type(e) is Refused:
-            yield _refuse(world, record, e.at, e.reason, e.message)
+        asked = yield from _ask(world, record, Ask((), head.credentials.keys[0]))
+        if asked is None:
             return
-        early = e
-        e = yield Ask((), head.credentials.keys[0])
-        if type(e) is Gone:
-            record.how = "gone"
-            _refuse(world, record, e.at, "client.gone", "")
-            return
-        early.at = e.at
-        consumer = head.credentials.who(world.callers)
+        early.at = asked.at
+        who = head.credentials.who(world.callers)
         routes = world.routes
     if head.credentials.principal is not None:
         record.trail += (head.credentials.principal.words(), head.credentials.trail)
-    if isinstance(consumer, str):
-        yield _refuse(world, record, head.at if early is None else early.at, consumer, unknown(consumer))
-        return
-    record.consumer = consumer.number
-    record.tenant = consumer.tenant
-    record.context = consumer.context if not head.peer else consumer.context.but(client=head.peer)
-    if consumer.boundary and not routes.serves(consumer.boundary):  # before anything of its body is here
-        yield _elsewhere(world, record, head.at, consumer.boundary)
+    consumer = _let_in(world, record, head, who, head.at if early is None else early.at)
+    if isinstance(consumer, Reply):
+        yield consumer
         return
     route: Route | None = None
     if head.path_model is not None:
@@ -106,12 +93,10 @@ def exchange(world: World) -> Exchange:
 
     if early is None:
         e = yield route.read if route else Read(routes.largest_body, routes.largest_upload)
-        if type(e) is Gone:
-            record.how = "gone"
-            _refuse(world, record, e.at, "client.gone", "")
-            return
-        if type(e) is Refused:
-            yield _refuse(world, record, e.at, e.reason, e.message)
+        if type(e) is not Body:  # as _read does, without a generator for each request
+            refusal = _unread(world, record, e)
+            if refusal is not None:
+                yield refusal
             return
     else:
         e = early
@@ -132,30 +117,23 @@ def exchange(world: World) -> Exchange:
             return
 
     if world.routes is not routes:  # another configuration came in force while the body did: it says who may do what
-        consumer = head.credentials.who(world.callers)
-        if isinstance(consumer, str) and consumer == ELSEWHERE:
-            asked = yield Ask((), head.credentials.keys[0])
-            if type(asked) is Gone:
-                record.how = "gone"
-                _refuse(world, record, asked.at, "client.gone", "")
+        who = head.credentials.who(world.callers)
+        if isinstance(who, str) and who == ELSEWHERE:
+            asked = yield from _ask(world, record, Ask((), head.credentials.keys[0]))
+            if asked is None:
                 return
             e.at = asked.at
-            consumer = head.credentials.who(world.callers)
-        if isinstance(consumer, str):
-            yield _refuse(world, record, e.at, consumer, unknown(consumer))
+            who = head.credentials.who(world.callers)
+        consumer = _let_in(world, record, head, who, e.at)
+        if isinstance(consumer, Reply):
+            yield consumer
             return
         routes = world.routes
-        if consumer.boundary and not routes.serves(consumer.boundary):
-            yield _elsewhere(world, record, e.at, consumer.boundary)
-            return
         found = routes.find(consumer, head.api, route.name)
         if isinstance(found, str):
             yield _refuse(world, record, e.at, found, _ROUTE[found])
             return
         route = found
-        record.consumer = consumer.number
-        record.tenant = consumer.tenant
-        record.context = consumer.context if not head.peer else consumer.context.but(client=head.peer)
 
     record.model = route.name
 
@@ -172,31 +150,18 @@ def exchange(world: World) -> Exchange:
     special = facts.special
     if consumer.user_claim or consumer.user_header:
         user = head.credentials.user(consumer)
-        if user and route.by_user:
-            found = routes.find(consumer, head.api, route.name, user)
-            if not isinstance(found, str):
-                route = found
     elif consumer.end_user:
         if special is not None and special.open:  # it may stand behind the file
-            e = yield route.read_whole
-            if type(e) is Gone:
-                record.how = "gone"
-                _refuse(world, record, e.at, "client.gone", "")
-                return
-            if type(e) is Refused:
-                yield _refuse(world, record, e.at, e.reason, e.message)
-                return
-            reason = "" if world.routes is routes else _changed(world, head, consumer, route)
-            if reason:
-                yield _refuse(world, record, e.at, reason, _MEANWHILE.get(reason) or unknown(reason))
+            e = yield from _read_whole(world, record, head, consumer, route, routes)
+            if e is None:
                 return
             facts = e.facts
             special = facts.special
         user = end_user(e.fields.get(consumer.end_user))
-        if user and route.by_user:
-            found = routes.find(consumer, head.api, route.name, user)
-            if not isinstance(found, str):
-                route = found
+    if user and route.by_user:
+        found = routes.find(consumer, head.api, route.name, user)
+        if not isinstance(found, str):
+            route = found
 
     if route.passes_only and not head.credentials.bearer():
         yield _refuse(world, record, e.at, "passthrough.no_token", _PASSED["passthrough.no_token"])
@@ -214,17 +179,8 @@ def exchange(world: World) -> Exchange:
     if policy is not None:
         if policy.rules is not None:
             if special is not None and special.open:  # so may what they are about
-                e = yield route.read_whole
-                if type(e) is Gone:
-                    record.how = "gone"
-                    _refuse(world, record, e.at, "client.gone", "")
-                    return
-                if type(e) is Refused:
-                    yield _refuse(world, record, e.at, e.reason, e.message)
-                    return
-                reason = "" if world.routes is routes else _changed(world, head, consumer, route)
-                if reason:
-                    yield _refuse(world, record, e.at, reason, _MEANWHILE.get(reason) or unknown(reason))
+                e = yield from _read_whole(world, record, head, consumer, route, routes)
+                if e is None:
                     return
                 now = began = world.policies.clock(e.at)
                 facts = e.facts
@@ -245,12 +201,10 @@ def exchange(world: World) -> Exchange:
                     wants = lender.short(policy.limits, claim, now)
                     if not wants:
                         break
-                    e = yield Ask(wants)
-                    if type(e) is Gone:
-                        record.how = "gone"
-                        _refuse(world, record, e.at, "client.gone", "")
+                    asked = yield from _ask(world, record, Ask(wants))
+                    if asked is None:
                         return
-                    now = world.policies.clock(e.at)
+                    now = world.policies.clock(asked.at)
                     lacking = reserve(policy.limits, claim, now, True)
                     if lacking is None:
                         break
@@ -504,6 +458,62 @@ def _refuse(
     record.status = refusal.status if refusal else 0
     world.journal.refuse(record)
     return Reply(reason, message, wait, headers)
+
+
+def _unread(world: World, record: UsageRecord, e: Gone | Refused) -> Reply | None:
+    """There is no body. What is said of it to the client, unless it is gone."""
+    if type(e) is Refused:
+        return _refuse(world, record, e.at, e.reason, e.message)
+    record.how = "gone"
+    _refuse(world, record, e.at, "client.gone", "")
+    return None
+
+
+def _read(world: World, record: UsageRecord, action: Read) -> Generator[Action | None, Any, Body | None]:
+    """The body; None: there is none, and all is said."""
+    e = yield action
+    if type(e) is Body:
+        return e
+    refusal = _unread(world, record, e)
+    if refusal is not None:
+        yield refusal
+    return None
+
+
+def _read_whole(
+    world: World, record: UsageRecord, head: Head, consumer: Consumer, route: Route, routes: Routes
+) -> Generator[Action | None, Any, Body | None]:
+    """A form of which what stands behind its file was not known yet; None: it goes no further, and all is said."""
+    body = yield from _read(world, record, route.read_whole)
+    if body is None or world.routes is routes:
+        return body
+    reason = _changed(world, head, consumer, route)
+    if not reason:
+        return body
+    yield _refuse(world, record, body.at, reason, _MEANWHILE.get(reason) or unknown(reason))
+    return None
+
+
+def _ask(world: World, record: UsageRecord, action: Ask) -> Generator[Action | None, Any, Answered | None]:
+    """The keeper's answer; None: the client is gone, before anything was admitted."""
+    e = yield action
+    if type(e) is Gone:
+        _unread(world, record, e)
+        return None
+    answered: Answered = e
+    return answered
+
+
+def _let_in(world: World, record: UsageRecord, head: Head, who: Consumer | str, now: float) -> Consumer | Reply:
+    """Who may ask here, from now on in the record; or why nobody may."""
+    if isinstance(who, str):
+        return _refuse(world, record, now, who, unknown(who))
+    record.consumer = who.number
+    record.tenant = who.tenant
+    record.context = who.context if not head.peer else who.context.but(client=head.peer)
+    if who.boundary and not world.routes.serves(who.boundary):
+        return _elsewhere(world, record, now, who.boundary)
+    return who
 
 
 def _changed(world: World, head: Head, consumer: Consumer, route: Route) -> str:
