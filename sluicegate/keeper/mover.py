@@ -35,6 +35,10 @@ KEPT_BYTES = 256 * 1024 * 1024
 CHECKPOINT_S, TIDY_S = 10.0, 60.0
 """How often old records are looked for and the database is checkpointed; how often old segments are."""
 
+TURN_S = 5.0
+"""Of moving, at most, before the rest of the house has its turn: a start waits for the first one, and the write-ahead
+log grows until it is checkpointed. After a day without a ledger there is work for minutes."""
+
 BUSY_SHARE = 0.2
 """Of the usual wait, while there is something to move: many small turns, because a long one holds up a worker that
 shares its core (100 records are 2.3 ms, 20 are 1)."""
@@ -102,13 +106,15 @@ class Mover:
         self._complete = False
         "Everything that there was at the start is moved."
 
-    def run(self) -> None:
-        """Everything that is there."""
+    def run(self, enough: Callable[[], bool] = lambda: False) -> bool:
+        """Everything that is there. False: it was `enough` before that."""
         while self.step():
-            pass
+            if enough():
+                return False
         if not self._complete:
             self._forsaken()
             self._complete = True
+        return True
 
     def _forsaken(self) -> None:
         """Once: what is open of writers whose folders somebody removed, or which a ledger from a backup still knows.
@@ -327,13 +333,14 @@ class Moving:
             mover, retention = self.mover, self._retention()
             began, before = self._now(), mover.moved
             try:
-                mover.run()
+                complete = mover.run(lambda: self._now() - began >= TURN_S)
             finally:
                 damaged, mover.damaged = mover.damaged, []
                 for name in damaged:
                     self._say("journal.damaged", segment=name)
             self._busy = mover.moved != before
-            self.caught_up = began
+            if complete:
+                self.caught_up = began
             self.oldest_us = mover.ledger.oldest()
             if began >= self._checkpoint_at:
                 self._checkpoint_at = began + CHECKPOINT_S

@@ -213,3 +213,35 @@ def test_a_ledger_that_was_moved_away_is_begun_anew_with_what_the_journals_hold(
     assert found._all("SELECT count(*) FROM records") == [(6,)], "its journal's segment was not put away yet"
     found.close()
     written.close()
+
+
+def test_a_long_backlog_is_moved_in_turns_beside_all_else(tmp_path: Path):
+    """A start after a day without a ledger was not ready for minutes, and nothing was checkpointed meanwhile."""
+    written = journal(tmp_path / "j", segment=256 * 1024)
+    for n in range(3000):
+        written.admit(record(n))
+        written.settle(finish(record(n)))
+    written.close()
+    watched = Watched(tmp_path)
+    slow = watched.moving._now
+
+    def later() -> float:  # each look at the clock finds it two seconds later
+        watched.clock += 2.0
+        return slow()
+
+    watched.moving._now = later
+    turns, moved = 0, [0]
+    while moved[-1] < 3000:
+        turns += 1
+        assert turns < 50
+        before = watched.clock
+        watched.moving.turn()
+        assert watched.clock - before <= 8.0
+        mover = watched.moving.mover
+        assert mover is not None and mover.ledger._all("SELECT count(*) FROM records") == [(mover.moved,)]
+        assert watched.moving.caught_up == 1000.0 or mover.moved == 3000
+        moved.append(mover.moved)
+    assert turns >= 2
+    for _ in range(9):
+        watched.moving.turn()
+    assert watched.moving.caught_up > 1000.0 and watched.moving.pause() == 0.25
