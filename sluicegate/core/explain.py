@@ -143,13 +143,13 @@ def asked(value: Any) -> Question:
             media=_count(value["media"]),
         )
         facts.best_of = _count(value.get("best_of", 0))
-        facts.special = _form(value["form"] is True)
+        facts.special = _form(value.get("form") is True)
         path_model = None if value["path_model"] is None else _text(value["path_model"])
         fields = {_text(k): _text(v).encode() for k, v in value["fields"].items()}
         chance = min(max(float(value["chance"]), 0.0), 0.999999)
         question = Question(
             _text(value["consumer"]), _text(value["api"]), path_model, facts, _count(value["size"]), fields, chance,
-            value["repeatable"] is not False,
+            value.get("repeatable") is not False,
         )  # fmt: skip
         question.key = bytes.fromhex(value["key"])
         question.drained = {_text(k): [_count(n) for n in numbers] for k, numbers in value["drained"].items()}
