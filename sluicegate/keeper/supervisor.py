@@ -257,8 +257,7 @@ class Supervisor:
             worker = await self._seat(seat)
         except Exception as e:  # no memory, no process; or a bug of ours: an empty seat serves nobody
             seat.failures += 1
-            error = (e.strerror or "error").lower() if isinstance(e, OSError) else type(e).__name__
-            self.say("worker.not_started", error=error)
+            self.say("worker.not_started", error=_words(e))
             self._go(self._revive(seat, BACKOFF_S[min(seat.failures, len(BACKOFF_S) - 1)]))
             return
         taken = await worker.took(0, self._patience(START_S))
@@ -343,7 +342,10 @@ class Supervisor:
                 old = seat.worker
                 if old is None or old.state != "ready":
                     continue  # its successor is on its way already
-                new = await self._spawn(seat)
+                try:
+                    new = await self._spawn(seat)
+                except Exception as e:
+                    return f"no worker could be started: {_words(e)}"
                 taken = await new.took(0, self._patience(START_S))
                 if taken.state == "refused" or self.stopping:
                     new.kill()
@@ -462,6 +464,10 @@ class Supervisor:
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
         return task
+
+
+def _words(e: Exception) -> str:
+    return (e.strerror or "error").lower() if isinstance(e, OSError) else type(e).__name__
 
 
 def regions(seats: int) -> int:

@@ -279,3 +279,20 @@ def test_what_workers_start_with_is_made_once_when_one_needs_it_and_is_that_of_t
             task.cancel()
 
     asyncio.run(run())
+
+
+def test_a_rolling_restart_for_which_there_is_no_memory_leaves_all_as_it_is(monkeypatch: pytest.MonkeyPatch):
+    async def spawn(seat: Any, parcel_fd: int, counters_fd: int, region: int) -> Any:
+        raise OSError(12, "Cannot allocate memory")
+
+    async def run() -> None:
+        monkeypatch.setattr("sluicegate.keeper.supervisor.spawn", spawn)
+        workers = [Scripted("prepared", "in force")]
+        supervisor = supervised(workers)
+        supervisor._free = [1]
+        assert await supervisor.roll(1.0) == "no worker could be started: cannot allocate memory"
+        assert workers[0].state == "ready" and supervisor._free == [1] and not supervisor.changing.locked()
+        assert supervisor._parcel is not None
+        supervisor._parcel.close()
+
+    asyncio.run(run())
