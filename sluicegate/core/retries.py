@@ -39,9 +39,14 @@ class Retries:
         """One more attempt after a fault; False: the budget is used up."""
         if now >= self._turn:
             self._roll(now)
-        allowed = self.share * (self.requests + self._requests_before)
-        if not self.share or self.retries + self._before >= max(FLOOR, allowed):
+        if not self.share:
             return False
+        spent = self.retries + self._before
+        if spent >= FLOOR:
+            if spent + 1 > self.share * (self.requests + self._requests_before):
+                return False
+            if self.retries + 1 > self.share * max(self.requests, self._requests_before):
+                return False  # what a quiet window left over is not saved up for a storm
         self.retries += 1
         return True
 

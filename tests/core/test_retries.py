@@ -33,3 +33,16 @@ def test_no_window_has_more_than_its_share_or_the_few_that_anybody_may(
             taken.append(now)
             recent = sum(at > now - WINDOW_S for at in taken)
             assert recent <= max(FLOOR, share * sum(at > now - 2 * WINDOW_S for at in asked) + 1)
+
+
+def test_what_a_quiet_time_left_over_is_not_saved_up_for_a_storm() -> None:
+    """100 requests a second, and of a sudden all of them fail: not one window has more than its share."""
+    retries = Retries(0.2)
+    taken = []
+    for n in range(10_000):
+        now = n / 100
+        retries.asked(now)
+        if now >= 50 and retries.take(now):
+            taken.append(now)
+    for start in (50, 60, 70, 80, 90):
+        assert sum(start <= at < start + 10 for at in taken) == 200
