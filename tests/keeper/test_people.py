@@ -8,6 +8,7 @@ import os
 import signal
 import time
 from collections.abc import Iterator
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -108,6 +109,24 @@ def test_a_worker_that_starts_right_after_changes_knows_all_of_them(own: Gateway
     own.event("restarted")
     for key, status in ((first, 401), (second, 200), (third, 200), (KEY, 200)):
         assert everywhere(own, key, status)
+
+
+def test_a_key_ends_when_its_time_is_up_whatever_is_changed_in_that_moment(own: Gateway):
+    """Of many consumers the one that changed is looked at alone: another's key that ended since must not be taken for
+    one that workers have forgotten."""
+    ends, other = made(own, "ends"), made(own, "other")
+    end = int(time.time()) + 3
+    soon = datetime.fromtimestamp(end, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+    called = ends.split("_")[1]
+    assert ask(own, "PATCH", f"/v1/consumers/ends/keys/{called}", {"expires": soon})[0] == 200
+    assert everywhere(own, ends, 200) or time.time() >= end
+    until(lambda: time.time() > end - 0.2)
+    n = 0
+    while time.time() < end + 1.2:  # one falls between the end and the next look at what ended
+        n += 1
+        assert ask(own, "PUT", "/v1/consumers/other", {"models": ["chat"], "labels": {"n": str(n)}})[0] == 200
+    until(lambda: everywhere(own, ends, 401))
+    assert everywhere(own, other, 200) and everywhere(own, KEY, 200)
 
 
 def numbers(gateway: Gateway) -> list[str]:
