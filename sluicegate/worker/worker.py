@@ -205,7 +205,7 @@ class Worker:
 
     def revoke(self, digests: Sequence[str]) -> bool:
         """Nobody gets in any more with keys that have these digests (hex). A request whose body is on its way is asked
-        again who it is; what is being answered goes on."""
+        again who it is; an answer that streams ends, any other goes on."""
         new = {bytes.fromhex(d) for d in digests} - self.revoked
         if new:
             self.revoked |= new
