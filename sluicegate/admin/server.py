@@ -447,8 +447,3 @@ async def _body(route: Route, head: Head, reader: asyncio.StreamReader, writer: 
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as e:
         what = str(e) if isinstance(e, msgspec.ValidationError) else "it is no JSON"
         raise Wrong(400, f"the body does not fit: {what}") from None
-
-
-def open_routes(routes: Sequence[Route]) -> list[Route]:
-    """Those that may be met without a credential."""
-    return [route for route in routes if route.role == OPEN]

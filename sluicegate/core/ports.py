@@ -215,13 +215,6 @@ class Journal(Protocol):
         """A request that was refused before admission: counted, sampled, not journalled."""
 
 
-class Clock(Protocol):
-    """Monotonic and wall time, seconds."""
-
-    def now(self) -> float: ...
-    def wall(self) -> float: ...
-
-
 class Timed(Protocol):
     """Something the wheel looks after (core/wheel.py)."""
 

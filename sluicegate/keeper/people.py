@@ -24,7 +24,6 @@ from sluicegate.spec.made import Ground, canonical, no_consumer, parsed
 from sluicegate.spec.moments import utc
 from sluicegate.spec.numbers import Numbers, known
 from sluicegate.spec.references import Wrong
-from sluicegate.spec.secret import Digest, write_digest
 
 
 class Gateway(Protocol):
@@ -270,11 +269,6 @@ def told(kept: Kept | None) -> dict[str, Any] | None:
         "name": kept.name, "tenant": kept.tenant, "fields": parsed(kept.fields.encode()), "disabled": kept.disabled,
         "version": kept.version, "keys": keys,
     }  # fmt: skip
-
-
-def digest_text(key: KeptKey) -> str:
-    """As it would stand in a file."""
-    return write_digest(Digest(key.id, key.digest))
 
 
 def _key(kept: Kept, called: str) -> KeptKey:

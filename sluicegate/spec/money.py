@@ -79,10 +79,6 @@ class Rate(Word):
         return f"{value:f}"
 
 
-class Rates(Name):
-    """Currencies as keys."""
-
-
 class Day(Word):
     """`2026-01-01`: midnight UTC."""
 

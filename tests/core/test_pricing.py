@@ -8,11 +8,11 @@ from hypothesis import strategies as st
 from msgspec import Raw
 
 from sluicegate.apis.chat_usage import usage_of as chat_usage
-from sluicegate.core.counting import anthropic, openai
 from sluicegate.core.events import Usage
 from sluicegate.core.pricing import Contract, NoRate, Priced, Tariffs, compile_prices, nano, pico, select
 from sluicegate.core.settings import Price, Prices
 from sluicegate.spec.book import builtin, day
+from tests.core.counting import anthropic, openai
 
 EXAMPLES = json.loads((Path(__file__).parent / "cost-examples.json").read_text())["examples"]
 PROCESSING = {

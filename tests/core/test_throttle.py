@@ -30,6 +30,13 @@ def test_shut_until_the_time_named_and_never_less_than_was_named_before() -> Non
     assert throttle.ready(107.0) == 110.0
 
 
+@pytest.mark.parametrize("named, exhausted", [(600.0, False), (600.001, True), (86_400.0, True)])
+def test_a_time_up_to_the_longest_is_believed_and_a_longer_one_is_looked_at_then(named: float, exhausted: bool) -> None:
+    throttle = Throttle()
+    throttle.refused(0.0, 0.0, named, SPEC)
+    assert throttle.exhausted == exhausted and throttle.ready(0.0) == 600.0
+
+
 def test_back_one_then_twice_as_many_every_step() -> None:
     throttle = Throttle()
     throttle.refused(0.0, 0.0, 5.0, SPEC)

@@ -272,11 +272,6 @@ def _unpack(raw: bytes) -> Admitted:
     return Admitted(*fields)
 
 
-def unpack_more(raw: bytes) -> More:
-    """Attempts as lists in the order of core.booked.Tried."""
-    return More(*msgspec.msgpack.decode(raw))
-
-
 def columns() -> Iterable[str]:
     """Of a record, as a reader sees them."""
     return _RECORD

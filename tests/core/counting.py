@@ -1,8 +1,8 @@
 """What providers call usage, in disjoint classes: the two families count what was cached in opposite ways.
 
 OpenAI: cached and written tokens lie inside the input count, reasoning inside the output count, and audio is a part
-of each. Anthropic: the input count excludes both, and writes come in two kinds by their time to live. The hot path
-has its own reader (apis/chat_usage.py); this is for classes that it does not know.
+of each. Anthropic: the input count excludes both, and writes come in two kinds by their time to live. For examples of
+what is priced; what the gateway reads itself is in sluicegate/apis/chat_usage.py and beside it.
 """
 
 from __future__ import annotations
