@@ -125,8 +125,18 @@ class Mover:
             self.ledger.forget(writer)
 
     def step(self) -> bool:
-        """One batch of one writer; False: nothing left to do. Raises OSError, or what the ledger raises."""
-        return any(self._writer(writer) for writer in segments.writers(self.folder))
+        """One batch of one writer; False: nothing left to do. Raises what the ledger raises; OSError where a journal
+        cannot be read, once all others are moved."""
+        unread: OSError | None = None
+        for writer in segments.writers(self.folder):
+            try:
+                if self._writer(writer):
+                    return True
+            except OSError as e:
+                unread = unread or e
+        if unread is not None:
+            raise unread
+        return False
 
     def tidy(self) -> None:
         """Seldom: what is old is recycled or removed."""
@@ -332,8 +342,11 @@ class Moving:
                 self.mover = Mover(self.folder, self._open(), on_moved=self._on_moved, tariffs=self._tariffs)
             mover, retention = self.mover, self._retention()
             began, before = self._now(), mover.moved
+            unread, complete = "", False
             try:
                 complete = mover.run(lambda: self._now() - began >= TURN_S)
+            except OSError as e:  # of one journal: all others are moved, and the ledger is well
+                unread = _words(e)
             finally:
                 damaged, mover.damaged = mover.damaged, []
                 for name in damaged:
@@ -353,7 +366,9 @@ class Moving:
                 self._tidy_at = began + TIDY_S
                 mover.keep_s = retention.journal
                 mover.tidy()
-            self._tell("")
+            self._tell(unread)
+        except OSError as e:
+            self._tell(_words(e))
         except self._lost as e:
             self._tell(str(e) or type(e).__name__)
         except Exception as bug:  # the thread goes on, or nothing would be moved until the next start
@@ -363,3 +378,8 @@ class Moving:
         if why != self.failing:
             self.failing = why
             self._say("ledger.failing" if why else "ledger.well", **({"error": why} if why else {}))
+
+
+def _words(e: OSError) -> str:
+    what = (e.strerror or type(e).__name__).lower()
+    return f"{e.filename} cannot be used: {what}" if e.filename else what

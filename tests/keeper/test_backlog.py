@@ -245,3 +245,21 @@ def test_a_long_backlog_is_moved_in_turns_beside_all_else(tmp_path: Path):
     for _ in range(9):
         watched.moving.turn()
     assert watched.moving.caught_up > 1000.0 and watched.moving.pause() == 0.25
+
+
+def test_beside_a_journal_that_cannot_be_read_the_house_is_kept_in_order(tmp_path: Path):
+    broken = journal(tmp_path / "j")
+    broken.close()
+    path = tmp_path / "j" / broken.writer / "00000001.journal"
+    path.unlink()
+    path.mkdir()
+    settled_long_ago(tmp_path, 3)
+    watched = Watched(tmp_path)
+    watched.after(1.0)
+    watched.after(1.0)
+    assert watched.said == ["ledger.failing"] and "is a directory" in watched.moving.failing
+    ledger = watched.moving.mover.ledger
+    assert ledger._all("SELECT count(*) FROM records") == [(0,)]
+    path.rmdir()
+    watched.after(1.0)
+    assert watched.said == ["ledger.failing", "ledger.well"]

@@ -122,6 +122,28 @@ def test_a_spoilt_segment_costs_the_records_that_are_spoilt_and_is_told(tmp_path
     ledger.close()
 
 
+def test_a_journal_that_cannot_be_read_holds_up_no_other(folder):
+    """Somebody once ran the gateway as another user: its folder was the first, and nothing was moved any more."""
+    first = journal(folder / "j")
+    first.close()
+    path = folder / "j" / first.writer / segments.name(1)
+    path.unlink()
+    path.mkdir()
+    written = journal(folder / "j")
+    written.admit(record(1))
+    written.settle(finish(record(1)))
+    ledger = Ledger(str(folder / "ledger.sqlite"))
+    mover = Mover(str(folder / "j"), ledger)
+    with pytest.raises(OSError, match=first.writer):
+        mover.run()
+    assert rows(ledger) == {record(1).id: "settled"}
+    path.rmdir()
+    mover.run()
+    assert not (folder / "j" / first.writer).exists()
+    written.close()
+    ledger.close()
+
+
 def test_garbage_in_the_last_segment_of_a_killed_worker_is_told_and_a_torn_end_is_not(folder):
     for spoil in (True, False):
         written = journal(folder / "j")
