@@ -8,7 +8,7 @@ import click
 
 EXAMPLES: Final[dict[str, tuple[str, ...]]] = {
     "serve": ("-c gateway.yaml", "-c base.yaml -c prod.yaml"),
-    "check": ("", "-c gateway.yaml --resolve"),
+    "check": ("", "-c gateway.yaml --ask"),
     "diff": ("-c new.yaml",),
     "apply": ("-c new.yaml", "-c new.yaml --yes --admin https://10.0.0.4:8081"),
     "verify-bypass": ("--key-env CLIENT_KEY", "https://contoso-weu.openai.azure.com --json"),
