@@ -37,7 +37,8 @@ class Home:
     def _left(self) -> list[int]:
         """Workers of the keeper before that still run."""
         try:
-            found = json.loads(os.pread(self._fd, 1 << 20, 0) or b"[]")
+            # Killed between two calls of `remember`, it left the end of an older list behind this one.
+            found, _ = json.JSONDecoder().raw_decode((os.pread(self._fd, 1 << 20, 0) or b"[]").decode())
             return [pid for pid, since in found if since and began(pid) == since]
         except (ValueError, TypeError):
             return []

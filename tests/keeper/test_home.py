@@ -42,3 +42,19 @@ def test_orphans_are_the_same_processes_and_no_others(tmp_path: Path):
     home = Home(str(tmp_path))
     assert home.orphans == []
     home.close()
+
+
+def test_a_list_that_was_being_replaced_is_read_as_far_as_it_goes(tmp_path: Path):
+    """A keeper that was killed in between: its workers went on beside those of the next one, with what they had."""
+    me = os.getpid()
+    home = Home(str(tmp_path))
+    home.remember([me])
+    short = (tmp_path / LOCK).read_text()
+    home.remember([me, me, me])
+    long = (tmp_path / LOCK).read_text()
+    home.close()
+    (tmp_path / LOCK).write_text(short + long[len(short) :])
+    home = Home(str(tmp_path))
+    assert home.orphans == [me]
+    home.orphans = []
+    home.close()
