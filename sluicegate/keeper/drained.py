@@ -69,11 +69,14 @@ def renamed(away: frozenset[str], document: Document) -> frozenset[str]:
 
 def load(data: str) -> frozenset[str]:
     """Those kept there; none when the file is not there. Raises OSError or ValueError."""
+    found: object = None
     try:
         with open(os.path.join(data, FILE), encoding="utf-8") as f:
             found = json.load(f)
     except FileNotFoundError:
         return frozenset()
+    except (ValueError, RecursionError):
+        pass
     if not isinstance(found, list) or not all(isinstance(name, str) for name in found):
         raise ValueError(f"{os.path.join(data, FILE)} is damaged: remove it, nothing is drained then")
     return frozenset(found)

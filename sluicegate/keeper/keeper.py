@@ -175,6 +175,8 @@ class Keeper(Questions):
         self.began = time.time()
         self._told = asyncio.Event()
         self._loading = asyncio.Lock()
+        self._keeping = asyncio.Lock()
+        "The list of revoked keys is written by one at a time, and each writes all that are known."
         self._background: set[asyncio.Task[Any]] = set()
         self.aside = Aside()
         self._summed: tuple[Directory, int] | None = None
@@ -530,7 +532,8 @@ class Keeper(Questions):
         self.revoked = {**new, **self.revoked}
         telling = asyncio.ensure_future(self.supervisor.revoke([d.hex() for d in new]))
         try:
-            await asyncio.to_thread(revoked.keep, self.settings.data, list(self.revoked.values()))
+            async with self._keeping:
+                await asyncio.to_thread(revoked.keep, self.settings.data, list(self.revoked.values()))
             kept = True
         except OSError as e:
             say("key.not_kept", error=(e.strerror or "error").lower())

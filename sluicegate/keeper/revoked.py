@@ -36,6 +36,8 @@ def load(data: str) -> dict[bytes, Revoked]:
     try:
         with open(path, encoding="utf-8") as f:
             found = json.load(f)
+        if not isinstance(found, list):
+            raise ValueError
         return {bytes.fromhex(entry["digest"]): Revoked(**entry) for entry in found}
     except FileNotFoundError:
         return {}
