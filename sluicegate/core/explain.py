@@ -18,7 +18,7 @@ from sluicegate.core.events import Body, Facts, Head, Special
 from sluicegate.core.fork import Named, Said
 from sluicegate.core.params import LONGEST, UNTOUCHABLE
 from sluicegate.core.pool import PASSED, Look
-from sluicegate.core.refusals import REFUSALS
+from sluicegate.core.refusals import NO_PATH, REFUSALS
 from sluicegate.core.route import Route
 from sluicegate.core.snapshot import Directory
 from sluicegate.core.state import World
@@ -220,7 +220,7 @@ def explain(world: World, question: Question, now: float) -> dict[str, Any]:
     if " " in question.api and all(question.api not in route.operations for route in world.routes.all()):
         told["outcome"] = {  # by method and path, and no model names it: it never gets so far as to have a model
             "sent": False, "deployment": "", "model": "", "tier": None, "status": REFUSALS["route.path"].status,
-            "reason": "route.path", "message": "Resource not found. This gateway has no operation at this path.",
+            "reason": "route.path", "message": NO_PATH,
             "retry_after_s": None, "advice": ADVICE["route.path"],
         }  # fmt: skip
     return told

@@ -94,6 +94,12 @@ REFUSALS: dict[str, Refusal] = {
     "gateway.error": Refusal(500, "internal_error", _SERVER, False, 1.0),
 }
 
+NO_PATH: Final = (
+    "Resource not found. This gateway has no operation at this path. Base URLs of OpenAI's SDKs end in /openai/v1 or "
+    "/v1; Azure's take the gateway's address alone."
+)
+"""What clients read of a path that is none: a base URL that ends too early or too late, mostly."""
+
 TOKEN: Final = "credential.token"
 TOKENS: Final[dict[str, str]] = {
     "credential.token.too_large": "larger than any token that is read",

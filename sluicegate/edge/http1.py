@@ -22,6 +22,7 @@ from sluicegate.apis.base import FormApi
 from sluicegate.core.caller import Shown
 from sluicegate.core.events import Head
 from sluicegate.core.principal import Presented
+from sluicegate.core.refusals import NO_PATH
 from sluicegate.drive import Drive
 from sluicegate.drive.upload import Upload
 from sluicegate.edge.body import SPILL_BYTES, BodyBuffer, Spool
@@ -774,7 +775,7 @@ _TAKES: Final = {
 }  # fmt: skip
 
 _ROUTE = {
-    "route.path": "Resource not found. This gateway has no operation at this path.",
+    "route.path": NO_PATH,
     "route.method": "This operation is not called with this method.",
     "request.api_version": "The query parameter 'api-version' is not a version, or was given twice.",
 }

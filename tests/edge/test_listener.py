@@ -45,6 +45,20 @@ def test_refusals_before_an_exchange_are_counted_by_their_reason():
     assert dict(house.server.refusals) == {"request.malformed": 2, "route.path": 1, "request.host": 1}
 
 
+def test_a_base_url_that_ends_too_early_or_too_late_is_answered_with_how_they_end():
+    """`OpenAI(base_url=...)` without /v1 asks for /chat/completions, one with too much of it for /v1/openai/...: the
+    first mistake of most."""
+    house = House()
+    for path in (
+        b"/chat/completions",
+        b"/v1/chat/completions/chat/completions",
+        b"/openai/v1/openai/deployments/chat/x",
+    ):
+        (said,) = house.line().send(request(path=path)).answers()
+        assert said.status == 404 and said.json["error"]["reason"] == "route.path"
+        assert "Base URLs of OpenAI's SDKs end in /openai/v1 or /v1" in said.json["error"]["message"]
+
+
 def tls(folder: Path) -> tuple[Listen, ssl.SSLContext]:
     files = make(folder)
     trusting = ssl.create_default_context(cafile=str(files.ca))
