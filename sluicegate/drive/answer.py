@@ -39,6 +39,7 @@ FINE_FROM: Final[dict[str, AnswerFacts]] = {"": FINE}
 """By the region that the answer names; there are as many as regions, and FROM_MOST at most."""
 FROM_MOST: Final = 256
 GIVEN_UP: Final = "given up"
+JSON_LINES: Final[Headers] = ((b"content-type", b"application/json"),)
 
 # modes of an answer, in the order of a life
 WAITING: Final = 0
@@ -81,6 +82,14 @@ ERRORS: Final = {
 """Codes of an error behind a status 200, in the first event or as the whole body, as causes: the instance is well, and
 has nothing to spare."""
 
+THEIRS: Final = frozenset((
+    "400", "413", "422", "BadRequest", "BadRequestError", "content_filter", "context_length_exceeded", "invalid_prompt",
+    "invalid_request_error", "invalid_value", "request_too_large", "string_above_max_length", "unsupported_parameter",
+    "unsupported_value",
+))  # fmt: skip
+"""Codes of such an error that say the request itself is wrong: servers that send their head before they look at it. It
+is a 400 all the same, and no fault: who sends such requests could put every member out of service."""
+
 CUT_MESSAGES: Final = {
     "stream.interrupted": "The model's answer broke off. What was received so far is incomplete.",
     "stream.idle": "The model stopped sending. What was received so far is incomplete.",
@@ -97,6 +106,15 @@ def fine_from(region: str) -> AnswerFacts:
     if len(FINE_FROM) < FROM_MOST:
         FINE_FROM[region] = facts
     return facts
+
+
+def error_of(events: bytes) -> bytes:
+    """The data of the last of these events, as a body."""
+    found = b""
+    for line in events.splitlines():
+        if line[:5] == b"data:" and line[5:].strip() != b"[DONE]":
+            found = line[5:].strip()
+    return found
 
 
 def lacks(status: int, body: bytes) -> bool:
@@ -191,6 +209,8 @@ class Answer:
                         self.finished(out, now)
                     elif not drive.gone and not drive.down.data(out):
                         drive.pause(now)
+                elif meter.error in THEIRS:
+                    self.refused(error_of(out), meter.error, now)
                 elif meter.error:
                     self.fail(ERRORS.get(meter.error, "answer.error_event"), now)
                 else:
@@ -260,7 +280,11 @@ class Answer:
             except Malformed as m:
                 cause = m.cause
                 if cause == "answer.error":
-                    cause = ERRORS.get(code_of(self.whole()), cause)
+                    code = code_of(self.whole())
+                    if code in THEIRS:
+                        self.refused(self.whole(), code, now)
+                        return
+                    cause = ERRORS.get(code, cause)
                 drive.event(self.ticket, Failed(now, cause, "all", self.passed()))
                 return
             drive.event(self.ticket, Responded(now, 200, self.fine(), True))
@@ -359,6 +383,20 @@ class Answer:
         self.over = GIVEN_UP
         self.drive.give_up()
         self.drive.event(self.ticket, Failed(now, cause, "all", self.passed()))
+
+    def refused(self, error: bytes, code: str, now: float) -> None:
+        """The request itself is wrong, which was said behind a status 200: as if it had been a 400."""
+        head = self.head_
+        facts = AnswerFacts(code=code, region="" if head is None else head.region)
+        if not self.over:  # of a stream, more may come
+            self.over = GIVEN_UP
+            self.drive.give_up()
+        self.mode = REFUSAL
+        self.status = 400
+        self.head_ = self.meter = None
+        self.headers = JSON_LINES
+        self.held = [error]
+        self.drive.event(self.ticket, Responded(now, 400, facts, True))
 
     def broke_off(self, reason: str, now: float) -> None:
         """The upstream's answer cannot go on. Committed: the client gets an error frame; else a failure."""

@@ -137,7 +137,9 @@ def test_abuse_73_however_a_stream_breaks_off_it_never_looks_whole(
         broken_off(got)
 
 
-def test_abuse_73_an_answer_cut_at_any_byte_fails_over(behind: int, bad: Upstream):
+def test_abuse_73_an_answer_cut_at_any_byte_fails_over(
+    pair: tuple[GatewayThread, Upstream, Upstream], behind: int, bad: Upstream
+):
     whole = answer()
     packets = b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nTransfer-Encoding: chunked\r\n\r\n" + chunked(
         ANSWER[:50], ANSWER[50:]
@@ -145,6 +147,7 @@ def test_abuse_73_an_answer_cut_at_any_byte_fails_over(behind: int, bad: Upstrea
     for said in (whole, packets):
         for at in range(len(said)):
             bad.answer = then_close(said[:at])
+            pair[0].forget()  # as above
             fails_over(behind, bad)
 
 

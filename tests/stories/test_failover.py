@@ -135,6 +135,35 @@ def test_B7_a_version_that_does_not_exist_is_the_clients_to_see():
     assert trail(record, stage) == [("weu", "")]
 
 
+@pytest.mark.parametrize("stream", [True, False])
+@pytest.mark.parametrize("code", ["400", "BadRequestError", "content_filter", "invalid_request_error"])
+def test_B7_nor_where_it_is_said_behind_a_status_200(code: str, stream: bool):
+    """Servers that send their head before they look at the request: a client whose prompts they do not take would have
+    opened the breakers of all of them, for everybody."""
+    stage = Stage(THREE)
+    stage.upstream.fault("error_event", code=code, done=stream)
+    for _ in range(6):
+        client, record = asked(stage, stream=stream)
+        assert client.status == 400 and client.header("content-type") == "application/json"
+        assert error(client)["code"] == code and client.body.count(b"data:") == 0
+        assert len(record.attempts) == 1 and record.attempts[0].cause == ""
+        assert (record.state, record.status, record.usage) == ("settled", 400, None)
+    assert all(d.clear and not d.breaker.faults for d in stage.world.doors.values())
+
+
+@pytest.mark.parametrize("stream", [True, False])
+def test_B23_a_prompt_too_long_spills_where_it_is_said_behind_a_status_200(stream: bool):
+    stage = Stage(PAIRED)
+    stage.upstream.fault("error_event", instance="provisioned", code="context_length_exceeded")
+    client, record = asked(stage, stream=stream)
+    assert client.status == 200
+    assert trail(record, stage) == [("provisioned", "upstream.context_length"), ("standard", "")]
+    stage = Stage({"only": {}})
+    stage.upstream.fault("error_event", code="context_length_exceeded")
+    client, record = asked(stage, stream=stream)
+    assert client.status == 400 and error(client)["code"] == "context_length_exceeded"
+
+
 def test_B7_attempts_that_end_in_faults_are_counted_out():
     four = {f"m{n}": {} for n in range(4)}
     stage = Stage(four, attempts=2)
