@@ -35,6 +35,10 @@ KEPT_BYTES = 256 * 1024 * 1024
 CHECKPOINT_S, TIDY_S = 10.0, 60.0
 """How often old records are looked for and the database is checkpointed; how often old segments are."""
 
+DOUBT_S = 3600.0
+"""A wall clock that was set forward by more than this is not believed for as long: records that are deleted by a wrong
+one do not come back."""
+
 TURN_S = 5.0
 """Of moving, at most, before the rest of the house has its turn: a start waits for the first one, and the write-ahead
 log grows until it is checkpointed. After a day without a ledger there is work for minutes."""
@@ -284,8 +288,11 @@ class Moving:
         on_moved: Callable[[Sequence[Settled]], None] = lambda records: None,
         tariffs: Callable[[], Tariffs | None] = lambda: None,
         now: Callable[[], float] = time.monotonic,
+        wall: Callable[[], float] = time.time,
     ) -> None:
         self._now = now
+        self._wall = wall
+        self._offset = wall() - now()
         self.folder = folder
         self._on_moved = on_moved
         self._tariffs = tariffs
@@ -341,7 +348,7 @@ class Moving:
             if self.mover is None:
                 self.mover = Mover(self.folder, self._open(), on_moved=self._on_moved, tariffs=self._tariffs)
             mover, retention = self.mover, self._retention()
-            began, before = self._now(), mover.moved
+            began, wall, before = self._now(), self._wall(), mover.moved
             unread, complete = "", False
             try:
                 complete = mover.run(lambda: self._now() - began >= TURN_S)
@@ -358,8 +365,12 @@ class Moving:
             if began >= self._checkpoint_at:
                 self._checkpoint_at = began + CHECKPOINT_S
                 mover.ledger.checkpoint()
+            offset = wall - began
+            if offset - self._offset > DOUBT_S:
+                self._expire_at = max(began, self._expire_at) + DOUBT_S
+            self._offset = offset
             if began >= self._expire_at:
-                before_us = int((time.time() - retention.records) * 1e6)
+                before_us = int((wall - retention.records) * 1e6)
                 if mover.ledger.expire(before_us, DELETED) < DELETED:  # else there are more: in the next turn
                     self._expire_at = began + CHECKPOINT_S
             if began >= self._tidy_at:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import time
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -26,13 +27,14 @@ class Watched:
 
     def __init__(self, folder: Path) -> None:
         self.clock = 1000.0
+        self.wall = time.time() - self.clock
         self.path = str(folder / "ledger.sqlite")
         self.broken = False
         self.said: list[str] = []
         self.retention = Retention()
         self.moving = Moving(
             str(folder / "j"), self.open, (Unusable,), lambda: self.retention, lambda event, **_: self.said.append(event),
-            now=lambda: self.clock,
+            now=lambda: self.clock, wall=lambda: self.wall + self.clock,
         )  # fmt: skip
 
     def open(self) -> Ledger:
@@ -263,3 +265,33 @@ def test_beside_a_journal_that_cannot_be_read_the_house_is_kept_in_order(tmp_pat
     path.rmdir()
     watched.after(1.0)
     assert watched.said == ["ledger.failing", "ledger.well"]
+
+
+def test_a_clock_that_is_set_far_forward_deletes_nothing_for_an_hour(tmp_path: Path):
+    """A year that a machine was ahead for a minute cost all records."""
+    watched = Watched(tmp_path)
+    watched.wall = WALL - watched.clock
+    watched.moving._offset = watched.wall
+    written = journal(tmp_path / "j")
+    for n in range(3):
+        written.admit(record(n))
+        written.settle(finish(record(n)))
+    watched.after(1.0)
+    ledger = watched.moving.mover.ledger
+
+    def kept() -> int:
+        return ledger._all("SELECT count(*) FROM records")[0][0]
+
+    watched.wall += 10 * 366 * 86400.0
+    for _ in range(300):
+        watched.after(11.0)
+    assert kept() == 3
+    watched.wall -= 10 * 366 * 86400.0
+    for _ in range(500):
+        watched.after(11.0)
+    assert kept() == 3, "it was a mistake"
+    watched.wall += 10 * 366 * 86400.0
+    for _ in range(400):
+        watched.after(11.0)
+    assert kept() == 0, "it was none"
+    written.close()
