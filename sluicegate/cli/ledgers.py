@@ -24,3 +24,5 @@ def opened(ctx: click.Context, at: At) -> Iterator[tuple[Any, Names]]:
         raise click.ClickException(str(e)) from None
     except Unclear as e:
         raise click.UsageError(str(e)) from None
+    except OverflowError:
+        raise click.UsageError("a time or a number is out of range: years from 1970 to 9998") from None

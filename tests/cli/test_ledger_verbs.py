@@ -113,6 +113,20 @@ def test_usage_as_a_table_has_totals_and_says_what_costs_are(data: Path):
     assert [line.split()[0] for line in lines[1:4]] == sorted(line.split()[0] for line in lines[1:4])
 
 
+@pytest.mark.parametrize(
+    "asked",
+    [
+        ("requests", "--status", "9" * 20),
+        ("requests", "--deployment", "#" + "9" * 30),
+        ("usage", "--until", "9999-12-31T23:59:59"),
+        ("usage", "--by", "end_user", "--since", "9999-12-31", "--until", "9999-12-31T23:59:59"),
+    ],
+)
+def test_numbers_and_times_without_measure_are_said_to_be_so(data: Path, asked: tuple[str, ...]):
+    result = run(*asked, data=data)
+    assert result.exit_code == 2 and "is out of range: years from 1970 to 9998" in result.output
+
+
 def test_usage_as_csv_is_no_formula_for_a_spreadsheet(data: Path):
     rows = list(csv.DictReader(run("usage", "--csv", *SPAN, data=data).stdout.splitlines()))
     assert {r["consumer"] for r in rows} == {"web-shop", "batch", "'=cmd"} and sum(
