@@ -6,11 +6,9 @@ as programs of their own. So the processes that carry traffic never had YAML or 
 
 from __future__ import annotations
 
-import asyncio
 import importlib
 import os
-import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from difflib import get_close_matches
 from functools import cached_property, partial
@@ -24,14 +22,10 @@ from sluicegate.cli.examples import shown
 
 if TYPE_CHECKING:
     from sluicegate.admin.base import Route
-    from sluicegate.core.booked import Settled
-    from sluicegate.core.entry import Entry
     from sluicegate.core.kept import Kept
-    from sluicegate.core.principal import Principal
-    from sluicegate.core.settings import Identity, Issuer, Login
+    from sluicegate.core.settings import Identity
     from sluicegate.core.snapshot import Snapshot
     from sluicegate.keeper.parts import Compiled
-    from sluicegate.link.counters import Samples
     from sluicegate.link.counting import Counting
     from sluicegate.spec.load import Loaded
     from sluicegate.stores.sqlite.reader import Reader
@@ -131,195 +125,9 @@ class Live:
         self, loaded: Loaded, compile_: Callable[[], Loaded], files: Sequence[str], sent: Compiled | None = None
     ) -> int:
         """Be the keeper until told to leave. The exit status."""
-        from sluicegate.admin.base import Wrong
-        from sluicegate.admin.ledger import Tail
-        from sluicegate.admin.plane import Beside as Shown
-        from sluicegate.admin.plane import Plane
-        from sluicegate.core.booked import Unusable
-        from sluicegate.identity.fetch import Unreachable as IssuerUnreachable
-        from sluicegate.identity.published import Published
-        from sluicegate.keeper import drained, revoked
-        from sluicegate.keeper.audit import Audit, Unwritable
-        from sluicegate.keeper.credentials import Credentials
-        from sluicegate.keeper.facts import facts
-        from sluicegate.keeper.groups import Groups
-        from sluicegate.keeper.home import Home, Taken
-        from sluicegate.keeper.keeper import Beside, Keeper, say
-        from sluicegate.keeper.mover import Moving
-        from sluicegate.keeper.people import People
-        from sluicegate.keeper.sockets import CannotListen, anonymous, listen
-        from sluicegate.keeper.supervisor import regions
-        from sluicegate.link.bugs import place, tell
-        from sluicegate.link.counters import Board
-        from sluicegate.link.sealed import seal
-        from sluicegate.stores.sqlite.directory import DIRECTORY, Directory
-        from sluicegate.stores.sqlite.ledger import Ledger
-        from sluicegate.stores.sqlite.schema import LEDGER
-        from sluicegate.telemetry import accesslog, prometheus
-        from sluicegate.telemetry.accesslog import AccessLog
-        from sluicegate.telemetry.alerts import Poster
-        from sluicegate.upstream.credentials.token import Failed
-        from sluicegate.upstream.fetch import Unreachable, fetch
-        from sluicegate.upstream.tls import Contexts
+        from sluicegate.serve import serve
 
-        assert loaded.snapshot is not None
-        gateway = loaded.snapshot.gateway
-        if not gateway.core_dumps:
-            seal()
-        try:
-            home = Home(gateway.data)
-            drained.load(gateway.data)
-            revoked.load(gateway.data)
-            people = People(Directory(os.path.join(gateway.data, DIRECTORY)), gateway.data)
-            audit = Audit(gateway.data, lambda head: say("audit.anchor", seq=head.seq, hash=head.hash))
-            sockets = listen(gateway.listen, gateway.workers, shared=bool(home.orphans))
-        except (CannotListen, Taken, Unusable, Unwritable, ValueError) as e:
-            raise click.ClickException(str(e)) from None
-        except OSError as e:
-            what = f"cannot use gateway.data {gateway.data}: {(e.strerror or 'error').lower()}"
-            raise click.ClickException(what) from None
-
-        class Book:
-            """The audit log, as the admin plane knows it. `alarms`: the keeper."""
-
-            alarms: Any
-
-            async def write(self, what: str, facts: Mapping[str, Any]) -> int:
-                try:
-                    number = await asyncio.to_thread(audit.append, what, dict(facts))
-                    self.alarms.over("audit.failing", "audit")
-                    return number
-                except Unwritable as e:
-                    self.alarms.alarm("audit.failing", "audit", str(e))
-                    raise Wrong(503, f"nothing is changed: it cannot be written down ({e})") from None
-
-            def read(self, after: int, most: int) -> tuple[list[dict[str, Any]], bool]:
-                return audit.page(after, most)
-
-            def verified(self) -> dict[str, Any]:
-                head, flaws = audit.verified()
-                told = [{"line": flaw.line, "what": flaw.what} for flaw in flaws]
-                return {"whole": not told, "seq": head.seq, "hash": head.hash, "flaws": told}
-
-        class Issuers:
-            """Who people log in at. What checks signatures is loaded when somebody may."""
-
-            def __init__(self, published: Published) -> None:
-                self._published = published
-                self._logins: Any = None
-
-            @property
-            def failed(self) -> type[Exception]:
-                from sluicegate.identity.login import Failed
-
-                return Failed
-
-            def words(self, claims: Mapping[str, object]) -> str:
-                from sluicegate.identity.login import words
-
-                return words(claims)
-
-            def adopt(self, issuers: Sequence[Issuer], login: Login | None) -> None:
-                if login is not None and self._logins is None:
-                    from sluicegate.identity.login import Logins
-
-                    self._logins = Logins(post, self._published.sets, self._published.lacks, time.time, time.monotonic)
-                if self._logins is not None:
-                    self._logins.adopt(issuers, login)
-
-            async def where(self, redirect: str, state: str, nonce: str, verifier: str) -> str:
-                return str(await self._logins.where(redirect, state, nonce, verifier))
-
-            async def redeem(self, code: str, redirect: str, nonce: str, verifier: str) -> Principal:
-                found: Principal = await self._logins.redeem(code, redirect, nonce, verifier)
-                return found
-
-            def program(self, token: bytes) -> Principal | str:
-                found: Principal | str = self._logins.program(token)
-                return found
-
-        contexts = Contexts()
-
-        async def post(url: str, headers: Mapping[str, str], body: bytes, ca: str | None) -> tuple[int, bytes]:
-            """As identity/ asks for it."""
-            try:
-                answer = await fetch("POST", url, headers, body, contexts=contexts, ca=ca)
-            except Unreachable as e:
-                raise IssuerUnreachable(str(e)) from None
-            return answer.status, answer.body
-
-        async def directory(url: str, headers: Mapping[str, str], body: bytes) -> tuple[int, Mapping[str, str], bytes]:
-            """As keeper/groups.py asks. 11,000 groups are 430 KB."""
-            answer = await fetch("POST", url, headers, body, contexts=contexts, largest=1024 * 1024)
-            return answer.status, answer.headers, answer.body
-
-        async def run() -> int:
-            with anonymous("counters") as shared:
-                board = Board(shared.fileno(), regions(gateway.workers))
-
-                def samples() -> Samples:
-                    return board.read(keeper.supervisor.live_regions())
-
-                def page() -> str:
-                    return prometheus.render(samples(), facts(keeper, mover))
-
-                tail = Tail()
-
-                def settled(records: Sequence[Settled]) -> None:
-                    log.settled(records)
-                    if tail.wanted:
-                        tail.take([
-                            accesslog.encoded(accesslog.line(r, keeper.consumer(r.consumer), keeper.deployment))
-                            for r in records
-                        ])  # fmt: skip
-
-                def refused(entries: Sequence[Entry]) -> None:
-                    if tail.wanted:
-                        tail.take(
-                            [accesslog.encoded(accesslog.refused(e, keeper.consumer(e.consumer))) for e in entries]
-                        )
-
-                log = AccessLog(lambda number: keeper.consumer(number), lambda number: keeper.deployment(number))
-                loop = asyncio.get_running_loop()
-
-                def told(event: str, **facts: Any) -> None:
-                    """By the mover, in a thread of its own."""
-                    say(event, **facts)
-                    if event == "ledger.gone":
-                        what = "its file was moved or removed; another one is begun with what the journals hold"
-                        loop.call_soon_threadsafe(keeper.alarm, "ledger.failing", "ledger", what)
-                        loop.call_soon_threadsafe(keeper.over, "ledger.failing", "ledger")
-                    elif event == "ledger.failing":
-                        loop.call_soon_threadsafe(keeper.alarm, event, "ledger", str(facts["error"]))
-                    elif event == "journal.damaged":
-                        loop.call_soon_threadsafe(keeper.alarm, event, str(facts["segment"]), "a part cannot be read")
-                    elif event == "ledger.well":
-                        loop.call_soon_threadsafe(keeper.over, "ledger.failing", "ledger")
-
-                mover = Moving(
-                    os.path.join(gateway.data, "journal"), partial(Ledger, os.path.join(gateway.data, LEDGER)),
-                    (Unusable,), lambda: keeper.settings.retention, told, on_moved=settled,
-                    tariffs=lambda: keeper.tariffs(),
-                )  # fmt: skip
-                book = Book()
-                published = Published(gateway.data, say)
-                shown = Shown(page, prometheus.CONTENT_TYPE, samples, self.ledger, tail, book, Issuers(published))
-                beside: list[Beside] = [mover, Plane(shown)]
-                keeper = Keeper(
-                    loaded, home, sockets, compile_, files, beside, shared.fileno(), log, sent, Poster(say), published,
-                    Credentials(self.sources.fetch, Failed), people, audit, self.vault, Groups(directory, Unreachable),
-                )  # fmt: skip
-                book.alarms = keeper
-                keeper.on_refused.append(refused)
-                tell(lambda bug: say("bug", kind=type(bug).__name__, place=place(bug)))
-                return await keeper.run()
-
-        try:
-            return asyncio.run(run())
-        finally:
-            audit.close()
-            people.close()
-            home.close()
+        return serve(loaded, compile_, files, sent, self.sources, self.vault, self.ledger)
 
     def made(self, data: str) -> Sequence[Kept]:
         """Consumers that were made through the management API of the gateway with this data. Raises Wrong."""

@@ -63,9 +63,11 @@ ARROWS: dict[str, tuple[set[str], str]] = {
         {"link", "edge", "upstream", "identity", "drive", "plugins", "stores"} | PURE,
         "Worker imports link, edge, upstream, identity, drive, plugins, what is pure, and of the stores only memory.",
     ),
+    "serve": (set(), "Serve wires the keeper and may import everything, except main, worker and cli."),
     "main": (set(), "Main may import everything, except worker, which it starts as a program."),
 }
 ARROWS["main"][0].update(set(ARROWS) - {"worker"})
+ARROWS["serve"][0].update(set(ARROWS) - {"main", "worker", "cli"})
 
 CORE_MODULES = (
     "Core uses the standard library only, and of it nothing that does I/O, reads a clock, draws lots or logs; "
@@ -465,6 +467,7 @@ def built(folder: Path, files: dict[str, str]) -> dict[str, Module]:
         (wrong_arrows, SHORES, {"upstream/a.py": "from sluicegate import edge", "edge/b.py": ""}),
         (wrong_arrows, ARROWS["worker"][1], {"worker.py": "import sluicegate.stores.sqlite", "stores/sqlite.py": ""}),
         (wrong_arrows, ARROWS["main"][1], {"main.py": "def f():\n    import sluicegate.worker", "worker.py": ""}),
+        (wrong_arrows, ARROWS["serve"][1], {"serve.py": "import sluicegate.cli.a", "cli/a.py": ""}),
         (wrong_arrows, NOBODY, {"sim/a.py": "from sluicegate import main", "main.py": ""}),
         (wrong_modules, CORE_MODULES, {"core/a.py": "import time"}),
         (wrong_modules, CORE_MODULES, {"core/a.py": "import msgspec"}),

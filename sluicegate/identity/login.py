@@ -19,6 +19,7 @@ from urllib.parse import quote, urlencode, urlsplit
 from sluicegate.core.keyset import KeySet
 from sluicegate.core.principal import Principal
 from sluicegate.core.settings import Issuer, Login
+from sluicegate.identity.door import Post
 from sluicegate.identity.fetch import Unreachable, get
 from sluicegate.identity.jose import Malformed, object_of
 from sluicegate.identity.prover import Prover
@@ -27,9 +28,6 @@ DISCOVERED_S: Final = 600.0
 """So long a discovery document is believed."""
 
 SCOPE: Final = "openid profile"
-
-Post = Callable[[str, Mapping[str, str], bytes, str | None], Awaitable[tuple[int, bytes]]]
-"""Address, headers, body, PEM file of authorities: status and body. Raises Unreachable."""
 
 Get = Callable[[str, str | None], Awaitable[bytes]]
 
