@@ -166,7 +166,7 @@ def test_what_an_attempt_cost_that_failed_over_is_overhead(tmp_path: Path):
     booked = Booked(tmp_path, replace(snapshot, models=(model,)), directory)
     booked.stage.upstream.fault("hang", instance="a", times=1)
     booked.ask()
-    booked.stage.upstream.fault("status", status=500, instance="a", times=1)
+    booked.stage.upstream.fault("status", status=500, times=1)
     booked.ask()
     hung, refused = booked.records()
     first, second = hung["attempts"]
