@@ -7,9 +7,11 @@ and are taken first. Building them needs a C compiler, Python's headers, mypy an
 from __future__ import annotations
 
 import os
+import shlex
 import shutil
 import subprocess
 import sys
+import sysconfig
 import tempfile
 from pathlib import Path
 from typing import Any
@@ -38,6 +40,8 @@ PLAIN = {
     "edge/health.py",  # asked by routers, not on the road; its tests stand in for the server
     "upstream/opening.py", "upstream/resolve.py", "edge/listener.py",  # coroutines, once a connection
     "upstream/fetch.py",  # the keeper's, once an hour; so is KEEPERS
+    "core/expr/parse.py", "core/expr/check.py", "core/expr/write.py",  # where a configuration is read
+    "core/explain.py", "core/whose.py",  # where somebody asks
 }  # fmt: skip
 """Of them, what stays Python."""
 
@@ -84,9 +88,31 @@ are blanks, and this one, of Python's own -Wall, reads it again for each block. 
 (docs/decisions/0037)."""
 
 
+CORES = min(os.cpu_count() or 1, 8)
+"""Processes that compile; each takes some hundred MB."""
+
+
+def shares(scratch: Path) -> list[str]:
+    """Flags with which the C is optimised as a whole, but by several processes; none where the compiler does not know
+    them."""
+    compiler = shlex.split(os.environ.get("CC") or sysconfig.get_config_var("CC") or "cc")
+    flags = ["-O3", f"-flto={CORES}"]
+    source = scratch / "empty.c"
+    source.write_text("int nothing(void) { return 0; }\n")
+    try:
+        tried = subprocess.run(
+            [*compiler, *flags, "-Werror", "-fPIC", "-shared", str(source), "-o", str(scratch / "empty.so")],
+            stdin=subprocess.DEVNULL, capture_output=True,
+        )  # fmt: skip
+    except OSError:
+        return []  # setuptools says what is missing
+    return flags if tried.returncode == 0 and shutil.which("make") else []  # gcc's processes are started by make
+
+
 def compile_road(root: Path, out: Path) -> None:
     """Run mypyc over the road, in a process of its own because it takes over what it runs in."""
     with tempfile.TemporaryDirectory(prefix="sluicegate-mypyc-") as scratch:
+        flags = shares(Path(scratch))
         script = (
             "import os\n"
             "from setuptools import setup\n"
@@ -94,10 +120,11 @@ def compile_road(root: Path, out: Path) -> None:
             f"modules = mypycify({road(root)!r}, group_name='sluicegate', opt_level='3', debug_level='0', "
             f"target_dir={scratch!r})\n"
             "(shared,) = [m for m in modules if m.name == 'sluicegate__mypyc']\n"  # all the code; the others lead there
-            f"shared.extra_compile_args += {QUIET!r}\n"
+            f"shared.extra_compile_args += {[*QUIET, *flags]!r}\n"
+            f"shared.extra_link_args += {flags!r}\n"
             f"os.chdir({scratch!r})\n"  # setuptools would read our pyproject.toml
             "setup(name='sluicegate', packages=[], ext_modules=modules, script_args=['--quiet', 'build_ext', "
-            f"'--build-lib', {str(out)!r}, '--build-temp', {scratch!r}])\n"
+            f"'--parallel', '{CORES}', '--build-lib', {str(out)!r}, '--build-temp', {scratch!r}])\n"
         )
         done = subprocess.run(
             [sys.executable, "-c", script], cwd=root, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True

@@ -22,6 +22,32 @@ def test_what_stays_python_is_there_and_would_be_compiled_if_it_were_not_named(m
     assert everything >= hatch_build.PLAIN and compiled == everything - hatch_build.PLAIN
 
 
+def program(path: Path, text: str) -> str:
+    path.write_text(f"#!/bin/sh\n{text}\n")
+    path.chmod(0o755)
+    return str(path)
+
+
+def test_a_compiler_that_cannot_share_its_work_is_not_asked_to(monkeypatch, tmp_path):
+    log = tmp_path / "log"
+    monkeypatch.setenv("CC", f"{program(tmp_path / 'cc', f'echo $@ > {log}; exit 1')} -m64")
+    assert hatch_build.shares(tmp_path) == []
+    assert log.read_text().startswith("-m64 ") and "-flto" in log.read_text()
+    monkeypatch.setenv("CC", str(tmp_path / "nowhere"))
+    assert hatch_build.shares(tmp_path) == []
+
+
+def test_it_is_not_asked_to_without_make_either(monkeypatch, tmp_path):
+    """gcc starts its own processes by make, but only where there is more than one, as in the real build."""
+    monkeypatch.setenv("CC", program(tmp_path / "cc", "exit 0"))
+    path = os.environ["PATH"]
+    program(tmp_path / "make", "exit 0")
+    monkeypatch.setenv("PATH", f"{tmp_path}{os.pathsep}{path}")
+    assert hatch_build.shares(tmp_path) == ["-O3", f"-flto={hatch_build.CORES}"]
+    monkeypatch.setenv("PATH", str(tmp_path / "empty"))
+    assert hatch_build.shares(tmp_path) == []
+
+
 CC = shlex.split(os.environ.get("CC") or sysconfig.get_config_var("CC") or "cc")
 GCC = (
     shutil.which(CC[0]) and "Free Software" in subprocess.run([*CC, "--version"], capture_output=True, text=True).stdout
