@@ -13,9 +13,11 @@ import re
 from collections.abc import Callable, Iterable, Sequence
 from hashlib import sha256
 from urllib.parse import unquote_to_bytes
+from warnings import catch_warnings
 
 from cryptography import x509
 from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
+from cryptography.utils import CryptographyDeprecationWarning
 from cryptography.x509.oid import ExtendedKeyUsageOID, ExtensionOID
 
 from sluicegate.core.principal import Presented, Principal
@@ -108,10 +110,11 @@ class Certificates:
 
     def _read(self, der: bytes, judged: bool) -> Presented:
         try:
-            read = x509.load_der_x509_certificate(der)
-            if judged and not self._good(read):
-                return _UNREAD
-            principal = _principal(read, der)
+            with catch_warnings(action="ignore", category=CryptographyDeprecationWarning):  # a serial below 1, say
+                read = x509.load_der_x509_certificate(der)
+                if judged and not self._good(read):
+                    return _UNREAD
+                principal = _principal(read, der)
         except _UNREADABLE:
             return _UNREAD
         return Presented(principal, REVOKED if self.revoked(principal) else "")
