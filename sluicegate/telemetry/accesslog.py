@@ -82,6 +82,8 @@ class AccessLog:
         self._queue: queue.Queue[bytes | str | None] = queue.Queue(WAITING)
         self._thread: threading.Thread | None = None
         self._over = False
+        self._moved = False
+        "To be opened anew, for which there was no room in the queue."
         self.dropped = 0
         "Lines that found no room or no file."
 
@@ -89,7 +91,7 @@ class AccessLog:
         """`stdout`, `stderr`, a path, or empty for none; from now on."""
         if where != self._where:
             self._where = where
-            self._put(where)
+            self._moved = not self._put(where)
         if where and self._thread is None:
             self._thread = threading.Thread(target=self._write, name="access-log", daemon=True)
             self._thread.start()
@@ -97,7 +99,7 @@ class AccessLog:
     def reopen(self) -> None:
         """The file was moved away (SIGHUP): open it anew."""
         if self._where:
-            self._put(self._where)
+            self._moved = not self._put(self._where)
 
     def take(self, entries: Sequence[Entry], dropped: int = 0) -> None:
         """Requests that were refused."""
@@ -147,6 +149,10 @@ class AccessLog:
                 where = what
                 fd, torn = _open(where), False
                 continue
+            if self._moved:
+                self._moved = torn = False
+                _close(fd)
+                fd, where = -1, self._where
             if fd < 0:  # its folder may be there by now
                 fd = _open(where)
             rest = memoryview(b"\n" + what if torn else what)

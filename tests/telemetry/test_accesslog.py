@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import queue
 import tempfile
 from pathlib import Path
 from typing import Any
@@ -155,3 +156,27 @@ def test_a_disk_that_is_full_for_a_while_tears_no_line_but_its_last(room: list[i
         except ValueError:
             torn += bool(text)
     assert whole + log.dropped == 30 and torn <= room.count(0)
+
+
+def test_a_file_that_is_to_be_opened_anew_while_the_queue_is_full_is(tmp_path: Path):
+    """A reader that stood still at the moment of a rotation: lines went into the old file for ever."""
+    log = access_log()
+    log._queue = queue.Queue(1)
+    log.take([REFUSED])
+    log._queue.put_nowait(b"{}\n")
+    log.configure(str(tmp_path / "a.log"))
+    log.stop()
+    assert (tmp_path / "a.log").read_bytes() == b"{}\n" and log.dropped == 0
+    log = access_log()
+    log.configure(str(tmp_path / "b.log"))
+    log.take([REFUSED])
+    while not (tmp_path / "b.log").exists() or not (tmp_path / "b.log").stat().st_size:
+        pass
+    os.rename(tmp_path / "b.log", tmp_path / "b.old")
+    whole, log._queue = log._queue, queue.Queue(1)
+    log._queue.put_nowait(b"{}\n")
+    log.reopen()
+    log._queue = whole
+    log.take([REFUSED])
+    log.stop()
+    assert [(tmp_path / n).read_text().count("\n") for n in ("b.old", "b.log")] == [1, 1]
