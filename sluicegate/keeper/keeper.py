@@ -25,7 +25,7 @@ from sluicegate.core.entry import Entry
 from sluicegate.core.kept import KeptKey
 from sluicegate.core.secret import Secret
 from sluicegate.core.settings import Gateway
-from sluicegate.core.snapshot import Change, ConsumerEntry, Directory, Snapshot
+from sluicegate.core.snapshot import ConsumerEntry, Directory, Snapshot
 from sluicegate.keeper import drained, revoked
 from sluicegate.keeper.alerts import Alerts, Sinks
 from sluicegate.keeper.aside import Aside
@@ -34,6 +34,7 @@ from sluicegate.keeper.credentials import Credentials
 from sluicegate.keeper.groups import Groups
 from sluicegate.keeper.home import Home
 from sluicegate.keeper.lending import TICK_S
+from sluicegate.keeper.parcels import exchanged, for_workers, one, overdue, parcels, unexpired
 from sluicegate.keeper.parts import Compiled, Log, Outcome, Published, Vault
 from sluicegate.keeper.people import People
 from sluicegate.keeper.questions import Questions
@@ -41,7 +42,7 @@ from sluicegate.keeper.supervisor import CannotStart, Supervisor
 from sluicegate.keeper.validity import Validity
 from sluicegate.keeper.watch import Watched
 from sluicegate.link.channel import Alarm, Entries, Rejected, Token
-from sluicegate.link.parcel import changed, pack
+from sluicegate.link.parcel import pack
 from sluicegate.spec import places
 from sluicegate.spec.diff import compare, told
 from sluicegate.spec.fingerprint import fingerprint
@@ -717,58 +718,6 @@ class Keeper(Questions):
         task = asyncio.get_running_loop().create_task(work)
         self._background.add(task)
         task.add_done_callback(self._background.discard)
-
-
-def for_workers(snapshot: Snapshot, away: Iterable[str], numbers: Sequence[int] = ()) -> Snapshot:
-    """What workers get: nothing that is drained, and nothing that only the keeper is asked for. `numbers`: what the
-    identities are called, by their place."""
-    if snapshot.identities:
-        instances = tuple(
-            replace(i, auth=replace(i.auth, identity=numbers[i.auth.identity])) if i.auth.identity else i
-            for i in snapshot.instances
-        )
-        issuers = tuple(replace(i, groups_by=0) if i.groups_by else i for i in snapshot.issuers)
-        snapshot = replace(snapshot, instances=instances, identities=(), issuers=issuers)
-    gateway = snapshot.gateway
-    if gateway.admin.keys or gateway.admin.login or gateway.telemetry.alerts:
-        admin, telemetry = replace(gateway.admin, keys=(), login=None), replace(gateway.telemetry, alerts=())
-        snapshot = replace(snapshot, gateway=replace(gateway, admin=admin, telemetry=telemetry))
-    return drained.without(snapshot, away)
-
-
-def unexpired(directory: Directory, expires: Mapping[bytes, float], now: float) -> Directory:
-    """Without keys whose time is up."""
-    gone = {d for d, at in expires.items() if at <= now}
-    if not gone:
-        return directory
-    return replace(directory, consumers=tuple(
-        replace(c, digests=tuple(d for d in c.digests if d not in gone)) if not gone.isdisjoint(c.digests) else c
-        for c in directory.consumers
-    ))  # fmt: skip
-
-
-def overdue(directory: Directory, expires: Mapping[bytes, float], now: float) -> bool:
-    """Whether somebody gets in with a key whose time is up. Looks at everybody only when one of them may be."""
-    gone = {d for d, at in expires.items() if at <= now}
-    return bool(gone) and any(not gone.isdisjoint(c.digests) for c in directory.consumers)
-
-
-def one(entry: ConsumerEntry | None) -> tuple[ConsumerEntry, ...]:
-    """That one, or nobody."""
-    return () if entry is None else (entry,)
-
-
-def exchanged(before: ConsumerEntry | None, after: Directory) -> Change:
-    """What workers need to know of one consumer that is another now, is new, or is gone."""
-    gone = () if before is None or after.consumers else (before.number,)
-    return Change(() if before is None else before.digests, after.consumers, gone)
-
-
-def parcels(snapshot: Snapshot, before: Directory, now: Directory) -> tuple[bytes, bytes]:
-    """For a worker that starts, and for one that knows the directory before."""
-    whole = pack(snapshot, now)
-    change = changed(before, now)
-    return whole, whole if change is now else pack(snapshot, change)
 
 
 def now_utc() -> str:

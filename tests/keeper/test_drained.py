@@ -10,7 +10,7 @@ import pytest
 
 from sluicegate.core.settings import Admin, OperatorKey, Rollout
 from sluicegate.keeper import drained, revoked
-from sluicegate.keeper.keeper import for_workers
+from sluicegate.keeper.parcels import for_workers
 from tests.gateway import instance, snapshot
 
 

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from sluicegate.core.caller import Callers, Consumer, digest
 from sluicegate.core.secret import Secret
 from sluicegate.core.snapshot import ConsumerEntry, Directory, TenantEntry
-from sluicegate.keeper.keeper import exchanged, one
+from sluicegate.keeper.parcels import exchanged, one
 from sluicegate.link.parcel import pack, unpack
 from sluicegate.spec.fingerprint import fingerprint, people
 from tests.gateway import instance, snapshot

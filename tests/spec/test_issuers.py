@@ -3,7 +3,7 @@
 import pytest
 
 from sluicegate.core.settings import Identity, Issuer, Says
-from sluicegate.keeper.keeper import for_workers
+from sluicegate.keeper.parcels import for_workers
 from sluicegate.spec.load import Loaded, load
 from sluicegate.spec.references import Sources
 from tests.identity.provider import CLIENT, TENANT, URI
