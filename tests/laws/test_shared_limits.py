@@ -413,12 +413,12 @@ EXCHANGES = {
         "        if False:\n            _settle(",
     ),
     "lets in whoever asked the keeper": (
-        "                    now = world.policies.clock(e.at)\n                    lacking = reserve(policy.limits, claim, now, True)",
-        "                    now = world.policies.clock(e.at)\n                    lacking = None",
+        "                    now = world.policies.clock(asked.at)\n                    lacking = reserve(policy.limits, claim, now, True)",
+        "                    now = world.policies.clock(asked.at)\n                    lacking = None",
     ),
     "takes one answer of the keeper for the client's leaving": (
-        "                    if type(e) is Gone:",
-        "                    if type(e) is not Gone:",
+        "    if type(e) is Gone:\n        _unread(world, record, e)\n        return None\n    answered:",
+        "    if type(e) is not Gone:\n        _unread(world, record, e)\n        return None\n    answered:",
     ),
 }
 

@@ -334,8 +334,8 @@ MUTANTS = {
         lambda: test_a_request_that_began_under_a_wider_boundary_fails_over_to_nobody_outside_the_new_one(False),
     ),
     "reads the body first": (
-        "if consumer.boundary and not routes.serves(consumer.boundary):  # before",
-        "if False:  # before",
+        "    if who.boundary and not world.routes.serves(who.boundary):",
+        "    if False:",
         test_a_consumer_of_another_boundary_is_refused_before_its_body_is_read,
     ),
 }
