@@ -27,19 +27,11 @@ class People(Provider):
         self.codes: dict[str, dict[str, str]] = {}
         self.asked_for: list[dict[str, str]] = []
         self.redeemed = 0
-        provider = self
-        plain = self.server.RequestHandlerClass
-
-        class Handler(plain):  # type: ignore[misc, valid-type]
-            def do_POST(self) -> None:
-                provider._token(self)
-
-        self.server.RequestHandlerClass = Handler
         self._lock = threading.Lock()
 
-    def _answer(self, handler: BaseHTTPRequestHandler) -> None:
+    def get(self, handler: BaseHTTPRequestHandler) -> None:
         if not handler.path.endswith("/openid-configuration") or self.mode != "well":
-            super()._answer(handler)
+            super().get(handler)
             return
         found = {
             "issuer": self.url, "jwks_uri": f"{self.url}/keys", "authorization_endpoint": f"{self.url}/authorize",
@@ -59,10 +51,8 @@ class People(Provider):
         self.codes[code] = asked
         return f"code={code}&state={asked['state']}&session_state=x"
 
-    def _token(self, handler: BaseHTTPRequestHandler) -> None:
-        form = {
-            n: v[0] for n, v in parse_qs(handler.rfile.read(int(handler.headers["content-length"])).decode()).items()
-        }
+    def post(self, handler: BaseHTTPRequestHandler, body: bytes) -> None:
+        form = {n: v[0] for n, v in parse_qs(body.decode()).items()}
         with self._lock:
             asked = self.codes.pop(form.get("code", ""), None)
         verifier = hashlib.sha256(form.get("code_verifier", "").encode()).digest()
@@ -89,9 +79,4 @@ class People(Provider):
         self._send(handler, 200, {"id_token": token, "access_token": "opaque", "token_type": "Bearer"})
 
     def _send(self, handler: BaseHTTPRequestHandler, status: int, value: Any) -> None:
-        body = json.dumps(value).encode()
-        handler.send_response(status)
-        handler.send_header("Content-Type", "application/json")
-        handler.send_header("Content-Length", str(len(body)))
-        handler.end_headers()
-        handler.wfile.write(body)
+        self.answer(handler, status, json.dumps(value).encode())

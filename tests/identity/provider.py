@@ -7,16 +7,17 @@ provider of OpenID Connect. What it does wrong is `mode`; who asked what stands 
 from __future__ import annotations
 
 import json
-import threading
 import time
 from base64 import urlsafe_b64encode
 from functools import cache
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from http.server import BaseHTTPRequestHandler
 from typing import Any
 
 from cryptography.hazmat.primitives.asymmetric import ec, padding, rsa
 from cryptography.hazmat.primitives.asymmetric.utils import decode_dss_signature
 from cryptography.hazmat.primitives.hashes import SHA256, SHA384, SHA512
+
+from tests.identity.loopback import Loopback
 
 TENANT = "11110000-0000-4000-8000-000000000003"
 CLIENT = "22220000-0000-4000-8000-000000000009"
@@ -117,45 +118,21 @@ class Signer:
         return self.token(**{**common, **own, **claims})
 
 
-class Provider:
+class Provider(Loopback):
     """`with Provider() as provider`: at `provider.url`, until the block ends."""
 
     def __init__(self) -> None:
+        super().__init__()
         self.asked: list[str] = []
         self.mode = "well"
         "well, down, hang, drip, garbage, huge, elsewhere, round, moved, failing, empty, other_issuer, metadata"
-        self._let_go = threading.Event()
-        provider = self
-
-        class Handler(BaseHTTPRequestHandler):
-            protocol_version = "HTTP/1.1"
-
-            def do_GET(self) -> None:
-                provider._answer(self)
-
-            def log_message(self, *args: Any) -> None:
-                pass
-
-        self.server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-        self.server.daemon_threads = True
-        self.url = f"http://127.0.0.1:{self.server.server_port}"
         self.signer = Signer(self.url)
-        self._thread = threading.Thread(target=self.server.serve_forever, kwargs={"poll_interval": 0.05}, daemon=True)
-
-    def __enter__(self) -> Provider:
-        self._thread.start()
-        return self
-
-    def __exit__(self, *exc: object) -> None:
-        self._let_go.set()
-        self.server.shutdown()
-        self.server.server_close()
 
     def fetches(self) -> int:
         """Of key sets."""
         return sum(path.endswith("/keys") for path in self.asked)
 
-    def _answer(self, handler: BaseHTTPRequestHandler) -> None:
+    def get(self, handler: BaseHTTPRequestHandler) -> None:
         path = handler.path
         self.asked.append(path)
         mode, status, headers = self.mode, 200, {}
@@ -175,7 +152,7 @@ class Provider:
         else:
             status = 404
         if mode == "hang":
-            self._let_go.wait(60)
+            self.hang()
             return
         if mode == "down":
             handler.close_connection = True
@@ -192,19 +169,4 @@ class Provider:
             status, headers = 302, {"Location": "http://localhost:1/keys"}
         elif mode == "round":
             status, headers = 302, {"Location": path}
-        handler.send_response(status)
-        for name, value in headers.items():
-            handler.send_header(name, value)
-        handler.send_header("Content-Type", "application/json")
-        handler.send_header("Content-Length", str(len(body)))
-        handler.end_headers()
-        try:
-            if mode == "drip":
-                for n in range(len(body)):
-                    handler.wfile.write(body[n : n + 1])
-                    if self._let_go.wait(0.2):
-                        return
-            else:
-                handler.wfile.write(body)
-        except OSError:
-            pass
+        self.answer(handler, status, body, headers, drip=mode == "drip")
