@@ -8,6 +8,8 @@ second after its end. Refusals before admission have no record: they are counted
 from __future__ import annotations
 
 import json
+import shutil
+import sys
 from collections.abc import Sequence
 from typing import Any
 
@@ -21,6 +23,10 @@ TAIL = "tail"
 WIDTHS = (24, 16, 12, 20, 6, 9, 7, 7)
 """Of the columns of a tail: it cannot know what comes."""
 HEAD = ("time", "consumer", "model", "deployment", "status", "ms", "in", "out", "")
+LISTED = ("time", "id", "consumer", "model", "deployment", "status", "ms", "in", "out", "cost", "state")
+NUMBERS = ("status", "ms", "in", "out", "cost")
+LEFT_OUT = ("cost", "in", "out", "model", "ms", "deployment")
+"""Of a list, where the terminal is narrow: in this order. The id stays: it leads to all of them."""
 _COLOURS = {"2": "green", "4": "red", "5": "red"}
 
 
@@ -61,8 +67,29 @@ def command(
             hint = "who is refused before being let in has no record: sluicegate requests tail, or the access log"
             click.echo(hint, err=True)
     else:
-        head = ("time", "id", "consumer", "model", "deployment", "status", "ms", "in", "out", "cost", "state")
-        click.echo(table([_row(r) for r in found], head, range(5, 10), {5: _painted}))
+        room = shutil.get_terminal_size().columns if sys.stdout.isatty() else 0
+        click.echo(fitted([_row(r) for r in found], room))
+
+
+def fitted(rows: Sequence[Sequence[object]], room: int) -> str:
+    """The list, on a terminal so wide: what does not fit is left out, the day first. 0: it is no terminal."""
+    names = list(LISTED)
+    cells = [[str(cell) for cell in row] for row in rows]
+    if room and _width(cells, names) > room:
+        cells = [[row[0][11:19], *row[1:]] for row in cells]
+    for name in LEFT_OUT:
+        if not room or _width(cells, names) <= room:
+            break
+        place = names.index(name)
+        names.pop(place)
+        cells = [[cell for n, cell in enumerate(row) if n != place] for row in cells]
+    right = [n for n, name in enumerate(names) if name in NUMBERS]
+    return table(cells, names, right, {names.index("status"): _painted})
+
+
+def _width(cells: Sequence[Sequence[str]], names: Sequence[str]) -> int:
+    widths = [max(len(name), *(len(row[n]) for row in cells)) for n, name in enumerate(names)]
+    return sum(widths) + 2 * (len(names) - 1)
 
 
 def _one(ctx: click.Context, at: At, id: str) -> dict[str, Any]:

@@ -4,10 +4,12 @@ import csv
 import json
 from pathlib import Path
 
+import click
 import pytest
 from click.testing import CliRunner, Result
 
 from sluicegate import main
+from sluicegate.cli.requests import fitted
 from sluicegate.core.record import Attempt, Context
 from sluicegate.core.settings import Price, Prices
 from sluicegate.keeper.mover import Mover
@@ -228,3 +230,18 @@ def test_a_range_over_minutes_hours_and_days_finds_what_is_there(data: Path):
     assert [s.counts["requests"] for s in reader.usage(whole, whole + 60, ())] == [10]
     assert [s.counts["requests"] for s in reader.usage(whole + 60, whole + 60 + 2 * DAY, ())] == [19]
     reader.close()
+
+
+def test_a_list_of_requests_fits_into_a_narrow_terminal_and_keeps_the_ids():
+    row = (
+        "2026-11-21T21:23:14.084Z", "01a1fffdeece486fd78d7fb6000001e4", "web-shop", "chat", "weu/gpt-4o-ptu", "200", "1.0",
+        "1,234", "567", "0.0012 USD", "settled",
+    )  # fmt: skip
+    whole = fitted([row, row], 0)
+    assert all(cell in whole for cell in row), "no terminal: everything"
+    assert fitted([row, row], 200) == whole
+    for room in (120, 100, 80):
+        said = click.unstyle(fitted([row, row], room)).splitlines()
+        assert max(map(len, said)) <= room and said[0].startswith("time      id") and said[0].endswith("state")
+        assert all(line.startswith("21:23:14  01a1fffdeece486fd78d7fb6000001e4  web-shop") for line in said[1:])
+    assert "weu/gpt-4o-ptu" in fitted([row], 100) and "USD" not in fitted([row], 100)
