@@ -11,6 +11,7 @@ from sluicegate.core.caller import LIVE, Callers, Consumer, digest
 from sluicegate.core.door import Door
 from sluicegate.core.events import Facts, Usage
 from sluicegate.core.limits.base import LimitSpec, reserve
+from sluicegate.core.limits.lender import Lend, Recall, Rest, Returned
 from sluicegate.core.policy import KEEP_S, Policies, Policy
 from sluicegate.core.pool import Member, Pool
 from sluicegate.core.principal import Principal
@@ -299,3 +300,25 @@ def test_ever_new_members_take_no_more_memory_and_escape_no_limit():
     for _ in range(3000):
         policies._look(100_000.0)
     assert not len(policies) and not policies._crowd and not policies._crowd_all and not policies._whose
+
+
+def test_what_the_keeper_says_of_a_share_reaches_it():
+    policies = Policies(lent=True)
+    policy = find(policies, consumers(TOKENS)[0])
+    (limit,) = policy.limits
+    assert limit.lent and not use(policy, 1), "nothing is lent yet"
+    policies.got(Lend(limit.key, 300, True, 700), 0.0)
+    assert use(policy, 300) and not use(policy, 1) and limit.elsewhere == 700
+    policies.told(Rest(limit.key, 400))
+    assert limit.elsewhere == 400
+    assert policies.recalled(Recall(limit.key, 300, 100), 0.0) == Returned(limit.key, 0, True)
+    assert limit.elsewhere == 0 and policies.returns(0.0) == []
+    assert policies.returns(60.0) == [Returned(limit.key, 200, False)], "what was in use, as it falls free"
+
+
+def test_what_the_keeper_says_of_a_limit_that_is_not_known_here_changes_nothing_and_is_not_kept():
+    policies = Policies(lent=True)
+    policies.got(Lend("nobody", 300, True, 0), 0.0)
+    policies.told(Rest("nobody", 400))
+    assert policies.recalled(Recall("nobody", 300, 0), 0.0) == Returned("nobody", 0, True)
+    assert policies.returns(0.0) == [Returned("nobody", 300, False)] and policies.returns(0.0) == []
