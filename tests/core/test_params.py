@@ -63,6 +63,25 @@ def test_models_that_refuse_max_tokens_get_the_other_name():
     assert sent == {"max_completion_tokens": 800}
 
 
+@pytest.mark.parametrize(
+    ("document", "spec", "n", "best_of"),
+    [
+        ({"n": 5, "best_of": 7}, ParamSpec("n", max=2), 2, 7),
+        ({"n": 5, "best_of": 7}, ParamSpec("best_of", max=6), 5, 6),
+        ({"n": 5}, ParamSpec("n", max=2), 2, None),
+        ({}, ParamSpec("n", force="3"), 3, None),
+        ({"n": 5, "best_of": 7}, ParamSpec("seed", force="1"), 5, 7),
+    ],
+)
+def test_D7_choices_are_counted_as_they_go_up_whichever_of_them_was_changed(
+    document: dict[str, object], spec: ParamSpec, n: int, best_of: int | None
+):
+    sent, facts = went_up(document, spec)
+    assert facts.n == n == sent.get("n", 1)  # type: ignore[attr-defined]
+    if best_of is not None:
+        assert facts.best_of == best_of == sent["best_of"]  # type: ignore[attr-defined]
+
+
 def test_D7_n_is_cut_and_reserved_as_it_goes_up():
     sent, facts = went_up({"n": 5, "best_of": 7}, ParamSpec("n", max=1), ParamSpec("best_of", max=2))
     assert sent == {"n": 1, "best_of": 2} and (facts.n, facts.best_of) == (1, 2)  # type: ignore[attr-defined]
