@@ -41,7 +41,7 @@ def test_goal_E3_revocation_with_500_open_streams(short: bool, tmp_path: Path):
                     await one.close()
                     if in_a_row == 1:
                         refused = time.monotonic() - began
-                status, told = await revoking
+                status, told, _ = await revoking
                 assert (status, told["silent"]) == (200, [])
                 answers = await asyncio.gather(*running)
                 whole = await plain
