@@ -8,7 +8,6 @@ a line, and is replaced as a whole: a start that dies leaves the old one.
 from __future__ import annotations
 
 import os
-import secrets
 from collections.abc import Callable, Container, Iterable
 from functools import partial
 
@@ -17,6 +16,7 @@ from sluicegate.spec.kinds import Context, quoted
 from sluicegate.spec.language import Document
 from sluicegate.spec.problems import Path
 from sluicegate.spec.references import Wrong
+from sluicegate.spec.whole import END, write_whole
 
 FILE = "numbers"
 _HEAD = "sluicegate numbers 1"
@@ -77,23 +77,12 @@ class Numbers:
         """Keep them in `data`, if there is anything new. Raises Wrong."""
         if not self.changed:
             return
-        path = os.path.join(data, FILE)
-        draft = f"{path}.{os.getpid()}.{secrets.token_hex(4)}"
         lines = [_HEAD]
         for kind, held in self._held.items():
             lines.append(f"{kind} {self._last[kind]}")
             lines += [f"{kind} {number} {name}" for name, number in held.items()]
         try:
-            os.makedirs(data, mode=0o700, exist_ok=True)
-            try:
-                with open(os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as f:
-                    f.write("\n".join([*lines, "end\n"]))
-                    f.flush()
-                    os.fsync(f.fileno())
-                os.replace(draft, path)
-            finally:
-                if os.path.lexists(draft):
-                    os.unlink(draft)
+            write_whole(data, FILE, lines)
         except OSError as e:
             hint = f"make {data} writable for this user"
             raise Wrong(
@@ -118,7 +107,7 @@ def known(data: str, start: bool) -> Numbers:
         what = (e.strerror or "error").lower() if isinstance(e, OSError) else "not UTF-8"
         raise Wrong(f"holds numbers that cannot be read: {path}: {what}", f"is {path} there, for this user?") from None
     try:
-        if lines[0] != _HEAD or lines[-1] != "end":
+        if lines[0] != _HEAD or lines[-1] != END:
             raise ValueError
         for line in lines[1:-1]:
             kind, number, *name = line.split(" ")

@@ -7,13 +7,13 @@ at the time is kept beside them: a line for each change, to the minute. Text, re
 from __future__ import annotations
 
 import os
-import secrets
 from collections.abc import Iterable, Mapping
 from typing import NamedTuple
 
 from sluicegate.core.snapshot import Snapshot
 from sluicegate.spec.language import Document
 from sluicegate.spec.references import Wrong
+from sluicegate.spec.whole import END, write_whole
 
 FILE = "places"
 _HEAD = "sluicegate places 1"
@@ -69,21 +69,10 @@ class Places:
 
     def write(self, data: str) -> None:
         """Keep it. Raises OSError."""
-        path = os.path.join(data, FILE)
-        draft = f"{path}.{os.getpid()}.{secrets.token_hex(4)}"
         lines = [
             f"{since} {n} {place.tier} {place.subscription}" for n, held in self._held.items() for since, place in held
         ]
-        os.makedirs(data, mode=0o700, exist_ok=True)
-        try:
-            with open(os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as f:
-                f.write("\n".join([_HEAD, *lines, "end\n"]))
-                f.flush()
-                os.fsync(f.fileno())
-            os.replace(draft, path)
-        finally:
-            if os.path.lexists(draft):
-                os.unlink(draft)
+        write_whole(data, FILE, [_HEAD, *lines])
 
 
 def known(data: str) -> Places:
@@ -99,7 +88,7 @@ def known(data: str) -> Places:
         what = (e.strerror or "error").lower() if isinstance(e, OSError) else "not UTF-8"
         raise Wrong(f"holds places that cannot be read: {path}: {what}", f"is {path} there, for this user?") from None
     try:
-        if lines[0] != _HEAD or lines[-1] != "end":
+        if lines[0] != _HEAD or lines[-1] != END:
             raise ValueError
         for since, number, tier, subscription in _split(lines[1:-1]):
             held = places._held.setdefault(int(number), [])
