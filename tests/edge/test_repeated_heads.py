@@ -172,9 +172,10 @@ def test_a_large_body_behind_a_repeated_head_goes_up_as_it_is(model: bytes):
     """It is not cut out of what was read: a view of that goes up, or is refused."""
     house = House()
     turn = b'{"role":"user","content":"%b [1]: said \\"so\\""}'
-    for turns in ([b"t" * 900] * 80, [b"p" * 70_000], [b"p" * 90_000, b"q" * 10_000]):
+    least = COPIED - 200  # such a body alone is small, what was read with it is not
+    for turns in ([b"t" * 900] * 80, [b"p" * 70_000], [b"p" * 90_000, b"q" * 10_000], [b"b" * least]):
         body = b'{"messages":[%b],"model":"%b"}' % (b",".join(turn % text for text in turns), model)
-        assert len(body) > COPIED
+        assert HEAD + len(body) > COPIED and (len(body) <= COPIED) == (turns == [b"b" * least])
         changed = USUAL[:HEAD].replace(b": 60\r\n", b": %d\r\n" % len(body)) + body
         seen = outcome(house, changed, before=[USUAL, USUAL])
         assert seen == outcome(house, changed)
